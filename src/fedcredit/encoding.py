@@ -16,7 +16,7 @@ import cbor2
 
 from fedcredit.errors import MalformedMessageError, MessageTooLargeError
 
-Encodable: TypeAlias = "int | bytes | str | bool | None | Sequence[Encodable] | Mapping[str, Encodable]"
+Encodable: TypeAlias = "int | bytes | str | bool | Sequence[Encodable] | Mapping[str, Encodable] | None"
 
 MAX_DEPTH: Final = 12
 MAX_ITEMS: Final = 100_000

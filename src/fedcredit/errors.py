@@ -23,7 +23,7 @@ from typing import ClassVar, Final, Literal
 
 Language = Literal["en", "zh"]
 
-REGISTRY: Final[dict[str, type["FedcreditError"]]] = {}
+REGISTRY: Final[dict[str, type[FedcreditError]]] = {}
 
 
 def operator_language() -> Language:
@@ -57,9 +57,7 @@ class FedcreditError(Exception):
     def __init__(self, **fields: object) -> None:
         expected = self.field_names()
         if set(fields) != expected:
-            raise TypeError(
-                f"{type(self).__name__} takes the fields {sorted(expected)}, got {sorted(fields)}"
-            )
+            raise TypeError(f"{type(self).__name__} takes the fields {sorted(expected)}, got {sorted(fields)}")
         self.fields = fields
         super().__init__(self.describe("en"))
 
@@ -146,6 +144,16 @@ class UsageError(SetupError):
     zh = "命令用法有误:{problem}。"
     fix_en = "{hint}"
     fix_zh = "{hint}"
+
+
+class ContractSyntaxError(SetupError):
+    """A data contract is not YAML, or repeats a key."""
+
+    code = "FC-1007"
+    en = "{path} is not a valid YAML contract: {detail}."
+    zh = "{path} 不是有效的 YAML 契约:{detail}。"
+    fix_en = "Correct the file at the place named above."
+    fix_zh = "请修改上面指出的位置。"
 
 
 class DaemonUnreachableError(SetupError):
@@ -320,6 +328,16 @@ class CarrierError(RoundError):
     zh = "传输层没有收到 {institution} 的回复:Flower 错误 {flower_code}。"
     fix_en = "Look at that institution's SuperNode log."
     fix_zh = "请查看该机构的 SuperNode 日志。"
+
+
+class CourierError(RoundError):
+    """A courier could not pass an envelope on; the sentence is constant because it crosses the relay."""
+
+    code = "FC-2402"
+    en = "The courier could not pass the envelope on."
+    zh = "信使未能转交信封。"
+    fix_en = "Look at the daemon on the courier's own host: fedcredit node status, or fedcredit coord run status."
+    fix_zh = "请在信使所在主机检查守护进程:fedcredit node status 或 fedcredit coord run status。"
 
 
 # --- FC-3xxx: security -----------------------------------------------------------------------------------
@@ -725,6 +743,16 @@ class NothingTrainedError(ModelError):
     zh = "运行结束但未训练出模型:{reason}。"
     fix_en = "See the run's log; the last checkpoint is unchanged."
     fix_zh = "请查看运行日志;最后的检查点未改变。"
+
+
+class EvaluationInputError(ModelError):
+    """Scores, labels or bin edges given to an evaluation are not what a figure is defined on."""
+
+    code = "FC-6005"
+    en = "{what} cannot be evaluated: {problem}."
+    zh = "{what} 无法用于评估:{problem}。"
+    fix_en = "A score is a probability from 0 to 1; a label is 1 for default, 0 for none; bin edges rise from 0 to 1."
+    fix_zh = "评分是 0 到 1 之间的概率;标签为 1(违约)或 0(未违约);分箱边界从 0 递增到 1。"
 
 
 # --- FC-7xxx: storage ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import enum
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NewType, cast
+from typing import Final, NewType
 
 from fedcredit.encoding import Encodable, digest
 from fedcredit.errors import ConfigValueError, MalformedMessageError
@@ -65,9 +65,7 @@ class Member:
             raise MalformedMessageError(what="member", problem="a field has the wrong type")
         if not _NAME.fullmatch(name) or name == COORDINATOR:
             raise MalformedMessageError(what="member", problem="its name is not allowed")
-        return cls(
-            institution=InstitutionId(name), kind=InstitutionType(cast(str, kind)), public_identity=identity
-        )
+        return cls(institution=InstitutionId(name), kind=InstitutionType(kind), public_identity=identity)
 
 
 @dataclass(frozen=True)

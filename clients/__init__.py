@@ -1,0 +1,1 @@
+"""The courier that Flower runs beside an institution's daemon."""

@@ -1,0 +1,1 @@
+"""The server courier that Flower runs beside the coordinator daemon."""

@@ -1,0 +1,1 @@
+"""From the sum of the institutions' answers to the next model."""

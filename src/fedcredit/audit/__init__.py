@@ -1,0 +1,1 @@
+"""The record of what happened: typed events in a hash-chained journal."""

@@ -1,0 +1,106 @@
+"""Typed events over a hash-chained journal: each side's own record of a run.
+
+An event holds digests, names, codes and counts of messages; never a vector, a row or an error text. The chain shows a
+change or a gap inside the file; that the file was not replaced as a whole is for the heads that other parties hold.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from fedcredit.encoding import Encodable, decode, encode
+from fedcredit.errors import AuditError, FedcreditError, StoreCorruptError
+from fedcredit.store.files import write_atomic
+from fedcredit.store.journal import Journal
+
+_EVENT_LIMIT = 16 * 1024 * 1024
+
+
+class EventKind(enum.StrEnum):
+    """Everything that can be recorded."""
+
+    RUN_OPENED = "run-opened"
+    ROUND_OPENED = "round-opened"
+    ANSWER_ACCEPTED = "answer-accepted"
+    ANSWER_REFUSED = "answer-refused"
+    INSTITUTION_REFUSED = "institution-refused"
+    ROUND_ABORTED = "round-aborted"
+    ROUND_RELEASED = "round-released"
+    EVALUATED = "evaluated"
+    RUN_FINISHED = "run-finished"
+    REQUEST_ANSWERED = "request-answered"
+    REQUEST_REFUSED = "request-refused"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry, decoded."""
+
+    index: int
+    kind: EventKind
+    fields: Mapping[str, Encodable]
+    digest: bytes
+
+
+class AuditLog:
+    """Appends events durably and reads them back."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def record(self, kind: EventKind, **fields: Encodable) -> None:
+        """Append one event; it is on disk when this returns."""
+        self._journal.append(str(kind), encode(fields))
+
+    def events(self) -> Iterator[Event]:
+        """Yield all events in order; an entry that does not decode raises ``AuditError``."""
+        for entry in self._journal.entries():
+            try:
+                fields = decode(entry.body, what="audit event", limit=_EVENT_LIMIT)
+                kind = EventKind(entry.kind)
+            except (FedcreditError, ValueError) as error:
+                raise AuditError(path="audit log", index=entry.index, problem="does not decode") from error
+            yield Event(
+                index=entry.index, kind=kind, fields=cast("Mapping[str, Encodable]", fields), digest=entry.digest
+            )
+
+    @property
+    def head(self) -> bytes:
+        """Return the digest that stands for the whole log."""
+        return self._journal.head
+
+    def __len__(self) -> int:
+        return len(self._journal)
+
+    def verify(self) -> None:
+        """Check the whole chain.
+
+        Raises:
+            AuditError: an entry was changed, removed or does not decode.
+        """
+        try:
+            self._journal.verify()
+        except StoreCorruptError as error:
+            raise AuditError(path="audit log", index=0, problem=error.describe("en")) from error
+        for _ in self.events():
+            pass
+
+    def export(self, path: Path) -> None:
+        """Write the log as JSON lines for people and other programs; the database stays the original."""
+        lines = [
+            json.dumps(
+                {"index": event.index, "event": event.kind, **_jsonable(event.fields), "digest": event.digest.hex()},
+                ensure_ascii=False,
+            )
+            for event in self.events()
+        ]
+        write_atomic(path, ("\n".join(lines) + "\n").encode() if lines else b"")
+
+
+def _jsonable(value: Mapping[str, Encodable]) -> dict[str, object]:
+    return {key: item.hex() if isinstance(item, bytes) else item for key, item in value.items()}

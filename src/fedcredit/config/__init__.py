@@ -1,0 +1,1 @@
+"""TOML files as frozen, validated values: the shared plan, the private node, the coordinator."""

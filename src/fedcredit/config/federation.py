@@ -1,0 +1,34 @@
+"""The configuration of a coordinator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from fedcredit.config.reading import Section, read_toml, validate
+
+FEDERATION_FILE: Final = "federation.toml"
+
+
+class RelaySection(Section):
+    """The SuperLink that carries sealed bytes."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
+class FederationConfig(Section):
+    """federation.toml."""
+
+    schema_version: Literal[1]
+    consortium: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+    relay: RelaySection
+
+    @classmethod
+    def read(cls, folder: Path) -> FederationConfig:
+        """Read ``folder``/federation.toml."""
+        path = folder / FEDERATION_FILE
+        raw = read_toml(path, what="coordinator configuration", command=f"fedcredit coord init {folder}")
+        return validate(cls, raw, source=str(path))

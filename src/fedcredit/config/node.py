@@ -1,0 +1,74 @@
+"""The private configuration of one institution; nothing of it ever leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from fedcredit.config.plan import Kind, Positive, Real
+from fedcredit.config.reading import Section, read_toml, validate
+from fedcredit.parties import InstitutionId, institution_id
+
+NODE_FILE: Final = "node.toml"
+
+
+class DataSection(Section):
+    """Where the institution's own table lies."""
+
+    path: str
+    """Parquet or CSV in the contract's columns; relative to the folder of node.toml."""
+    contract: str
+    modalities: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+
+class BudgetSection(Section):
+    """The most that this institution ever spends on this data set, over all runs."""
+
+    epsilon: Positive
+    delta: Annotated[Real, Field(gt=0, lt=0.001)]
+    holdout_epsilon: Positive
+
+
+class PolicySection(Section):
+    """What the institution agrees to beyond an approved plan. The defaults refuse."""
+
+    allow_no_privacy: bool = False
+    allow_fixed_noise: bool = False
+
+
+class NetworkSection(Section):
+    """How this institution reaches the relay."""
+
+    relay: str
+    """host:port of the SuperLink."""
+    ca_certificate: str
+    supernode_key: str
+
+
+class NodeConfig(Section):
+    """node.toml."""
+
+    schema_version: Literal[1]
+    institution: str
+    kind: Kind
+    data: DataSection
+    budget: BudgetSection
+    policy: PolicySection = PolicySection()
+    network: NetworkSection | None = None
+    """Absent until the institution has joined a consortium."""
+
+    @classmethod
+    def read(cls, folder: Path) -> NodeConfig:
+        """Read ``folder``/node.toml; the institution's name is checked too."""
+        path = folder / NODE_FILE
+        raw = read_toml(path, what="node configuration", command=f"fedcredit node init {folder}")
+        config = validate(cls, raw, source=str(path))
+        institution_id(config.institution)
+        return config
+
+    @property
+    def name(self) -> InstitutionId:
+        """Return the institution's identifier."""
+        return InstitutionId(self.institution)

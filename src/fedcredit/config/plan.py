@@ -1,0 +1,195 @@
+"""The run plan: everything the institutions agree on before a run. Its digest is the identity of the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, cast
+
+import tomlkit
+from pydantic import BeforeValidator, Field, model_validator
+
+from fedcredit.config.reading import Section, parse_toml, read_toml, validate
+from fedcredit.encoding import Encodable, digest
+from fedcredit.parties import InstitutionId, InstitutionType, institution_id
+
+SCHEMA_VERSION: Final = 1
+
+
+def _real(value: object) -> object:
+    # TOML writers drop ".0"; an integer is an honest real number, a boolean is not.
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return _real(value)
+
+
+Real = Annotated[float, BeforeValidator(_finite)]
+Epsilon = Annotated[float, BeforeValidator(_real), Field(gt=0)]
+"""A privacy loss; ``inf`` is a value that a plan can say aloud."""
+Positive = Annotated[Real, Field(gt=0)]
+Kind = Annotated[InstitutionType, Field(strict=False)]
+
+
+class RunSection(Section):
+    """What is trained, on which contract."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+    consortium: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+    contract: str
+    """Name of the data contract; all institutions hold the same one."""
+    contract_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    rounds: Annotated[int, Field(ge=1, le=10_000)]
+    holdout_fraction: Annotated[Real, Field(gt=0, lt=1)]
+    holdout_salt: Annotated[str, Field(min_length=1, max_length=64)]
+    """Public key of the borrower-disjoint split; the same borrower is held out everywhere."""
+
+
+class ModelSection(Section):
+    """Which model family; all are trained by the same engine."""
+
+    kind: Literal["scorecard", "network", "logistic"]
+    width: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Hidden width of the network; absent for the others."""
+
+    @model_validator(mode="after")
+    def _width_belongs_to_the_network(self) -> Self:
+        if (self.kind == "network") != (self.width is not None):
+            raise ValueError('width is needed for kind = "network" and only there')
+        return self
+
+
+class GradientTraining(Section):
+    """One full-batch step per round on clipped, summed, noised per-borrower gradients."""
+
+    kind: Literal["dp-gradient"]
+    learning_rate: Positive
+    momentum: Annotated[Real, Field(ge=0, lt=1)]
+    clip: Positive
+    """Bound of one borrower's gradient: of the residual for the scorecard, of the L2 norm for the network."""
+    grid: Annotated[int, Field(ge=2, le=1_000_000)]
+    """Integer steps per clip bound; the released sums are integers on this grid."""
+    average_from: Annotated[Real, Field(ge=0, le=1)]
+    """Fraction of the rounds after which the released model is the average of the iterates."""
+
+
+class FedAvgTraining(Section):
+    """Local epochs and weight averaging; without a per-borrower bound, so only without differential privacy."""
+
+    kind: Literal["fedavg"]
+    learning_rate: Positive
+    local_epochs: Annotated[int, Field(ge=1, le=100)]
+    batch_size: Annotated[int, Field(ge=1)]
+    seed: int
+
+
+TrainingSection: TypeAlias = Annotated[GradientTraining | FedAvgTraining, Field(discriminator="kind")]
+
+
+class PrivacySection(Section):
+    """The claim that the run makes to every borrower, per institution, over the whole run."""
+
+    mechanism: Literal["rounded-gaussian", "none"]
+    epsilon: Epsilon
+    delta: Annotated[Real, Field(gt=0, lt=0.001)]
+    unit: Literal["borrower"]
+    neighbours: Literal["add-or-remove-one"]
+    evaluation_epsilon: Epsilon
+    """Epsilon of the one release of score counts on the held-out borrowers."""
+    test_noise: bool = False
+    """Repeatable noise for bit-equality tests; protects nobody, and institutions refuse it by default."""
+
+    @model_validator(mode="after")
+    def _off_is_said_aloud(self) -> Self:
+        off = math.isinf(self.epsilon) or math.isinf(self.evaluation_epsilon)
+        if math.isnan(self.epsilon) or math.isnan(self.evaluation_epsilon):
+            raise ValueError("epsilon is not a number")
+        if (self.mechanism == "none") != off or math.isinf(self.epsilon) != math.isinf(self.evaluation_epsilon):
+            raise ValueError('mechanism = "none" and epsilon = inf (both of them) belong together')
+        return self
+
+
+class RoundSection(Section):
+    """When a round counts."""
+
+    quorum: Annotated[int, Field(ge=1)]
+    deadline_s: Positive
+
+
+class InstitutionSection(Section):
+    """What is public about one institution."""
+
+    kind: Kind
+    expected_borrowers: Annotated[int, Field(ge=1, le=100_000_000)]
+    """Public size of its training set (a record band); the exact number is private."""
+    modalities: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+
+class RunPlan(Section):
+    """A whole plan; equal plans have equal digests, whatever their file looks like."""
+
+    schema_version: Literal[1]
+    run: RunSection
+    model: ModelSection
+    training: TrainingSection
+    privacy: PrivacySection
+    rounds: RoundSection
+    institutions: Mapping[str, InstitutionSection]
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        for name in self.institutions:
+            institution_id(name)
+        if not self.institutions:
+            raise ValueError("no institutions")
+        if self.rounds.quorum > len(self.institutions):
+            raise ValueError(f"rounds.quorum is above the number of institutions, {len(self.institutions)}")
+        if self.training.kind == "fedavg" and self.privacy.mechanism != "none":
+            raise ValueError("fedavg has no per-borrower bound and cannot be trained with differential privacy")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> RunPlan:
+        """Read a plan file; see ``reading`` for the errors."""
+        return validate(cls, read_toml(path, what="run plan", command="fedcredit coord plan new"), source=str(path))
+
+    @classmethod
+    def from_toml(cls, text: str, *, source: str) -> RunPlan:
+        """Read a plan from TOML text."""
+        return validate(cls, parse_toml(text, source=source), source=source)
+
+    def to_toml(self) -> str:
+        """Return the plan as TOML that reads back as an equal plan."""
+        return tomlkit.dumps(_without_none(self.model_dump(mode="python")))
+
+    def digest(self) -> bytes:
+        """Return SHA-256 over the canonical values; real numbers enter as their shortest decimal text."""
+        return digest(_canonical(_without_none(self.model_dump(mode="python"))))
+
+    def expected_borrowers(self) -> dict[InstitutionId, int]:
+        """Return the public size of every institution."""
+        return {InstitutionId(name): section.expected_borrowers for name, section in self.institutions.items()}
+
+    def modalities(self, institution: InstitutionId) -> tuple[str, ...]:
+        """Return the modalities that ``institution`` has declared."""
+        return self.institutions[institution].modalities
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return str(value) if isinstance(value, InstitutionType) else value
+
+
+def _canonical(value: Any) -> Encodable:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return repr(value) if isinstance(value, float) else cast(Encodable, value)

@@ -1,0 +1,157 @@
+"""From a YAML file to a ``Contract``: strict at every level, a typo is an error with the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml  # type: ignore[import-untyped]
+from pydantic import Field
+
+from fedcredit.config.reading import Section, validate
+from fedcredit.contract.columns import CategoryColumn, Channel, Column, Derived, Items, NumberColumn
+from fedcredit.contract.schema import Contract, Cross, Modality
+from fedcredit.errors import ConfigFileMissingError, ConfigValueError, ContractSyntaxError, MissingKeyError
+
+_SCHEMAS = resources.files("fedcredit.contract") / "schemas"
+_Plain = dict[str, Any]
+_SectionT = TypeVar("_SectionT", bound=Section)
+
+
+class _TopLevel(Section):
+    schema_version: int
+    name: str
+    title: str
+    licence: str
+    attribution: str
+    unit: str
+    entity: str
+    label: _Plain
+    protected: list[Any]
+    modalities: _Plain
+
+
+class _Static(Section):
+    kind: str
+    columns: _Plain
+    derived: _Plain = Field(default_factory=dict)
+    crosses: _Plain = Field(default_factory=dict)
+    scorecard: Items[str]
+
+
+class _Sequence(Section):
+    kind: str
+    steps: int
+    channels: _Plain
+    derived: _Plain = Field(default_factory=dict)
+    crosses: _Plain = Field(default_factory=dict)
+    scorecard: Items[str]
+
+
+def shipped_contracts() -> tuple[str, ...]:
+    """Return the names of the contracts that travel with fedcredit."""
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in _SCHEMAS.iterdir()))
+
+
+def load_contract(name_or_path: str | Path) -> Contract:
+    """Return a shipped contract by its name, or the one in a YAML file.
+
+    Raises:
+        ConfigFileMissingError: neither a shipped name nor a readable file.
+        ContractSyntaxError: the file is not YAML, or has a key twice.
+        UnknownKeyError, MissingKeyError, ConfigValueError: the content; the place is named.
+    """
+    if isinstance(name_or_path, str) and name_or_path in shipped_contracts():
+        return parse_contract((_SCHEMAS / f"{name_or_path}.yaml").read_text("utf-8"), source=f"{name_or_path}.yaml")
+    path = Path(name_or_path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        known = ", ".join(shipped_contracts())
+        raise ConfigFileMissingError(what="data contract", path=str(path), command=f"shipped are {known}") from error
+    except UnicodeDecodeError as error:
+        raise ContractSyntaxError(path=str(path), detail="it is not UTF-8 text") from error
+    return parse_contract(text, source=str(path))
+
+
+def parse_contract(text: str, *, source: str) -> Contract:
+    """Return the contract in YAML ``text``; ``source`` names it in errors, which are those of ``load_contract``."""
+    try:
+        raw = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses a repeated key
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ContractSyntaxError(path=source, detail=f"{error.problem or 'syntax'} (line {line})") from error
+    except yaml.YAMLError as error:
+        raise ContractSyntaxError(path=source, detail="it holds a character that YAML forbids") from error
+    top = validate(_TopLevel, _mapping(raw, source=source, place=""), source=source)
+    modalities = tuple(_modality(key, value, source=source) for key, value in top.modalities.items())
+    return validate(Contract, {**top.model_dump(), "modalities": modalities}, source=source)
+
+
+def _modality(name: str, raw: Any, *, source: str) -> Modality:
+    place = f"modalities.{name}"
+    where = f"{source}, {place}"
+    raw = _mapping(raw, source=source, place=place)
+    if "kind" not in raw:
+        raise MissingKeyError(path=where, key="kind")
+    columns: list[Column]
+    if raw["kind"] == "sequence":
+        sequence = validate(_Sequence, raw, source=where)
+        section: _Static | _Sequence = sequence
+        steps = sequence.steps
+        columns = [_part(Channel, key, value, place=f"{where}.channels") for key, value in sequence.channels.items()]
+    else:
+        section = static = validate(_Static, raw, source=where)
+        steps = 1
+        columns = [_column(key, value, place=f"{where}.columns") for key, value in static.columns.items()]
+    content = {
+        "name": name,
+        "kind": section.kind,
+        "steps": steps,
+        "columns": columns,
+        "derived": [_part(Derived, key, value, place=f"{where}.derived") for key, value in section.derived.items()],
+        "crosses": [
+            validate(Cross, {"name": key, "of": tuple(of) if isinstance(of, list) else of}, source=f"{where}.crosses")
+            for key, of in section.crosses.items()
+        ],
+        "scorecard": section.scorecard,
+    }
+    return validate(Modality, content, source=where)
+
+
+def _column(name: str, raw: Any, *, place: str) -> Column:
+    kind = _mapping(raw, source=place, place=name).get("type")
+    if kind == "category":
+        return _part(CategoryColumn, name, raw, place=place)
+    if kind in ("number", None):  # without a type, the missing key is the error that the reader must see
+        return _part(NumberColumn, name, raw, place=place)
+    raise ConfigValueError(path=place, key=f"{name}.type", problem="must be number or category")
+
+
+def _part(model: type[_SectionT], name: str, raw: Any, *, place: str) -> _SectionT:
+    content = _mapping(raw, source=place, place=name)
+    if "name" in content:
+        raise ConfigValueError(path=place, key=f"{name}.name", problem="is given by the key above it")
+    return validate(model, {**content, "name": name}, source=f"{place}.{name}")
+
+
+def _mapping(raw: Any, *, source: str, place: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping) or not all(isinstance(key, str) for key in raw):
+        raise ConfigValueError(path=source, key=place or "the file", problem="must map names to content")
+    return raw
+
+
+class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Plain values only, as ``yaml.safe_load``; a repeated key is an error instead of a silent overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable) or key in seen:
+                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", key_node.start_mark)
+            seen.add(key)
+        content: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return content

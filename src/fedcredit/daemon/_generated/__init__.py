@@ -1,0 +1,1 @@
+"""Code made from ``local.proto``; the command stands there."""

@@ -1,0 +1,215 @@
+"""Whether an institution takes part in a round: approvals, membership, freshness. Nothing is computed before this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fedcredit.config.node import PolicySection
+from fedcredit.config.plan import RunPlan
+from fedcredit.encoding import decode, encode
+from fedcredit.envelope import OpenedRequest
+from fedcredit.errors import (
+    DeadlinePassedError,
+    FixedNoiseRefusedError,
+    MalformedMessageError,
+    NotAMemberError,
+    PlanNotApprovedError,
+    PolicyError,
+    PrivacyOffRefusedError,
+    ReplayError,
+    StoreCorruptError,
+    WrongContextError,
+)
+from fedcredit.institution.holdings import split_name
+from fedcredit.messages import Manifest, Purpose
+from fedcredit.parties import InstitutionId
+from fedcredit.store.database import Database
+from fedcredit.store.files import write_atomic
+from fedcredit.store.records import Records
+
+_ROUND_ORDER: Final = {Purpose.TRAIN: 0, Purpose.EVALUATE: 1}
+_SPLIT_KEY: Final = "split"
+
+
+class Approvals:
+    """The plans that the operator has approved: one file per plan, named by its digest."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def approve(self, plan: RunPlan) -> Path:
+        """Record the approval of exactly this plan."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(plan.digest())
+        write_atomic(path, plan.to_toml().encode())
+        return path
+
+    def require(self, plan: RunPlan) -> None:
+        """Raise ``PlanNotApprovedError`` unless exactly this plan was approved."""
+        path = self._path(plan.digest())
+        if not path.is_file():
+            raise PlanNotApprovedError(digest=plan.digest().hex()[:16])
+
+    def _path(self, digest: bytes) -> Path:
+        return self._folder / f"{digest.hex()}.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What an institution keeps of a run after its first request."""
+
+    plan: RunPlan
+    plan_digest: bytes
+    roster_digest: bytes
+
+
+class RunMemory:
+    """What the institution must not forget between messages: terms, the last round, the last answer, the split."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._records = Records(database, "run-memory")
+        self._terms: dict[str, Terms] = {}
+
+    def terms(self, run: str) -> Terms | None:
+        """Return the terms of a run that was taken up."""
+        if run not in self._terms:
+            stored = self._records.get(f"terms/{run}")
+            if stored is None:
+                return None
+            self._terms[run] = _terms_from(stored)
+        return self._terms[run]
+
+    def take_up(self, run: str, terms: Terms) -> None:
+        """Store the terms of a run, once; the same run never gets other terms."""
+        known = self.terms(run)
+        if known is not None and (known.plan_digest, known.roster_digest) != (terms.plan_digest, terms.roster_digest):
+            raise WrongContextError(what="run", field="plan or roster")
+        if known is None:
+            value = encode({"plan": terms.plan.to_toml(), "roster": terms.roster_digest})
+            self._records.put(f"terms/{run}", value)
+            self._terms[run] = terms
+
+    def answer_to(self, manifest_digest: bytes, *, run: str) -> bytes | None:
+        """Return the stored answer if this manifest was the last one answered in its run."""
+        stored = self._records.get(f"answer/{run}")
+        if stored is None or stored[:32] != manifest_digest:
+            return None
+        return stored[32:]
+
+    def require_new(self, manifest: Manifest) -> None:
+        """Raise ``ReplayError`` unless this round and attempt come after everything answered in the run."""
+        last = self._records.get(f"last/{manifest.run}")
+        if last is not None and _order(manifest) <= tuple(_integers(last)):
+            raise ReplayError(round=manifest.round, attempt=manifest.attempt, reason="this round and attempt are over")
+
+    def remember_answer(self, manifest: Manifest, manifest_digest: bytes, answer: bytes) -> None:
+        """Store an answer durably before it is sent; a repeated request gets the same bytes."""
+        with self._database.transaction():
+            self._records.put(f"answer/{manifest.run}", manifest_digest + answer)
+            self._records.put(f"last/{manifest.run}", encode(list(_order(manifest))))
+
+    def require_split(self, plan: RunPlan) -> None:
+        """Keep one split for the life of the ledger: two splits would mix training and held-out borrowers."""
+        name = split_name(plan)
+        stored = self._records.get(_SPLIT_KEY)
+        if stored is None:
+            self._records.put(_SPLIT_KEY, name)
+        elif stored != name:
+            raise PolicyError(reason="the plan splits borrowers differently from earlier runs on this data set")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """The checks before a round."""
+
+    institution: InstitutionId
+    own_identity: bytes
+    contract_name: str
+    contract_digest: str
+    approvals: Approvals
+    policy: PolicySection
+    memory: RunMemory
+    clock: Callable[[], float]
+
+    def admit(self, opened: OpenedRequest) -> Terms:
+        """Return the terms under which this request is answered.
+
+        Raises:
+            DeadlinePassedError, ReplayError: it is too late or not new.
+            PlanNotApprovedError, NotAMemberError, PolicyError, WrongContextError: the institution does not agree.
+            PrivacyOffRefusedError, FixedNoiseRefusedError: the plan protects nobody and policy does not allow that.
+        """
+        manifest = opened.manifest
+        if self.clock() > manifest.deadline:
+            raise DeadlinePassedError(round=manifest.round)
+        self.memory.require_new(manifest)
+        if self.institution not in manifest.cohort:
+            raise NotAMemberError(institution=self.institution)
+        terms = self._terms(opened)
+        if (terms.plan_digest, terms.roster_digest) != (manifest.plan_digest, manifest.roster_digest):
+            raise WrongContextError(what="round manifest", field="plan or roster")
+        if not 1 <= manifest.round <= terms.plan.run.rounds:
+            raise PolicyError(reason="the plan has no such round")
+        self.approvals.require(terms.plan)
+        return terms
+
+    def _terms(self, opened: OpenedRequest) -> Terms:
+        known = self.memory.terms(opened.manifest.run)
+        if not opened.request.plan:
+            if known is None:
+                raise WrongContextError(what="request", field="run, whose plan was never received")
+            return known
+        plan = _decode_plan(opened.request.plan)
+        self._require_agreeable(plan)
+        self._require_membership(opened)
+        terms = Terms(plan=plan, plan_digest=plan.digest(), roster_digest=opened.manifest.roster_digest)
+        self.approvals.require(plan)
+        self.memory.require_split(plan)
+        self.memory.take_up(opened.manifest.run, terms)
+        return terms
+
+    def _require_membership(self, opened: OpenedRequest) -> None:
+        member = opened.roster.find(self.institution) if opened.roster else None
+        if member is None or member.public_identity != self.own_identity:
+            raise NotAMemberError(institution=self.institution)
+
+    def _require_agreeable(self, plan: RunPlan) -> None:
+        if (plan.run.contract, plan.run.contract_digest) != (self.contract_name, self.contract_digest):
+            raise WrongContextError(what="run plan", field="data contract")
+        if self.institution not in plan.institutions:
+            raise NotAMemberError(institution=self.institution)
+        if plan.privacy.mechanism == "none" and not self.policy.allow_no_privacy:
+            raise PrivacyOffRefusedError
+        if plan.privacy.test_noise and not self.policy.allow_fixed_noise:
+            raise FixedNoiseRefusedError
+
+
+def _decode_plan(data: bytes) -> RunPlan:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedMessageError(what="run plan", problem="it is not UTF-8") from error
+    return RunPlan.from_toml(text, source="the plan received")
+
+
+def _terms_from(stored: bytes) -> Terms:
+    value = decode(stored, what="stored terms", limit=64 * 1024 * 1024)
+    if not isinstance(value, dict) or not isinstance(value.get("plan"), str):
+        raise StoreCorruptError(path="run memory", problem="the terms of a run do not decode")
+    plan = RunPlan.from_toml(value["plan"], source="the stored plan")
+    return Terms(plan=plan, plan_digest=plan.digest(), roster_digest=value["roster"])
+
+
+def _order(manifest: Manifest) -> tuple[int, int, int]:
+    return (manifest.round, _ROUND_ORDER[Purpose(manifest.purpose)], manifest.attempt)
+
+
+def _integers(data: bytes) -> list[int]:
+    value = decode(data, what="stored round", limit=256)
+    if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+        raise StoreCorruptError(path="run memory", problem="the last round does not decode")
+    return value

@@ -1,0 +1,65 @@
+"""What one institution brings to a run: its table, split into training and held-out borrowers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedcredit.config.plan import RunPlan
+from fedcredit.contract.loading import Contract
+from fedcredit.data.features import feature_spec
+from fedcredit.data.splits import holdout_mask
+from fedcredit.data.table import CreditTable
+from fedcredit.errors import NoRowsError, PolicyError
+from fedcredit.model.layout import ModalityShape, ModelInputs
+from fedcredit.parties import InstitutionId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdings:
+    """The private table of one institution and the public contract it follows."""
+
+    institution: InstitutionId
+    contract: Contract
+    table: CreditTable
+
+    def split(self, plan: RunPlan) -> Split:
+        """Return training and held-out records for the modalities that the plan gives this institution.
+
+        Raises:
+            PolicyError: the plan counts on a modality that the institution does not hold.
+            NoRowsError: one side of the split is empty.
+        """
+        modalities = plan.modalities(self.institution)
+        absent = sorted(set(modalities) - set(self.table.modalities))
+        if absent:
+            raise PolicyError(reason=f"the plan counts on modalities that are not held: {', '.join(absent)}")
+        table = self.table.with_modalities(modalities)
+        held_out = holdout_mask(table.entities, salt=plan.run.holdout_salt, fraction=plan.run.holdout_fraction)
+        for name, rows in (("training", ~held_out), ("held-out", held_out)):
+            if not rows.any():
+                raise NoRowsError(place=f"the {name} part of {self.institution}")
+        return Split(train=table.take(~held_out), holdout=table.take(held_out))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Borrower-disjoint parts of a table."""
+
+    train: CreditTable
+    holdout: CreditTable
+
+
+def model_inputs(contract: Contract) -> ModelInputs:
+    """Return the public input shapes that every party derives from the contract."""
+    inputs: Mapping[str, ModalityShape] = {
+        name: ModalityShape(kind=part.kind, bins=tuple(part.bins), dense=tuple(part.dense_shape))
+        for name, part in feature_spec(contract).modalities.items()
+    }
+    return inputs
+
+
+def split_name(plan: RunPlan) -> bytes:
+    """Return a digest of the split's public key; an institution keeps one split for the life of its ledger."""
+    return hashlib.sha256(f"{plan.run.holdout_salt}/{plan.run.holdout_fraction!r}".encode()).digest()

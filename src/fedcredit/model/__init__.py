@@ -1,0 +1,1 @@
+"""Model families and the layout that maps their parameters to one vector in named blocks."""

@@ -1,0 +1,44 @@
+"""The one place where noise for a release is drawn: it takes a ``Reservation``, which only the ledger makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcredit.crypto.streams import KeyStream
+from fedcredit.encoding import digest
+from fedcredit.privacy.ledger import Reservation
+from fedcredit.privacy.noise import RoundedGaussian
+from fedcredit.privacy.release import Mechanism, Release
+
+TEST_NOISE_LABEL: Final = "fedcredit fixed test noise 1: protects nobody"
+_KEY_LENGTH: Final = 32
+
+
+def draw_noise(reservation: Reservation, stream: KeyStream) -> NDArray[np.int64]:
+    """Return the noise of the reserved release, shape (``dimension``,), int64; zeros for ``Mechanism.NONE``.
+
+    A reservation is good for one draw: a second vector for the same charge could be averaged with the first.
+
+    Raises:
+        NotReservedError: its noise was drawn before, or it is ``repeated``, so that it may have been.
+        NoiseRangeError: never for a release that exists; see ``RoundedGaussian``.
+    """
+    release = reservation.use()
+    if release.mechanism is Mechanism.NONE:
+        return np.zeros(release.dimension, dtype=np.int64)
+    return RoundedGaussian(release.sigma).sample(stream, release.dimension)
+
+
+def streams_for(release: Release, *, entropy: Callable[[int], bytes]) -> KeyStream:
+    """Return the key stream for the noise of ``release``: a fresh key of 32 bytes from ``entropy``, or the test key.
+
+    The test key is SHA-256 over a public label and the release id. It is used if and only if ``release.test_noise``,
+    and the ledger counts such a release as unprotected.
+    """
+    if release.test_noise:
+        return KeyStream(digest([TEST_NOISE_LABEL, release.release_id]))
+    return KeyStream(entropy(_KEY_LENGTH))

@@ -1,0 +1,181 @@
+"""A release: one thing that leaves an institution as a function of private rows, described so that it can be charged.
+
+What was done is kept apart from what it costs (``accounting``): a better accountant may re-read an old ledger.
+**The meaning of a stored field never changes**; a new meaning takes a new version number.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final, cast
+
+from fedcredit.encoding import Encodable, decode, encode
+from fedcredit.errors import MalformedMessageError, PrivacyPlanError, UnknownMechanismError
+
+RELEASE_VERSION: Final = 1
+BORROWER: Final = "borrower"
+ADD_OR_REMOVE_ONE: Final = "add-or-remove-one"
+
+SMALLEST_SIGMA: Final = 8
+"""Below it the grid is so coarse that clipping and rounding, not noise, decide the error."""
+LARGEST_SIGMA: Final = 200_000
+"""Above it the noise table leaves every cache and takes minutes to build."""
+SAMPLER_DISTANCE_BITS: Final = -64
+"""log2 of the total-variation distance that is charged per number drawn; ``noise`` refuses a table above it."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
+_PURPOSE_LENGTH: Final = 200
+_LARGEST_ENCODING: Final = 4096
+_LARGEST_DIMENSION: Final = 1 << 31
+
+
+class Mechanism(enum.StrEnum):
+    """How the released numbers are protected."""
+
+    ROUNDED_GAUSSIAN = "rounded-gaussian"
+    """Integer vector of L2 sensitivity sqrt(``sensitivity_squared``), plus round(N(0, ``sigma``^2)) per number."""
+    NONE = "none"
+    """Nothing is added; nobody is protected."""
+
+    @classmethod
+    def parse(cls, text: object) -> Mechanism:
+        """Return the mechanism of that name.
+
+        Raises:
+            UnknownMechanismError: the accountant has no such mechanism, so it cannot be charged.
+        """
+        for mechanism in cls:
+            if text == mechanism.value:
+                return mechanism
+        raise UnknownMechanismError(mechanism=str(text)[:40], known=", ".join(cls))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """One integer vector that leaves an institution, with everything that decides its privacy.
+
+    Raises:
+        PrivacyPlanError: a field is out of range, or the fields contradict each other.
+        UnknownMechanismError: ``mechanism`` is not one of ``Mechanism``.
+    """
+
+    release_id: str
+    """Names the release for ever, for example "run/round/attempt/kind"."""
+    partition: str
+    """The disjoint set of borrowers it is computed from, for example "train" or "holdout"."""
+    purpose: str
+    """What it is for, in words for a report."""
+    mechanism: Mechanism
+    unit: str
+    """Whose presence is protected: "borrower", one borrower with all rows at the institution."""
+    neighbours: str
+    """Which data sets must look alike: "add-or-remove-one" unit."""
+    sensitivity_squared: int
+    """Bound on the squared L2 norm by which one unit changes the integer vector, in grid units."""
+    sigma: int
+    """Deviation of the noise per number, in grid units; 0 for ``NONE`` only."""
+    dimension: int
+    """How many numbers are released."""
+    test_noise: bool
+    """The noise is fixed and repeatable: it protects nobody and marks whatever is made from it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a description that cannot be charged."""
+        for name, text in (("release_id", self.release_id), ("partition", self.partition)):
+            _require(_NAME.fullmatch(text) is not None, f"{name} must be 1 to 200 of A-Z a-z 0-9 . _ : / -")
+        _require(
+            self.purpose.isprintable() and 0 < len(self.purpose) <= _PURPOSE_LENGTH,
+            "purpose must be one line of text",
+        )
+        _require(unicodedata.is_normalized("NFC", self.purpose), "purpose must be in normal form C")
+        _require(self.unit == BORROWER, f'the unit must be "{BORROWER}"')
+        _require(self.neighbours == ADD_OR_REMOVE_ONE, f'the relation must be "{ADD_OR_REMOVE_ONE}"')
+        _require_count("sensitivity_squared", self.sensitivity_squared, largest=1 << 96)
+        _require_count("dimension", self.dimension, largest=_LARGEST_DIMENSION)
+        _require(type(self.test_noise) is bool, "test_noise must be true or false")
+        if Mechanism.parse(self.mechanism) is Mechanism.NONE:
+            _require(self.sigma == 0 and not self.test_noise, 'mechanism "none" has no noise')
+        else:
+            _require(
+                type(self.sigma) is int and SMALLEST_SIGMA <= self.sigma <= LARGEST_SIGMA,
+                f"sigma must be an integer from {SMALLEST_SIGMA} to {LARGEST_SIGMA}",
+            )
+
+    @property
+    def protects(self) -> bool:
+        """Whether the release has a finite cost: it has noise, and nobody can repeat that noise."""
+        return self.mechanism is Mechanism.ROUNDED_GAUSSIAN and not self.test_noise
+
+    @property
+    def mu_squared(self) -> Fraction:
+        """The release's cost, exactly: sensitivity^2 / sigma^2. It is mu-GDP (Dong, Roth, Su 2022), and mu^2 adds up.
+
+        Raises:
+            PrivacyPlanError: the release protects nobody, so no number bounds its cost.
+        """
+        _require(self.protects, f"{self.release_id} has no protecting noise, so its cost is unbounded")
+        return Fraction(self.sensitivity_squared, self.sigma * self.sigma)
+
+    @property
+    def sampler_distance(self) -> Fraction:
+        """Bound on the total-variation distance of its noise from the stated law: ``dimension`` times 2**-64."""
+        return Fraction(self.dimension, 1 << -SAMPLER_DISTANCE_BITS) if self.sigma else Fraction(0)
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical encoding, version first in meaning: equal releases have equal bytes."""
+        return encode({"version": RELEASE_VERSION, **{name: _plain(getattr(self, name)) for name in _FIELDS}})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Release:
+        """Decode exactly one release of a known version.
+
+        Raises:
+            MalformedMessageError, MessageTooLargeError: other bytes, fields, types, ranges or another version.
+            UnknownMechanismError: the mechanism is not one this version can account for.
+        """
+        value = decode(data, what="release", limit=_LARGEST_ENCODING)
+        if not isinstance(value, Mapping) or set(value) != {"version", *_FIELDS}:
+            raise MalformedMessageError(what="release", problem="its fields are not those of a release")
+        if value["version"] != RELEASE_VERSION or type(value["version"]) is not int:
+            raise MalformedMessageError(what="release", problem="its version is unknown")
+        for name, kind in _FIELDS.items():
+            if type(value[name]) is not kind:
+                raise MalformedMessageError(what="release", problem=f"{name} has the wrong type")
+        fields = {name: value[name] for name in _FIELDS if name != "mechanism"}
+        mechanism = Mechanism.parse(value["mechanism"])
+        try:
+            return cls(mechanism=mechanism, **cast("dict[str, Any]", fields))
+        except PrivacyPlanError as error:
+            raise MalformedMessageError(what="release", problem=str(error.fields["problem"])) from error
+
+
+_FIELDS: Final[Mapping[str, type]] = {
+    "release_id": str,
+    "partition": str,
+    "purpose": str,
+    "mechanism": str,
+    "unit": str,
+    "neighbours": str,
+    "sensitivity_squared": int,
+    "sigma": int,
+    "dimension": int,
+    "test_noise": bool,
+}
+
+
+def _plain(value: Encodable) -> Encodable:
+    return value.value if isinstance(value, Mechanism) else value
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise PrivacyPlanError(problem=problem)
+
+
+def _require_count(name: str, value: int, *, largest: int) -> None:
+    _require(type(value) is int and 1 <= value <= largest, f"{name} must be an integer from 1 to {largest}")

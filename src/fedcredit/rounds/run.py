@@ -1,0 +1,222 @@
+"""A whole run: rounds in order, a checkpoint and a log line after each, resume from the last line that has one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+
+from fedcredit.aggregation.server_step import ServerState, ServerStep, server_step
+from fedcredit.audit.log import AuditLog, Event, EventKind
+from fedcredit.checkpoint import Checkpoint, CheckpointStore
+from fedcredit.config.plan import RunPlan
+from fedcredit.crypto.keys import IdentityKeys
+from fedcredit.errors import (
+    CheckpointError,
+    NothingTrainedError,
+    QuorumError,
+    RoundRefusedError,
+    RunMismatchError,
+)
+from fedcredit.evaluation import ScoreCounts, uniform_logit_edges
+from fedcredit.messages import COUNT_GRID, SCORE_BINS, Purpose
+from fedcredit.parties import Roster
+from fedcredit.rounds.engine import RoundCall, RoundEngine, RoundResult
+from fedcredit.store.database import Database
+from fedcredit.store.journal import Journal
+from fedcredit.training.families import ModelFamily
+from fedcredit.transport import Clock, Transport
+
+ZERO_DIGEST: Final = bytes(32)
+MAX_ATTEMPTS: Final = 3
+"""Attempts at one round before the run stops; every attempt is charged by the institutions that answered it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundReport:
+    """What is public after a released round."""
+
+    round: int
+    rounds: int
+    state: ServerState
+    result: RoundResult
+
+
+class FederatedRun:
+    """One run of one plan, kept in a folder: ``plan.toml``, ``run.db`` (audit log), ``checkpoints/``.
+
+    Opening a folder that holds a run of the same plan resumes it after its last released round; a run of another plan
+    is refused. What the log says was released exists: the checkpoint is written first, then the line.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: RunPlan,
+        run_id: str,
+        folder: Path,
+        database: Database,
+        family: ModelFamily,
+        roster: Roster,
+        keys: IdentityKeys,
+        transport: Transport,
+        clock: Clock,
+    ) -> None:
+        self.plan: Final = plan
+        self.audit: Final = AuditLog(Journal(database, "audit"))
+        self.folder: Final = folder
+        self._family = family
+        self._checkpoints = CheckpointStore(folder / "checkpoints")
+        self._step: ServerStep = server_step(plan, family.layout, input_scale=family.input_scale)
+        self._attempts: dict[tuple[int, str], int] = {}
+        self._state = ServerState.initial(family.initial_weights())
+        self._parent = ZERO_DIGEST
+        self._finished = False
+        self.run_id = run_id
+        self._open_or_resume(roster)
+        self._engine = RoundEngine(
+            plan=plan,
+            layout_size=family.layout.size,
+            roster=roster,
+            keys=keys,
+            transport=transport,
+            audit=self.audit,
+            clock=clock,
+        )
+
+    @property
+    def state(self) -> ServerState:
+        """Return the state after the last released round."""
+        return self._state
+
+    def rounds(self, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> Iterator[RoundReport]:
+        """Run the rounds that are left, yielding after each release.
+
+        Raises:
+            QuorumError, RoundRefusedError: a round failed in all its attempts; the run can be resumed later.
+        """
+        total = self.plan.run.rounds
+        while self._state.round < total:
+            number = self._state.round + 1
+            result = self._attempt(number, Purpose.TRAIN, on_reply)
+            state = self._step.apply(self._state, result.total, result.contributors)
+            self._release(state, result)
+            yield RoundReport(round=number, rounds=total, state=state, result=result)
+
+    def evaluate(self, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> tuple[ScoreCounts, RoundResult]:
+        """Ask for score counts of the released model on held-out borrowers and return their noised sum."""
+        if self._state.round < self.plan.run.rounds:
+            raise NothingTrainedError(reason=f"only {self._state.round} of {self.plan.run.rounds} rounds are done")
+        result = self._attempt(self.plan.run.rounds, Purpose.EVALUATE, on_reply)
+        lanes = np.rint(result.total / COUNT_GRID).astype(np.int64)
+        counts = ScoreCounts.from_lanes(lanes, edges=uniform_logit_edges(SCORE_BINS))
+        self.audit.record(
+            EventKind.EVALUATED,
+            run=self.run_id,
+            manifest=result.manifest_digest,
+            contributors=list(result.contributors),
+        )
+        return counts, result
+
+    def finish(self) -> None:
+        """Record the end; a run that trained nothing never ends well."""
+        if self._state.round < self.plan.run.rounds:
+            raise NothingTrainedError(reason=f"only {self._state.round} of {self.plan.run.rounds} rounds are done")
+        if not self._finished:
+            self.audit.record(EventKind.RUN_FINISHED, run=self.run_id, checkpoint=self._parent)
+            self._finished = True
+
+    def _attempt(self, number: int, purpose: Purpose, on_reply: Callable[[RoundResult], None]) -> RoundResult:
+        weights = self._state.weights if purpose is Purpose.TRAIN else self._state.released()
+        place = (number, str(purpose))
+        for chance in range(MAX_ATTEMPTS):
+            attempt = self._attempts.get(place, 0) + 1
+            self._attempts[place] = attempt
+            call = RoundCall(run=self.run_id, round=number, attempt=attempt, purpose=purpose, weights=weights)
+            try:
+                return self._engine.run(call, on_reply=on_reply)
+            except QuorumError:
+                if chance + 1 == MAX_ATTEMPTS:
+                    raise
+            except RoundRefusedError:
+                raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _release(self, state: ServerState, result: RoundResult) -> None:
+        digest = self._save(state, manifest=result.manifest_digest)
+        self.audit.record(
+            EventKind.ROUND_RELEASED,
+            run=self.run_id,
+            round=state.round,
+            manifest=result.manifest_digest,
+            contributors=list(result.contributors),
+            checkpoint=digest,
+            parent=self._parent,
+        )
+        self._state, self._parent = state, digest
+
+    def _save(self, state: ServerState, *, manifest: bytes) -> bytes:
+        return self._checkpoints.save(
+            Checkpoint(
+                round=state.round,
+                tensors={
+                    "weights": state.weights,
+                    "velocity": state.velocity,
+                    "average": state.average,
+                    "averaged": np.array([float(state.averaged)]),
+                    "released": state.released(),
+                },
+                manifest_digest=manifest,
+                parent=self._parent,
+            )
+        )
+
+    def _open_or_resume(self, roster: Roster) -> None:
+        events = list(self.audit.events())
+        if not events:
+            self._parent = self._save(self._state, manifest=ZERO_DIGEST)
+            self.audit.record(
+                EventKind.RUN_OPENED,
+                run=self.run_id,
+                plan=self.plan.digest(),
+                roster=roster.digest(),
+                layout=self._family.layout.digest(),
+                checkpoint=self._parent,
+            )
+            return
+        self.audit.verify()
+        opened = events[0]
+        if opened.fields.get("plan") != self.plan.digest() or opened.fields.get("roster") != roster.digest():
+            raise RunMismatchError(path=str(self.folder))
+        self.run_id = str(opened.fields["run"])
+        self._resume(events)
+
+    def _resume(self, events: list[Event]) -> None:
+        for event in events:
+            if event.kind is EventKind.ROUND_OPENED:
+                place = (cast(int, event.fields["round"]), str(event.fields["purpose"]))
+                self._attempts[place] = max(self._attempts.get(place, 0), cast(int, event.fields["attempt"]))
+            self._finished |= event.kind is EventKind.RUN_FINISHED
+        last = next(event for event in reversed(events) if "checkpoint" in event.fields)
+        released = [event for event in events if event.kind is EventKind.ROUND_RELEASED]
+        number = cast(int, released[-1].fields["round"]) if released else 0
+        self._parent = cast(bytes, last.fields["checkpoint"])
+        checkpoint = self._checkpoints.load(number, digest=self._parent)
+        tensors = checkpoint.tensors
+        size = self._family.layout.size
+        if any(tensors[name].shape != (size,) for name in ("weights", "velocity", "average")):
+            raise CheckpointError(path=str(self.folder), problem="has another layout than the plan")
+        averaged = float(tensors["averaged"][0])
+        if not math.isfinite(averaged):
+            raise CheckpointError(path=str(self.folder), problem="holds a non-finite count")
+        self._state = ServerState(
+            round=checkpoint.round,
+            weights=tensors["weights"],
+            velocity=tensors["velocity"],
+            average=tensors["average"],
+            averaged=int(averaged),
+        )

@@ -1,0 +1,1 @@
+"""What an institution computes in a round: integer sums of bounded per-borrower gradients."""

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+
+from fedcredit.crypto.streams import KeyStream, fresh_key
+
+# NIST SP 800-38A, F.5.5 CTR-AES256.Encrypt
+NIST_KEY = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+NIST_IV = bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")
+NIST_PLAIN = bytes.fromhex(
+    "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
+    "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
+)
+NIST_CIPHER = bytes.fromhex(
+    "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
+    "2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6"
+)
+
+
+def test_the_nist_vectors_hold() -> None:
+    stream = KeyStream._from_iv(NIST_KEY, iv=NIST_IV).bytes(64)
+    assert (stream ^ np.frombuffer(NIST_PLAIN, np.uint8)).tobytes() == NIST_CIPHER
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 2**18 - 1, 2**18, 2**18 + 1, 3 * 2**18 + 5])
+def test_the_stream_is_the_encrypted_counter_from_zero(count: int) -> None:
+    blocks = -(-count // 16)
+    counters = b"".join(number.to_bytes(16, "big") for number in range(blocks))
+    expected = Cipher(AES256(NIST_KEY), ECB()).encryptor().update(counters)[:count]  # noqa: S305 - the second route
+    stream = KeyStream(NIST_KEY).bytes(count)
+    assert stream.dtype == np.uint8
+    assert stream.tobytes() == expected
+
+
+def test_reading_in_pieces_gives_the_same_stream() -> None:
+    whole = KeyStream(NIST_KEY).bytes(1000).tobytes()
+    pieces = KeyStream(NIST_KEY)
+    assert b"".join(pieces.bytes(count).tobytes() for count in (1, 0, 16, 100, 883)) == whole
+
+
+def test_words_are_little_endian_whatever_the_machine() -> None:
+    stream = KeyStream(NIST_KEY).bytes(24).tobytes()
+    words = KeyStream(NIST_KEY).words64(3)
+    assert words.dtype == np.dtype("<u8")
+    assert words.shape == (3,)
+    assert [int(word) for word in words] == [int.from_bytes(stream[at : at + 8], "little") for at in (0, 8, 16)]
+
+
+def test_another_key_gives_another_stream() -> None:
+    assert KeyStream(bytes(32)).bytes(32).tobytes() != KeyStream(NIST_KEY).bytes(32).tobytes()
+
+
+@pytest.mark.parametrize("length", [0, 16, 24, 31, 33])
+def test_a_key_of_another_length_is_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        KeyStream(bytes(length))
+
+
+def test_a_stream_does_not_show_its_key() -> None:
+    assert repr(KeyStream(NIST_KEY)) == str(KeyStream(NIST_KEY)) == "KeyStream()"
+
+
+def test_a_fresh_key_is_what_the_entropy_source_gives() -> None:
+    assert fresh_key(lambda count: bytes(range(count))) == bytes(range(32))
+    assert fresh_key(os.urandom) != fresh_key(os.urandom)
+
+
+def test_an_entropy_source_that_gives_too_little_is_refused() -> None:
+    with pytest.raises(ValueError, match="instead of 32"):
+        fresh_key(lambda count: bytes(count - 1))
