@@ -38,15 +38,6 @@ class PolicySection(Section):
     allow_fixed_noise: bool = False
 
 
-class NetworkSection(Section):
-    """How this institution reaches the relay."""
-
-    relay: str
-    """host:port of the SuperLink."""
-    ca_certificate: str
-    supernode_key: str
-
-
 class NodeConfig(Section):
     """node.toml."""
 
@@ -56,8 +47,6 @@ class NodeConfig(Section):
     data: DataSection
     budget: BudgetSection
     policy: PolicySection = PolicySection()
-    network: NetworkSection | None = None
-    """Absent until the institution has joined a consortium."""
 
     @classmethod
     def read(cls, folder: Path) -> NodeConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, field_validator, model_validator
@@ -14,8 +15,9 @@ Items: TypeAlias = Annotated[tuple[ItemT, ...], Field(strict=False)]
 
 Availability: TypeAlias = Literal["application", "monthly"]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Real: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Missing: TypeAlias = Literal["required", "nullable", "unknown"]
-"""``required``: no empty cell. ``nullable``: an empty cell has its own bin. ``unknown``: so has an unlisted category."""
+"""``required``: no empty cell. ``nullable``: an empty cell has its own bin. ``unknown``: so has an unlisted code."""
 
 
 class Scale(Section):
@@ -23,8 +25,8 @@ class Scale(Section):
 
     scale: Literal["linear", "log"]
     """``linear``, or ``log``: of sign(x)·log(1 + |x|), which keeps small amounts apart."""
-    low: float
-    high: float
+    low: Real
+    high: Real
 
     @model_validator(mode="after")
     def _ordered(self) -> Scale:
@@ -34,7 +36,7 @@ class Scale(Section):
 
 
 def _increasing(grid: tuple[float, ...]) -> tuple[float, ...]:
-    if any(right <= left for left, right in zip(grid, grid[1:], strict=False)):
+    if any(right <= left for left, right in itertools.pairwise(grid)):
         raise ValueError("edges must increase strictly")
     return grid
 
@@ -43,8 +45,8 @@ class Ranged(Section):
     """A number with a unit and an inclusive range."""
 
     unit: Text
-    min: float
-    max: float
+    min: Real
+    max: Real
     missing: Literal["required", "nullable"]
     source: Text
     available_at: Availability
@@ -63,7 +65,7 @@ class NumberColumn(Ranged):
 
     name: Text
     type: Literal["number"]
-    grid: Items[float] = ()
+    grid: Items[Real] = ()
 
     _grid = field_validator("grid")(_increasing)
 
@@ -126,7 +128,7 @@ class Derived(Section):
     inputs: Items[Text]
     unit: Text
     missing: Literal["required", "nullable"]
-    grid: Items[float] = ()
+    grid: Items[Real] = ()
     dense: Scale | None = None
 
     _grid = field_validator("grid")(_increasing)

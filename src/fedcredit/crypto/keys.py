@@ -275,20 +275,24 @@ def _not_a_key_file(path: Path) -> KeyFileError:
 
 def _read_private(path: Path) -> bytes:
     try:
-        # Without O_NONBLOCK a named pipe in the place of the file would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            # Asked of the open file, not of the path: nobody can swap it in between.
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise KeyFileError(path=str(path), problem="is not a regular file")
+            if mode & (stat.S_IRWXG | stat.S_IRWXO):
+                problem = f"is open to group or others (mode {stat.S_IMODE(mode):04o})"
+                raise KeyFileError(path=str(path), problem=problem)
+            return file.read(_FILE_LIMIT + 1)
     except FileNotFoundError as error:
         raise KeyFileError(path=str(path), problem="does not exist") from error
     except OSError as error:
         raise KeyFileError(path=str(path), problem=f"cannot be read ({error.strerror})") from error
-    with os.fdopen(descriptor, "rb") as file:
-        # Asked of the open file, not of the path: nobody can swap it in between.
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise KeyFileError(path=str(path), problem="is not a regular file")
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise KeyFileError(path=str(path), problem=f"is open to group or others (mode {stat.S_IMODE(mode):04o})")
-        return file.read(_FILE_LIMIT + 1)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # A named pipe in the place of the file would otherwise wait for a writer for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _decode_fields(path: Path, data: bytes) -> Mapping[str, Encodable]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Final, Self, cast
 
@@ -14,6 +15,7 @@ from fedcredit.daemon.chunks import chunked
 from fedcredit.errors import DaemonUnreachableError, FedcreditError, InternalError, MessageTooLargeError
 
 _START: Final = "fedcredit node run, or fedcredit coord serve"
+_ASK_AGAIN_S: Final = 0.05
 _OPTIONS: Final = (
     # A daemon that comes up is found within a fifth of a second, not after gRPC's usual seconds.
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -78,14 +80,18 @@ def wait_serving(target: str, *, timeout_s: float) -> None:
     Raises:
         DaemonUnreachableError: it did not within ``timeout_s`` seconds.
     """
+    end = time.monotonic() + timeout_s
     with grpc.insecure_channel(target, options=list(_OPTIONS)) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch
-        try:
-            for state in watch(health_pb2.HealthCheckRequest(), timeout=timeout_s, wait_for_ready=True):
-                if state.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
-        except grpc.RpcError:
-            pass
+        # Check, not Watch: Flower's health service knows no other.
+        check = health_pb2_grpc.HealthStub(channel).Check
+        while (left_s := end - time.monotonic()) > 0:
+            try:
+                state = check(health_pb2.HealthCheckRequest(), timeout=left_s, wait_for_ready=True)
+            except grpc.RpcError:
+                break
+            if state.status == health_pb2.HealthCheckResponse.SERVING:
+                return
+            time.sleep(_ASK_AGAIN_S)
     raise DaemonUnreachableError(socket=target.removeprefix("unix:"), command=_START)
 
 

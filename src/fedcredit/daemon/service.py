@@ -84,11 +84,11 @@ class LocalService:
             NotWritableError: the path is taken by something else than a socket, or cannot be bound.
         """
         target = unix_target(self.socket_path)
-        directory = self.socket_path.parent
-        if not directory.exists():
-            directory.mkdir(parents=True, mode=self._directory_mode)
-            directory.chmod(self._directory_mode)  # mkdir is subject to the umask
-        _remove_stale(self.socket_path)
+        try:
+            _make_directory(self.socket_path.parent, mode=self._directory_mode)
+            _remove_stale(self.socket_path)
+        except OSError as error:
+            raise NotWritableError(path=self.socket_path, problem=error.strerror or "no reason given") from error
         server = grpc.server(
             ThreadPoolExecutor(max_workers=self._workers + 1, thread_name_prefix="local-service"),
             options=[
@@ -128,6 +128,12 @@ class LocalService:
         self.stop()
 
 
+def _make_directory(directory: Path, *, mode: int) -> None:
+    if not directory.exists():
+        directory.mkdir(parents=True, mode=mode)
+        directory.chmod(mode)  # mkdir is subject to the umask
+
+
 def _remove_stale(path: Path) -> None:
     """Remove a socket that nobody serves; gRPC itself would take over a living one."""
     try:
@@ -143,6 +149,4 @@ def _remove_stale(path: Path) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
-        except OSError as error:
-            raise NotWritableError(path=path, problem="the socket there cannot be examined") from error
     raise StateDirInUseError(path=path)

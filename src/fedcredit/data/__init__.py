@@ -1,0 +1,1 @@
+"""Tables of an institution as scorecard bins and dense arrays, checked against the contract; the vendored real sets."""

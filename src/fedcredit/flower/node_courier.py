@@ -48,7 +48,7 @@ def carry(
     _arm_watchdog(max(lifetime_s, 0.0) + GRACE_S, hard_exit=hard_exit)
     try:
         # A deadline that is over makes the exchange fail at once; so does a path that is no text.
-        socket_path = Path(context.node_config[SOCKET_KEY])  # type: ignore[arg-type]
+        socket_path = Path(context.node_config[SOCKET_KEY])
         reply = exchange(socket_path, unwrap(message.content), timeout_s=max(lifetime_s - MARGIN_S, 0.0))
         return Message(wrap(reply), reply_to=message)
     except Exception:  # noqa: BLE001 - whatever it was, its text must stay here

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedcredit.config.plan import RunPlan
-from fedcredit.contract.loading import Contract
-from fedcredit.data.features import feature_spec
+from fedcredit.contract import Contract
 from fedcredit.data.splits import holdout_mask
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import NoRowsError, PolicyError
-from fedcredit.model.layout import ModalityShape, ModelInputs
 from fedcredit.parties import InstitutionId
 
 
@@ -49,15 +46,6 @@ class Split:
 
     train: CreditTable
     holdout: CreditTable
-
-
-def model_inputs(contract: Contract) -> ModelInputs:
-    """Return the public input shapes that every party derives from the contract."""
-    inputs: Mapping[str, ModalityShape] = {
-        name: ModalityShape(kind=part.kind, bins=tuple(part.bins), dense=tuple(part.dense_shape))
-        for name, part in feature_spec(contract).modalities.items()
-    }
-    return inputs
 
 
 def split_name(plan: RunPlan) -> bytes:

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fedcredit.audit.log import AuditLog, EventKind
-from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
+from fedcredit.data.inputs import model_inputs
 from fedcredit.envelope import OpenedRequest, open_request, seal_answer, seal_unreadable
 from fedcredit.errors import FedcreditError, InternalError, NoiseRangeError, PrivacyPlanError, ReplayError
 from fedcredit.evaluation import count_scores, uniform_logit_edges
 from fedcredit.institution.admission import Admission, Terms
-from fedcredit.institution.holdings import Holdings, Split, model_inputs
+from fedcredit.institution.holdings import Holdings, Split
 from fedcredit.messages import (
     COUNT_GRID,
     LANE_LIMIT,
@@ -41,6 +41,7 @@ from fedcredit.privacy.ledger import PrivacyLedger
 from fedcredit.privacy.noise_share import draw_noise, streams_for
 from fedcredit.privacy.plan import PrivacyPlan
 from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.training.families import LocalComputation, ModelFamily, model_family
 from fedcredit.training.integer_sum import IntegerSum
 
@@ -100,8 +101,8 @@ class InstitutionWorker:
             return self._reply(opened)
         except FedcreditError as error:
             return self._refuse(error, request, opened)
-        except Exception as error:
-            # The guard. Neither the wire nor the log gets the text of an unforeseen error: it could quote a cell.
+        except Exception as error:  # noqa: BLE001 - the guard around everything
+            # Neither the wire nor the log gets the text of an unforeseen error: it could quote a cell.
             LOG.error("internal error of type %s while answering a request", type(error).__name__)
             return self._refuse(InternalError(kind=type(error).__name__), request, opened)
 
@@ -221,19 +222,6 @@ class InstitutionWorker:
             coordinator=self._coordinator,
             length=answer_length(prepared.family.layout.size if prepared else len(opened.request.weights) // 8),
         )
-
-
-def privacy_plan(plan: RunPlan) -> PrivacyPlan:
-    """Return the privacy plan that a run plan states; every training round is one step."""
-    return PrivacyPlan(
-        epsilon=plan.privacy.epsilon,
-        delta=plan.privacy.delta,
-        unit=plan.privacy.unit,
-        steps=plan.run.rounds,
-        evaluation_epsilon=plan.privacy.evaluation_epsilon,
-        mechanism=Mechanism.parse(plan.privacy.mechanism),
-        test_noise=plan.privacy.test_noise,
-    )
 
 
 def _release_id(manifest: Manifest) -> str:

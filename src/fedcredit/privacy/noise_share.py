@@ -8,14 +8,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcredit.crypto.streams import KeyStream
+from fedcredit.crypto.streams import KeyStream, fresh_key
 from fedcredit.encoding import digest
 from fedcredit.privacy.ledger import Reservation
 from fedcredit.privacy.noise import RoundedGaussian
 from fedcredit.privacy.release import Mechanism, Release
 
 TEST_NOISE_LABEL: Final = "fedcredit fixed test noise 1: protects nobody"
-_KEY_LENGTH: Final = 32
 
 
 def draw_noise(reservation: Reservation, stream: KeyStream) -> NDArray[np.int64]:
@@ -41,4 +40,4 @@ def streams_for(release: Release, *, entropy: Callable[[int], bytes]) -> KeyStre
     """
     if release.test_noise:
         return KeyStream(digest([TEST_NOISE_LABEL, release.release_id]))
-    return KeyStream(entropy(_KEY_LENGTH))
+    return KeyStream(fresh_key(entropy))

@@ -17,7 +17,6 @@ from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.envelope import encode_roster, open_answer, seal_request, sign_manifest
 from fedcredit.errors import (
-    CannotOpenError,
     FedcreditError,
     MalformedMessageError,
     QuorumError,
@@ -26,6 +25,7 @@ from fedcredit.errors import (
 )
 from fedcredit.messages import (
     SCORE_BINS,
+    Answer,
     CountsAnswer,
     Manifest,
     Purpose,
@@ -178,36 +178,44 @@ class RoundEngine:
         if reply.payload is None or name in result.contributors or name in result.refusals:
             return
         try:
-            identity = self._identities.get(name)
-            if identity is None:
-                raise UnknownSenderError(sender=name)
-            answer = open_answer(
-                reply.payload,
-                manifest=manifest,
-                manifest_digest=result.manifest_digest,
-                institution=name,
-                identity=identity,
-                keys=self._keys,
-                request=requests[name],
-            )
-            if isinstance(answer, Refusal):
-                self._acquainted.discard(name)
-                result.refusals[name] = answer.code
-                self._record(EventKind.INSTITUTION_REFUSED, call, institution=name, code=answer.code)
-                return
+            answer = self._open(reply.institution, reply.payload, manifest, result.manifest_digest, requests)
             lanes = _lanes_of(answer, call.purpose, self._lane_count(call))
-        except (CannotOpenError, MalformedMessageError, UnknownSenderError) as error:
-            self._record(EventKind.ANSWER_REFUSED, call, institution=name, code=error.code)
-            return
         except FedcreditError as error:
             self._record(EventKind.ANSWER_REFUSED, call, institution=name, code=error.code)
             return
+        result.bytes_received[name] = len(reply.payload)
+        if isinstance(answer, Refusal):
+            # A refusing institution may not have kept the plan; it gets plan and roster again.
+            self._acquainted.discard(name)
+            result.refusals[name] = answer.code
+            self._record(EventKind.INSTITUTION_REFUSED, call, institution=name, code=answer.code)
+            return
         result.total += lanes
         result.contributors.append(name)
-        result.bytes_received[name] = len(reply.payload)
         self._acquainted.add(name)
         digest = hashlib.sha256(reply.payload).digest()
         self._record(EventKind.ANSWER_ACCEPTED, call, institution=name, answer=digest)
+
+    def _open(
+        self,
+        name: InstitutionId,
+        payload: bytes,
+        manifest: Manifest,
+        manifest_digest: bytes,
+        requests: Mapping[InstitutionId, bytes],
+    ) -> Answer:
+        identity = self._identities.get(name)
+        if identity is None:
+            raise UnknownSenderError(sender=name)
+        return open_answer(
+            payload,
+            manifest=manifest,
+            manifest_digest=manifest_digest,
+            institution=name,
+            identity=identity,
+            keys=self._keys,
+            request=requests[name],
+        )
 
     def _require_quorum(self, call: RoundCall, result: RoundResult) -> None:
         needed = self._plan.rounds.quorum
@@ -240,7 +248,10 @@ class RoundEngine:
         )
 
 
-def _lanes_of(answer: TrainAnswer | CountsAnswer, purpose: Purpose, count: int) -> Integers:
+def _lanes_of(answer: Answer, purpose: Purpose, count: int) -> Integers:
+    """Return the vector of an answer to this question; a refusal adds nothing."""
+    if isinstance(answer, Refusal):
+        return np.zeros(count, dtype=np.int64)
     expected = TrainAnswer if purpose is Purpose.TRAIN else CountsAnswer
     if not isinstance(answer, expected):
         raise MalformedMessageError(what="answer", problem="it answers another question")

@@ -19,7 +19,6 @@ from fedcredit.errors import (
     CheckpointError,
     NothingTrainedError,
     QuorumError,
-    RoundRefusedError,
     RunMismatchError,
 )
 from fedcredit.evaluation import ScoreCounts, uniform_logit_edges
@@ -142,8 +141,6 @@ class FederatedRun:
             except QuorumError:
                 if chance + 1 == MAX_ATTEMPTS:
                     raise
-            except RoundRefusedError:
-                raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _release(self, state: ServerState, result: RoundResult) -> None:

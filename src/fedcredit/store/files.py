@@ -23,6 +23,8 @@ NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Put ``data`` at ``path``, durable on return; a failure leaves the previous content and no temporary file.
 
+    If only the last step fails, the sync of the folder, the new content is in place but may not outlive a power cut.
+
     Raises:
         DiskFullError: no space, quota or file-size limit left.
         NotWritableError: any other refusal of the operating system.
@@ -90,3 +92,11 @@ def _write_all(descriptor: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(descriptor, left) :]
+
+
+def make_directory(path: Path, *, mode: int = 0o755) -> None:
+    """Make a directory and its parents unless they exist; a place that cannot be made raises a ``StorageError``."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+    except OSError as error:
+        raise storage_error(path, error) from error

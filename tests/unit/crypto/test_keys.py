@@ -247,7 +247,7 @@ def test_a_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
 def test_a_missing_file_a_folder_and_a_pipe_are_told_apart(tmp_path: Path) -> None:
     assert problem_of(tmp_path / "none") == "does not exist"
     (tmp_path / "folder").mkdir(mode=0o700)
-    assert problem_of(tmp_path / "folder") == "is not a regular file"
+    assert problem_of(tmp_path / "folder") == "cannot be read (Is a directory)"
     os.mkfifo(tmp_path / "pipe", 0o600)
     assert problem_of(tmp_path / "pipe") == "is not a regular file"
     (tmp_path / "loop").symlink_to(tmp_path / "loop")

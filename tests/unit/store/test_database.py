@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import sqlite3
 import stat
@@ -226,6 +228,34 @@ def test_a_lock_held_by_another_program_is_named(tmp_path: Path) -> None:
             Records(database, "a").put("x", b"1")
         other.execute("ROLLBACK")
         other.close()
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(NotWritableError) as caught:
+        Database.open(tmp_path / "state.db")
+    assert caught.value.fields["problem"] == "No locks available"
+
+
+def test_a_file_whose_mode_cannot_be_narrowed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(NotWritableError):
+        Database.open(tmp_path / "state.db")
+
+
+def test_a_database_that_turned_read_only_refuses_and_keeps_its_content(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "state.db") as database:
+        Records(database, "a").put("k", b"1")
+        database.execute("PRAGMA query_only = ON")
+        with pytest.raises(NotWritableError):
+            Records(database, "a").put("k", b"2")
+        assert Records(database, "a").get("k") == b"1"
 
 
 def test_a_wrong_statement_is_a_bug_and_stays_one() -> None:

@@ -1,0 +1,152 @@
+"""How an institution and a coordinator learn each other's keys: an invitation one way, a join request the other.
+
+Both are small text files. The keys in them are trusted only after a person has compared the fingerprint by another
+channel; commands ask for it. Enrolment grows in a later version (expiry, revocation, certificates).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
+from fedcredit.crypto.signatures import sign, verify
+from fedcredit.errors import ConfigFileMissingError, EnrolmentFileError, FedcreditError
+from fedcredit.messages import Message
+from fedcredit.parties import InstitutionId, InstitutionType, Member, institution_id
+
+JOIN_TAG: Final = "fedcredit join request 1"
+_FILE_LIMIT: Final = 64 * 1024
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+def _text(limit: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and 0 < len(value) <= limit
+
+
+def _octets(limit: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, bytes) and len(value) <= limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invitation(Message):
+    """What an institution must know of a coordinator."""
+
+    TAG: ClassVar[str] = "invitation"
+
+    consortium: str
+    coordinator: bytes
+    """Encoded public identity."""
+    relay: str
+    """host:port of the SuperLink."""
+    ca_certificate: bytes
+    """PEM; the relay's certificate is checked against it."""
+
+    @classmethod
+    def checks(cls) -> dict[str, Callable[[Any], bool]]:
+        """Return the check of every field."""
+        return {
+            "consortium": _text(41),
+            "coordinator": _octets(4096),
+            "relay": _text(300),
+            "ca_certificate": _octets(16 * 1024),
+        }
+
+    @property
+    def identity(self) -> PublicIdentity:
+        """Return the coordinator's public keys."""
+        return PublicIdentity.from_bytes(self.coordinator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinRequest(Message):
+    """What a coordinator must know of an institution; signed with the key inside it, which proves possession."""
+
+    TAG: ClassVar[str] = "join-request"
+
+    consortium: str
+    institution: str
+    kind: str
+    identity: bytes
+    supernode_key: bytes
+    """Public key of the SuperNode in OpenSSH form: a transport key only."""
+    signature: bytes
+
+    @classmethod
+    def checks(cls) -> dict[str, Callable[[Any], bool]]:
+        """Return the check of every field."""
+        return {
+            "consortium": _text(41),
+            "institution": _text(63),
+            "kind": lambda value: value in set(InstitutionType),
+            "identity": _octets(4096),
+            "supernode_key": _octets(4096),
+            "signature": _octets(64),
+        }
+
+    @classmethod
+    def make(
+        cls, *, consortium: str, institution: InstitutionId, kind: InstitutionType, keys: IdentityKeys, supernode: bytes
+    ) -> JoinRequest:
+        """Return a request signed with ``keys``."""
+        unsigned = cls(
+            consortium=consortium,
+            institution=institution,
+            kind=str(kind),
+            identity=keys.public.to_bytes(),
+            supernode_key=supernode,
+            signature=b"",
+        )
+        signature = sign(keys, tag=JOIN_TAG, body=unsigned.to_bytes())
+        return cls(**{**unsigned.__dict__, "signature": signature})
+
+    def member(self) -> Member:
+        """Return the member that this request describes.
+
+        Raises:
+            BadSignatureError: the request is not signed with the key that it names.
+        """
+        unsigned = JoinRequest(**{**self.__dict__, "signature": b""})
+        verify(
+            PublicIdentity.from_bytes(self.identity),
+            tag=JOIN_TAG,
+            body=unsigned.to_bytes(),
+            signature=self.signature,
+            signer=self.institution,
+            what="join request",
+        )
+        return Member(
+            institution=institution_id(self.institution),
+            kind=InstitutionType(self.kind),
+            public_identity=self.identity,
+        )
+
+
+def armoured(message: Message) -> bytes:
+    """Return a message as text that survives mail: a first line that says what it is, then base64."""
+    return f"fedcredit {message.TAG} 1\n".encode() + base64.encodebytes(message.to_bytes())
+
+
+def read_armoured(kind: type[MessageT], path: Path, *, command: str) -> MessageT:
+    """Read an armoured message from a file.
+
+    Raises:
+        ConfigFileMissingError: there is no such file; ``command`` makes one.
+        EnrolmentFileError: it is not exactly one message of this kind.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigFileMissingError(what=kind.TAG, path=str(path), command=command) from error
+    header, _, body = data.partition(b"\n")
+    if len(data) > _FILE_LIMIT or header != f"fedcredit {kind.TAG} 1".encode():
+        raise EnrolmentFileError(path=str(path), what=kind.TAG, problem="it does not begin like one")
+    try:
+        return kind.from_bytes(base64.b64decode(b"".join(body.split()), validate=True))
+    except (binascii.Error, FedcreditError) as error:
+        raise EnrolmentFileError(path=str(path), what=kind.TAG, problem="its content was changed or cut") from error

@@ -1,0 +1,219 @@
+"""A node on disk: the folder of one institution, and the worker made from it.
+
+node.toml            the private configuration
+keys/identity.key    signing and decryption keys (0600)
+keys/supernode[.pub] transport key of the SuperNode
+coordinator.fcinvite the pinned coordinator, once joined
+approvals/           one file per approved plan
+state/node.db        privacy ledger, run memory, audit log
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import tomlkit
+
+from fedcredit.audit.log import AuditLog
+from fedcredit.config.node import NODE_FILE, NodeConfig
+from fedcredit.contract import load_contract
+from fedcredit.crypto.certificates import make_supernode_key
+from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
+from fedcredit.data.tables import read_table
+from fedcredit.enrolment import Invitation, JoinRequest, armoured, read_armoured
+from fedcredit.errors import AlreadyExistsError
+from fedcredit.institution.admission import Admission, Approvals, RunMemory
+from fedcredit.institution.holdings import Holdings
+from fedcredit.institution.worker import InstitutionWorker
+from fedcredit.parties import InstitutionId, InstitutionType
+from fedcredit.privacy.ledger import BudgetCap, PrivacyLedger
+from fedcredit.privacy.plan import HOLDOUT, TRAIN
+from fedcredit.store.database import Database
+from fedcredit.store.files import make_directory, write_atomic, write_new
+from fedcredit.store.journal import Journal
+
+IDENTITY: Final = Path("keys/identity.key")
+SUPERNODE: Final = Path("keys/supernode")
+INVITATION: Final = Path("coordinator.fcinvite")
+CA_CERTIFICATE: Final = Path("keys/relay-ca.crt")
+STATE: Final = Path("state/node.db")
+
+
+def init_node(folder: Path, config: NodeConfig, *, passphrase: bytes | None = None) -> IdentityKeys:
+    """Make a node folder with new keys; an existing node is never overwritten."""
+    if (folder / NODE_FILE).exists():
+        raise AlreadyExistsError(path=str(folder / NODE_FILE))
+    make_directory(folder / "keys", mode=0o700)
+    make_directory(folder / "state", mode=0o700)
+    keys = IdentityKeys.generate()
+    keys.save(folder / IDENTITY, passphrase=passphrase)
+    private, public = make_supernode_key()
+    write_new(folder / SUPERNODE, private, mode=0o600)
+    write_new(folder / SUPERNODE.with_suffix(".pub"), public, mode=0o644)
+    # Written last: a folder with node.toml is complete.
+    write_new(folder / NODE_FILE, _to_toml(config).encode(), mode=0o644)
+    return keys
+
+
+def join(folder: Path, invitation: Invitation, *, passphrase: bytes | None = None) -> JoinRequest:
+    """Pin the coordinator of an invitation and return the signed join request."""
+    config = NodeConfig.read(folder)
+    keys = IdentityKeys.load(folder / IDENTITY, passphrase=passphrase)
+    write_atomic(folder / INVITATION, armoured(invitation))
+    write_atomic(folder / CA_CERTIFICATE, invitation.ca_certificate)
+    return JoinRequest.make(
+        consortium=invitation.consortium,
+        institution=config.name,
+        kind=config.kind,
+        keys=keys,
+        supernode=(folder / SUPERNODE.with_suffix(".pub")).read_bytes(),
+    )
+
+
+def read_invitation(folder: Path) -> Invitation:
+    """Return the coordinator that this node has joined."""
+    return read_armoured(Invitation, folder / INVITATION, command=f"fedcredit node join FILE --node {folder}")
+
+
+def holdings_of(folder: Path, config: NodeConfig) -> Holdings:
+    """Read the institution's own table through the contract; see ``data.read_table`` for what is refused."""
+    contract = load_contract(config.data.contract)
+    table = read_table(folder / config.data.path, contract, modalities=config.data.modalities)
+    return Holdings(institution=config.name, contract=contract, table=table)
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """The durable state of a node, opened by at most one process."""
+
+    database: Database
+    ledger: PrivacyLedger
+    audit: AuditLog
+    memory: RunMemory
+
+    @classmethod
+    def open(cls, database: Database, config: NodeConfig) -> Self:
+        """Open ledger, log and memory; a damaged ledger or log raises and nothing is released."""
+        budget = config.budget
+        ledger = PrivacyLedger(
+            Journal(database, "privacy-ledger"),
+            place=database.place,
+            caps={
+                TRAIN: BudgetCap(epsilon=budget.epsilon, delta=budget.delta),
+                HOLDOUT: BudgetCap(epsilon=budget.holdout_epsilon, delta=budget.delta),
+            },
+            allow_no_privacy=config.policy.allow_no_privacy,
+            allow_fixed_noise=config.policy.allow_fixed_noise,
+        )
+        audit = AuditLog(Journal(database, "audit"))
+        audit.verify()
+        return cls(database, ledger, audit, RunMemory(database))
+
+
+class Node:
+    """An opened node: its configuration, its state, and the worker that answers requests."""
+
+    def __init__(self, *, config: NodeConfig, state: NodeState, worker: InstitutionWorker, holdings: Holdings) -> None:
+        self.config: Final = config
+        self.state: Final = state
+        self.worker: Final = worker
+        self.holdings: Final = holdings
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        passphrase: bytes | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Open the node in ``folder``. This is the composition root of an institution: the sources are named here."""
+        config = NodeConfig.read(folder)
+        invitation = read_invitation(folder)
+        keys = IdentityKeys.load(folder / IDENTITY, passphrase=passphrase)
+        holdings = holdings_of(folder, config)
+        state = NodeState.open(Database.open(folder / STATE), config)
+        worker = assemble_worker(
+            config=config,
+            consortium=invitation.consortium,
+            coordinator=invitation.coordinator,
+            holdings=holdings,
+            keys=keys,
+            approvals=Approvals(folder / "approvals"),
+            state=state,
+            entropy=entropy,
+            clock=clock,
+        )
+        return cls(config=config, state=state, worker=worker, holdings=holdings)
+
+    def close(self) -> None:
+        """Close the state."""
+        self.state.database.close()
+
+
+def assemble_worker(
+    *,
+    config: NodeConfig,
+    consortium: str,
+    coordinator: bytes,
+    holdings: Holdings,
+    keys: IdentityKeys,
+    approvals: Approvals,
+    state: NodeState,
+    entropy: Callable[[int], bytes],
+    clock: Callable[[], float],
+) -> InstitutionWorker:
+    """Return the worker over opened parts; tests and benchmarks assemble one without a folder."""
+    admission = Admission(
+        institution=config.name,
+        own_identity=keys.public.to_bytes(),
+        contract_name=holdings.contract.name,
+        contract_digest=holdings.contract.digest().hex(),
+        approvals=approvals,
+        policy=config.policy,
+        memory=state.memory,
+        clock=clock,
+    )
+    return InstitutionWorker(
+        consortium=consortium,
+        holdings=holdings,
+        keys=keys,
+        coordinator=PublicIdentity.from_bytes(coordinator),
+        admission=admission,
+        ledger=state.ledger,
+        audit=state.audit,
+        entropy=entropy,
+    )
+
+
+def node_config(
+    *,
+    institution: InstitutionId,
+    kind: InstitutionType,
+    data_path: str,
+    contract: str,
+    modalities: tuple[str, ...],
+    epsilon: float,
+    delta: float,
+    holdout_epsilon: float,
+) -> NodeConfig:
+    """Return a configuration with the refusing default policy."""
+    return NodeConfig.model_validate(
+        {
+            "schema_version": 1,
+            "institution": institution,
+            "kind": kind,
+            "data": {"path": data_path, "contract": contract, "modalities": modalities},
+            "budget": {"epsilon": epsilon, "delta": delta, "holdout_epsilon": holdout_epsilon},
+        }
+    )
+
+
+def _to_toml(config: NodeConfig) -> str:
+    return tomlkit.dumps(config.model_dump(mode="json", exclude_none=True))

@@ -1,0 +1,1 @@
+"""Experiments: data sets dealt out to institutions in this process, baselines, comparison figures."""

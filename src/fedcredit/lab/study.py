@@ -1,0 +1,172 @@
+"""A whole consortium on one machine: folders, keys and approvals of every party, made from a real data set.
+
+The demo plays all parties, so it also does what people do in production: it compares fingerprints and approves the
+plan. Everything lies under one folder; deleting it undoes the study.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pyarrow.parquet as pq
+
+from fedcredit.config.federation import FederationConfig
+from fedcredit.config.node import NodeConfig
+from fedcredit.config.plan import RunPlan
+from fedcredit.crypto.keys import PublicIdentity
+from fedcredit.data.datasets import Dataset, load_dataset
+from fedcredit.data.splits import holdout_mask
+from fedcredit.enrolment import armoured
+from fedcredit.errors import AlreadyExistsError
+from fedcredit.institution.admission import Approvals
+from fedcredit.institution.holdings import Holdings
+from fedcredit.institution.node import holdings_of, init_node, join
+from fedcredit.lab.settings import settings_for
+from fedcredit.parties import InstitutionId
+from fedcredit.rounds.coordinator import Coordinator, init_coordinator
+from fedcredit.store.files import make_directory, write_atomic
+
+CONSORTIUM: Final = "fedcredit-demo"
+DELTA: Final = 1e-5
+EVALUATION_EPSILON: Final = 0.5
+HOLDOUT_FRACTION: Final = 0.2
+DATA_FILE: Final = "data.parquet"
+ModelKind = Literal["scorecard", "network"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """What a user of the demo decides; ``rounds`` of ``None`` takes the recommended number for the data set."""
+
+    dataset: str
+    model: ModelKind
+    epsilon: float
+    rounds: int | None
+    seed: int
+    test_noise: bool
+    deadline_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A consortium that is ready to train."""
+
+    folder: Path
+    options: StudyOptions
+    dataset: Dataset
+    plan: RunPlan
+    holdings: Mapping[InstitutionId, Holdings]
+
+    @property
+    def coordinator_folder(self) -> Path:
+        """Return the coordinator's folder."""
+        return self.folder / "coordinator"
+
+    def node_folder(self, institution: InstitutionId) -> Path:
+        """Return one institution's folder."""
+        return self.folder / "institutions" / institution
+
+
+def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Study:
+    """Make every party's folder under ``folder``, which must not exist, and approve the plan everywhere."""
+    if folder.exists():
+        raise AlreadyExistsError(path=str(folder))
+    dataset = load_dataset(options.dataset)
+    make_directory(folder)
+    coordinator_folder = folder / "coordinator"
+    config = FederationConfig.model_validate(
+        {"schema_version": 1, "consortium": CONSORTIUM, "relay": {"host": "127.0.0.1", "port": relay_port}}
+    )
+    init_coordinator(coordinator_folder, config, hosts=["127.0.0.1", "localhost"])
+    holdings: dict[InstitutionId, Holdings] = {}
+    for name in dataset.parts:
+        institution = InstitutionId(name)
+        node = folder / "institutions" / institution
+        node_config = _node_config(dataset, institution, options)
+        init_node(node, node_config)
+        pq.write_table(dataset.parts[institution].table, node / DATA_FILE)
+        _enrol(coordinator_folder, node)
+        holdings[institution] = holdings_of(node, node_config)
+    plan = study_plan(dataset, options, holdings)
+    for institution in holdings:
+        Approvals(folder / "institutions" / institution / "approvals").approve(plan)
+    write_atomic(folder / "plan.toml", plan.to_toml().encode())
+    return Study(folder=folder, options=options, dataset=dataset, plan=plan, holdings=holdings)
+
+
+def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[InstitutionId, Holdings]) -> RunPlan:
+    """Return the plan of a study: the recommended settings of the data set, the user's epsilon and rounds."""
+    settings = settings_for(dataset.name, options.model, epsilon=options.epsilon)
+    off = math.isinf(options.epsilon)
+    raw: dict[str, Any] = {
+        "schema_version": 1,
+        "run": {
+            "name": f"demo-{dataset.name}",
+            "consortium": CONSORTIUM,
+            "contract": dataset.contract.name,
+            "contract_digest": dataset.contract.digest().hex(),
+            "rounds": options.rounds or settings.rounds,
+            "holdout_fraction": HOLDOUT_FRACTION,
+            "holdout_salt": f"study-{options.seed}",
+        },
+        "model": settings.model,
+        "training": settings.training,
+        "privacy": {
+            "mechanism": "none" if off else "rounded-gaussian",
+            "epsilon": options.epsilon,
+            "delta": DELTA,
+            "unit": "borrower",
+            "neighbours": "add-or-remove-one",
+            "evaluation_epsilon": math.inf if off else min(EVALUATION_EPSILON, options.epsilon),
+            "test_noise": options.test_noise,
+        },
+        "rounds": {"quorum": len(holdings), "deadline_s": options.deadline_s},
+        "institutions": {
+            name: {
+                "kind": str(dataset.parts[name].kind),
+                "expected_borrowers": _record_band(part, f"study-{options.seed}"),
+                "modalities": dataset.parts[name].modalities,
+            }
+            for name, part in holdings.items()
+        },
+    }
+    return RunPlan.model_validate(raw)
+
+
+def _record_band(holdings: Holdings, salt: str) -> int:
+    """Return the size of the training part to two significant digits: what a member would tell its consortium."""
+    held_out = holdout_mask(holdings.table.entities, salt=salt, fraction=HOLDOUT_FRACTION)
+    rows = max(1, int((~held_out).sum()))
+    step = 10 ** max(0, len(str(rows)) - 2)
+    return max(step, round(rows / step) * step)
+
+
+def _node_config(dataset: Dataset, institution: InstitutionId, options: StudyOptions) -> NodeConfig:
+    part = dataset.parts[institution]
+    off = math.isinf(options.epsilon)
+    return NodeConfig.model_validate(
+        {
+            "schema_version": 1,
+            "institution": institution,
+            "kind": str(part.kind),
+            "data": {"path": DATA_FILE, "contract": dataset.contract.name, "modalities": part.modalities},
+            "budget": {
+                "epsilon": 1.0 if off else options.epsilon,
+                "delta": DELTA,
+                "holdout_epsilon": 1.0 if off else min(EVALUATION_EPSILON, options.epsilon),
+            },
+            "policy": {"allow_no_privacy": off, "allow_fixed_noise": options.test_noise},
+        }
+    )
+
+
+def _enrol(coordinator_folder: Path, node: Path) -> None:
+    coordinator = Coordinator(coordinator_folder)
+    request = join(node, coordinator.invitation())
+    path = node / "request.fcrequest"
+    write_atomic(path, armoured(request))
+    coordinator.approve_member(path, fingerprint=PublicIdentity.from_bytes(request.identity).fingerprint())

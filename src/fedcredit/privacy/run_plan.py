@@ -1,0 +1,20 @@
+"""From a run plan to the privacy plan that it states; both sides of a round derive the same value."""
+
+from __future__ import annotations
+
+from fedcredit.config.plan import RunPlan
+from fedcredit.privacy.plan import PrivacyPlan
+from fedcredit.privacy.release import Mechanism
+
+
+def privacy_plan(plan: RunPlan) -> PrivacyPlan:
+    """Return the privacy plan that a run plan states; every training round is one step."""
+    return PrivacyPlan(
+        epsilon=plan.privacy.epsilon,
+        delta=plan.privacy.delta,
+        unit=plan.privacy.unit,
+        steps=plan.run.rounds,
+        evaluation_epsilon=plan.privacy.evaluation_epsilon,
+        mechanism=Mechanism.parse(plan.privacy.mechanism),
+        test_noise=plan.privacy.test_noise,
+    )

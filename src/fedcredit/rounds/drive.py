@@ -1,0 +1,77 @@
+"""Drives an opened run to its end and leaves its public record beside the audit log.
+
+rounds.jsonl     one line per released round: who contributed, sealed bytes each way
+evaluation.json  figures from the noised score counts of all institutions
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from fedcredit.evaluation import Figures, ScoreCounts, noisy_auc_interval
+from fedcredit.messages import COUNT_GRID
+from fedcredit.privacy.plan import PrivacyPlan
+from fedcredit.rounds.coordinator import OpenRun
+from fedcredit.rounds.engine import RoundResult
+from fedcredit.rounds.run import RoundReport
+from fedcredit.store.files import write_atomic
+
+ROUNDS_FILE: Final = "rounds.jsonl"
+EVALUATION_FILE: Final = "evaluation.json"
+
+
+def drive(opened: OpenRun, privacy: PrivacyPlan, *, on_round: Callable[[RoundReport], None] = lambda _: None) -> None:
+    """Run what is left of a run, evaluate the released model once, and finish.
+
+    Raises:
+        QuorumError, RoundRefusedError: a round failed; call again later to resume.
+    """
+    run = opened.run
+    lines = read_lines(opened.folder / ROUNDS_FILE)[: run.state.round]
+    for report in run.rounds():
+        lines.append(_round_line(report.round, report.result))
+        _write_lines(opened.folder / ROUNDS_FILE, lines)
+        on_round(report)
+    counts, result = run.evaluate()
+    record = {**evaluation_record(counts, result, privacy), "traffic": _round_line(run.state.round, result)}
+    write_atomic(opened.folder / EVALUATION_FILE, json.dumps(record, indent=1).encode())
+    run.finish()
+
+
+def evaluation_record(counts: ScoreCounts, result: RoundResult, privacy: PrivacyPlan) -> dict[str, Any]:
+    """Return figures from noised counts, with an interval that includes the noise."""
+    release = privacy.evaluation_release(release_id="figures", sensitivity_squared=COUNT_GRID**2, dimension=1)
+    deviation = release.sigma / COUNT_GRID * len(result.contributors) ** 0.5
+    interval = noisy_auc_interval(counts, noise_deviation=deviation)
+    return {
+        **asdict(Figures.from_counts(counts)),
+        "auc_low": interval.low,
+        "auc_high": interval.high,
+        "contributors": list(result.contributors),
+        "note": "from noised score counts of all institutions on held-out borrowers",
+    }
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a JSON-lines file; none if it does not exist."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _round_line(number: int, result: RoundResult) -> dict[str, Any]:
+    return {
+        "round": number,
+        "contributors": list(result.contributors),
+        "refusals": dict(result.refusals),
+        "bytes_down": dict(result.bytes_sent),
+        "bytes_up": dict(result.bytes_received),
+    }
+
+
+def _write_lines(path: Path, lines: list[Mapping[str, Any]] | list[dict[str, Any]]) -> None:
+    write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines).encode())

@@ -1,0 +1,122 @@
+"""Noise needs a reservation, and a reservation gives it once."""
+
+import ast
+import copy
+import hashlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fedcredit.privacy
+from fedcredit.crypto.streams import KeyStream
+from fedcredit.encoding import encode
+from fedcredit.errors import NotReservedError
+from fedcredit.privacy.ledger import BudgetCap, PrivacyLedger, Reservation
+from fedcredit.privacy.noise import RoundedGaussian
+from fedcredit.privacy.noise_share import draw_noise, streams_for
+from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.store.database import Database
+from fedcredit.store.journal import Journal
+
+KEY = bytes(32)
+
+
+def release(**changes: object) -> Release:
+    fields = {
+        "release_id": "run/1/1/gradient",
+        "partition": "train",
+        "purpose": "a sum",
+        "mechanism": Mechanism.ROUNDED_GAUSSIAN,
+        "unit": "borrower",
+        "neighbours": "add-or-remove-one",
+        "sensitivity_squared": 100,
+        "sigma": 100,
+        "dimension": 50,
+        "test_noise": False,
+    }
+    return Release(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ledger() -> PrivacyLedger:
+    return PrivacyLedger(
+        Journal(Database.in_memory(), "privacy"),
+        place="ledger",
+        caps={"train": BudgetCap(epsilon=3.0, delta=1e-5)},
+        allow_no_privacy=True,
+        allow_fixed_noise=True,
+    )
+
+
+def test_the_noise_of_a_reservation_is_the_reserved_law_and_size(ledger: PrivacyLedger) -> None:
+    drawn = draw_noise(ledger.reserve(release()), KeyStream(KEY))
+    assert drawn.dtype == np.int64
+    assert drawn.tolist() == RoundedGaussian(100).sample(KeyStream(KEY), 50).tolist()
+
+
+def test_a_second_draw_is_refused_because_two_vectors_could_be_averaged(ledger: PrivacyLedger) -> None:
+    reservation = ledger.reserve(release())
+    draw_noise(reservation, KeyStream(KEY))
+    with pytest.raises(NotReservedError, match="run/1/1/gradient"):
+        draw_noise(reservation, KeyStream(bytes([1] * 32)))
+
+
+def test_a_repeated_reservation_draws_nothing(ledger: PrivacyLedger) -> None:
+    ledger.reserve(release())
+    with pytest.raises(NotReservedError):
+        draw_noise(ledger.reserve(release()), KeyStream(KEY))
+
+
+def test_nobody_but_a_ledger_makes_a_reservation() -> None:
+    with pytest.raises(NotReservedError):
+        Reservation(release(), repeated=False, issuer=object())
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps], ids=["copy", "deepcopy", "dumps"])
+def test_a_reservation_cannot_be_duplicated(ledger: PrivacyLedger, duplicate: object) -> None:
+    with pytest.raises(TypeError, match="neither copied nor stored"):
+        duplicate(ledger.reserve(release()))  # type: ignore[operator]
+
+
+def test_without_privacy_the_noise_is_zero(ledger: PrivacyLedger) -> None:
+    drawn = draw_noise(ledger.reserve(release(mechanism=Mechanism.NONE, sigma=0)), KeyStream(KEY))
+    assert drawn.dtype == np.int64
+    assert drawn.tolist() == [0] * 50
+
+
+def test_an_ordinary_release_takes_its_key_from_the_entropy() -> None:
+    asked: list[int] = []
+
+    def entropy(count: int) -> bytes:
+        asked.append(count)
+        return bytes([7] * count)
+
+    stream = streams_for(release(), entropy=entropy)
+    assert asked == [32]
+    assert stream.words64(4).tolist() == KeyStream(bytes([7] * 32)).words64(4).tolist()
+
+
+def test_test_noise_takes_its_key_from_a_public_label_and_the_release_id() -> None:
+    def entropy(count: int) -> bytes:
+        raise AssertionError("fixed noise needs no entropy")
+
+    label = "fedcredit fixed test noise 1: protects nobody"
+    key = hashlib.sha256(encode([label, "run/1/1/gradient"])).digest()
+    stream = streams_for(release(test_noise=True), entropy=entropy)
+    assert stream.words64(4).tolist() == KeyStream(key).words64(4).tolist()
+    other = streams_for(release(test_noise=True, release_id="run/2/1/gradient"), entropy=entropy)
+    assert other.words64(4).tolist() != KeyStream(key).words64(4).tolist()
+
+
+def test_only_the_noise_share_knows_the_sampler() -> None:
+    package = Path(fedcredit.privacy.__file__).parents[1]
+    users = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+            if any("fedcredit.privacy.noise" in {name, module, f"{module}.{name}"} for name in names):
+                users.add(path.relative_to(package).as_posix())
+    assert users == {"privacy/noise_share.py"}
