@@ -42,6 +42,8 @@ class LocalClient:
             MessageTooLargeError: the service refuses a request of this size.
             InternalError: the daemon failed on the request; its log says more.
         """
+        if timeout_s <= 0:  # gRPC would take 0 for "no limit"
+            raise DaemonUnreachableError(socket=self._socket_path, command=_START)
         try:
             stream = self._exchange(chunked(request), timeout=timeout_s)
             return b"".join(chunk.data for chunk in stream)

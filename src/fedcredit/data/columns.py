@@ -41,13 +41,14 @@ def check_columns(present: Iterable[str], needed: Iterable[str], *, place: str) 
     """Raise unless every needed column is there, once.
 
     Raises:
-        MissingColumnError: one is not; the hint names the nearest that is.
+        MissingColumnError: one is not; the hint names the nearest that is there and not needed itself.
         DataFormatError: one stands twice, so nobody can tell which is meant.
     """
-    names = list(present)
-    for column in needed:
+    names, wanted = list(present), list(needed)
+    spare = [name for name in names if name not in wanted]
+    for column in wanted:
         if column not in names:
-            near = difflib.get_close_matches(column, names, n=1, cutoff=0.6)
+            near = difflib.get_close_matches(column, spare, n=1, cutoff=0.6)
             hint = f'The nearest column is "{near[0]}": rename it.' if near else "Add it to the export."
             raise MissingColumnError(path=place, column=column, hint=hint)
         if names.count(column) > 1:

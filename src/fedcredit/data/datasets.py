@@ -34,6 +34,9 @@ class Part:
     kind: InstitutionType
     modalities: tuple[str, ...]
     table: pa.Table
+    complete: pa.Table
+    """The same rows with the columns of every modality: what no institution that lacks one ever sees. Only an
+    experiment that scores models on the whole population may use it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -221,9 +224,11 @@ def _part(share: _Share, whole: pa.Table, contract: Contract) -> Part:
     columns = [contract.entity, contract.label.column, *contract.protected]
     for modality in share.modalities:
         columns += contract.modality(modality).table_columns()
+    rows = whole.filter(share.rows(whole))
     return Part(
         institution=institution_id(share.institution),
         kind=share.kind,
         modalities=share.modalities,
-        table=whole.filter(share.rows(whole)).select(list(dict.fromkeys(columns))),
+        table=rows.select(list(dict.fromkeys(columns))),
+        complete=rows,
     )

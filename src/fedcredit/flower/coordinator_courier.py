@@ -33,7 +33,7 @@ REPORT_BYTES: Final = 32 << 20
 Ask = Callable[[bytes], bytes]
 
 
-def run(grid: Grid, context: Context, *, environ: Mapping[str, str] = os.environ) -> None:
+def run(grid: Grid, context: Context, *, environ: Mapping[str, str] = os.environ, ready_s: float = READY_S) -> None:
     """Carry envelopes until the daemon says that it is done.
 
     Raises:
@@ -42,7 +42,7 @@ def run(grid: Grid, context: Context, *, environ: Mapping[str, str] = os.environ
     """
     socket_path = Path(environ.get(COORDINATOR_SOCKET_VARIABLE) or str(context.run_config.get(SOCKET_KEY, "")))
     try:
-        wait_ready(socket_path, timeout_s=READY_S)
+        wait_ready(socket_path, timeout_s=ready_s)
         with LocalClient(socket_path) as daemon:
             courier = Courier(
                 grid, lambda request: daemon.exchange(request, timeout_s=ASK_S), session=str(context.run_id)
@@ -57,10 +57,11 @@ def run(grid: Grid, context: Context, *, environ: Mapping[str, str] = os.environ
 class Courier:
     """One session of carrying: ``step`` until it says that the daemon is done."""
 
-    def __init__(self, grid: Grid, ask: Ask, *, session: str) -> None:
+    def __init__(self, grid: Grid, ask: Ask, *, session: str, report_bytes: int = REPORT_BYTES) -> None:
         self._grid = grid
         self._ask = ask
         self._session = session
+        self._report_bytes = report_bytes
         self._under_way: dict[str, OutboxItem] = {}
         self._report: deque[CourierReply] = deque()
         self.busy = False
@@ -86,19 +87,15 @@ class Courier:
             self._report.append(CourierReply(id=item.id, payload=None, error="flower-push-refused"))
 
     def _pull(self) -> None:
-        if not self._under_way:
-            return
-        for message in self._grid.pull_messages(list(self._under_way)):
+        for message in self._grid.pull_messages(list(self._under_way)) if self._under_way else ():
             item = self._under_way.pop(message.metadata.reply_to_message_id, None)
             if item is not None:
                 self._report.append(_as_reply(message, item))
 
     def _next_report(self) -> list[CourierReply]:
         taken: list[CourierReply] = []
-        size = 0
-        while self._report and size < REPORT_BYTES:
+        while self._report and sum(len(reply.payload or b"") for reply in taken) < self._report_bytes:
             taken.append(self._report.popleft())
-            size += len(taken[-1].payload or b"")
         return taken
 
 

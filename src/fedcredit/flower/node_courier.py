@@ -34,6 +34,7 @@ def carry(
     *,
     clock: Callable[[], float] = time.time,
     hard_exit: Callable[[int], object] = os._exit,
+    grace_s: float = GRACE_S,
 ) -> Message:
     """Return the daemon's reply to ``message`` within the message's lifetime.
 
@@ -45,7 +46,7 @@ def carry(
     """
     # The other side's clock may be wrong: never wait longer than the lifetime as seen from now.
     lifetime_s = min(message.metadata.ttl, message.metadata.created_at + message.metadata.ttl - clock())
-    _arm_watchdog(max(lifetime_s, 0.0) + GRACE_S, hard_exit=hard_exit)
+    _arm_watchdog(max(lifetime_s, 0.0) + grace_s, hard_exit=hard_exit)
     try:
         # A deadline that is over makes the exchange fail at once; so does a path that is no text.
         socket_path = Path(context.node_config[SOCKET_KEY])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fedcredit.config.plan import RunPlan
@@ -32,6 +33,10 @@ class Holdings:
         absent = sorted(set(modalities) - set(self.table.modalities))
         if absent:
             raise PolicyError(reason=f"the plan counts on modalities that are not held: {', '.join(absent)}")
+        return self.split_all(plan, modalities)
+
+    def split_all(self, plan: RunPlan, modalities: Iterable[str]) -> Split:
+        """Return training and held-out records with these modalities, by the plan's public key."""
         table = self.table.with_modalities(modalities)
         held_out = holdout_mask(table.entities, salt=plan.run.holdout_salt, fraction=plan.run.holdout_fraction)
         for name, rows in (("training", ~held_out), ("held-out", held_out)):

@@ -6,7 +6,7 @@ chosen on a quarter of the institution's own training rows. No baseline uses dif
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,9 +38,11 @@ def best_own_model(
 ) -> Baseline:
     """Return scores, shape (Σ len(test),), of the better method fitted on all of ``train``.
 
-    ``train`` holds one table for an institution alone, several for the pooled ceiling. A test record may hold more or
-    fewer modalities than the training records; what the model does not know is ignored, what it misses is missing.
+    ``train`` holds one table for an institution alone, several for the pooled ceiling; all hold the same modalities.
+    A test record may hold more than those: a model ignores what it never learned.
     """
+    known = tuple(train[0].modalities)
+    test = [table.with_modalities(known) for table in test]
     parts = [
         (table.take(~mask), table.take(mask))
         for table in train
@@ -48,9 +50,9 @@ def best_own_model(
     ]
     fit, check = [part[0] for part in parts], [part[1] for part in parts]
     labels = np.concatenate([table.labels for table in check])
-    methods = {"scorecard": _Scorecard(inputs)}
+    methods: dict[str, _Scorecard | _Boosting] = {"scorecard": _Scorecard(inputs)}
     if sum(len(table) for table in fit) >= MIN_BOOSTING_ROWS:
-        methods["gradient boosting"] = _Boosting(inputs, seed=seed)  # type: ignore[assignment]
+        methods["gradient boosting"] = _Boosting(seed=seed)
     if len(methods) == 1 or not _both_classes(labels) or not all(_both_classes(t.labels) for t in fit):
         return Baseline(method="scorecard", scores=methods["scorecard"].fit_score(train, test))
     figures = {name: rows.auc(method.fit_score(fit, check), labels) for name, method in methods.items()}
@@ -85,16 +87,17 @@ class _Scorecard:
 
 
 class _Boosting:
-    """Histogram gradient boosting on bins and dense numbers; a missing modality is a missing value."""
+    """Histogram gradient boosting on bins and dense numbers."""
 
-    def __init__(self, inputs: ModelInputs, *, seed: int) -> None:
-        self._inputs = inputs
+    def __init__(self, *, seed: int) -> None:
         self._seed = seed
 
     def fit_score(self, train: Sequence[CreditTable], test: Sequence[CreditTable]) -> Scores:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         labels = np.concatenate([table.labels for table in train])
+        known = self._design(train)
+        varying = known.min(axis=0) < known.max(axis=0)
         model = HistGradientBoostingClassifier(
             learning_rate=0.05,
             max_iter=150,
@@ -103,31 +106,19 @@ class _Boosting:
             l2_regularization=10.0,
             early_stopping=False,
             random_state=self._seed,
-        ).fit(self._design(train), labels)
-        result: Scores = model.predict_proba(self._design(test))[:, 1]
+        ).fit(known[:, varying], labels)
+        result: Scores = model.predict_proba(self._design(test)[:, varying])[:, 1]
         return result
 
     def _design(self, tables: Sequence[CreditTable]) -> npt.NDArray[np.float32]:
-        return np.concatenate(
-            [
-                np.concatenate([_columns(table, name, shape) for name, shape in self._inputs.items()], axis=1)
-                for table in tables
-            ]
-        )
+        return np.concatenate([np.concatenate(list(_columns(table)), axis=1) for table in tables])
 
 
-def _columns(table: CreditTable, name: str, shape: Any) -> npt.NDArray[np.float32]:
-    part = table.modalities.get(name)
-    if part is None:
-        width = len(shape.bins) + int(np.prod(shape.dense))
-        return np.full((len(table), width), np.nan, dtype=np.float32)
-    return np.concatenate([part.codes.astype(np.float32), part.dense.reshape(len(table), -1)], axis=1)
+def _columns(table: CreditTable) -> Iterator[npt.NDArray[np.float32]]:
+    for part in table.modalities.values():
+        yield part.codes.astype(np.float32)
+        yield part.dense.reshape(len(table), -1)
 
 
 def _both_classes(labels: npt.NDArray[np.int8]) -> bool:
     return 0 < int(labels.sum()) < len(labels)
-
-
-def labels_of(tables: Mapping[str, CreditTable]) -> npt.NDArray[np.int8]:
-    """Return the labels of several tables in order."""
-    return np.concatenate([table.labels for table in tables.values()])

@@ -19,6 +19,7 @@ from fedcredit.config.node import NodeConfig
 from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.keys import PublicIdentity
 from fedcredit.data.datasets import Dataset, load_dataset
+from fedcredit.data.features import encode
 from fedcredit.data.splits import holdout_mask
 from fedcredit.enrolment import armoured
 from fedcredit.errors import AlreadyExistsError
@@ -65,6 +66,17 @@ class Study:
     def coordinator_folder(self) -> Path:
         """Return the coordinator's folder."""
         return self.folder / "coordinator"
+
+    def node_config(self, institution: InstitutionId) -> NodeConfig:
+        """Return one institution's configuration."""
+        return NodeConfig.read(self.node_folder(institution))
+
+    def complete_holdings(self, institution: InstitutionId) -> Holdings:
+        """Return one institution's borrowers with every modality of the contract, for scoring on the population."""
+        contract = self.dataset.contract
+        names = [modality.name for modality in contract.modalities]
+        table = encode(self.dataset.parts[institution].complete, contract, names, place=institution)
+        return Holdings(institution=institution, contract=contract, table=table)
 
     def node_folder(self, institution: InstitutionId) -> Path:
         """Return one institution's folder."""
@@ -141,7 +153,7 @@ def _record_band(holdings: Holdings, salt: str) -> int:
     """Return the size of the training part to two significant digits: what a member would tell its consortium."""
     held_out = holdout_mask(holdings.table.entities, salt=salt, fraction=HOLDOUT_FRACTION)
     rows = max(1, int((~held_out).sum()))
-    step = 10 ** max(0, len(str(rows)) - 2)
+    step: int = 10 ** max(0, len(str(rows)) - 2)
     return max(step, round(rows / step) * step)
 
 

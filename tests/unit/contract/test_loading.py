@@ -173,7 +173,9 @@ def test_a_bad_value_is_refused(keys: tuple[str, ...], value: Any) -> None:
     assert isinstance(raised(changed(*keys, to=value)), ConfigValueError)
 
 
-@pytest.mark.parametrize("text", ["a: [", "name: one\nname: two", "- 1\n- 2: {", "!!python/object:os.system {}", "\x07"])
+@pytest.mark.parametrize(
+    "text", ["a: [", "name: one\nname: two", "- 1\n- 2: {", "!!python/object:os.system {}", "\x07"]
+)
 def test_text_that_is_not_plain_yaml_is_refused(text: str) -> None:
     assert isinstance(raised(text), ContractSyntaxError)
 

@@ -113,8 +113,9 @@ def test_a_silent_daemon_costs_no_more_than_the_time_given(place: Path) -> None:
         return b""
 
     with LocalService(place / "s", waits, max_bytes=LIMIT, workers=1) as service:
-        with pytest.raises(DaemonUnreachableError):
-            exchange(service.socket_path, b"x", timeout_s=0.2)
+        for timeout_s in (0.2, 0.0, -1.0):
+            with pytest.raises(DaemonUnreachableError):
+                exchange(service.socket_path, b"x", timeout_s=timeout_s)
         release.set()
 
 

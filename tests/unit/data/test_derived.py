@@ -58,7 +58,9 @@ CELLS = hnp.arrays(
 
 @pytest.mark.parametrize("name", sorted(DERIVATIONS))
 @given(first=CELLS, second=CELLS, order=st.permutations(range(5)))
-def test_every_function_looks_at_one_row_only(name: str, first: np.ndarray, second: np.ndarray, order: list[int]) -> None:
+def test_every_function_looks_at_one_row_only(
+    name: str, first: np.ndarray, second: np.ndarray, order: list[int]
+) -> None:
     derivation = DERIVATIONS[name]
     inputs = (first, second)[: derivation.inputs]
     whole = derivation.function(*inputs)

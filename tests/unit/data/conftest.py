@@ -1,10 +1,12 @@
-"""A small contract and a table that fits it, for the tests beside this file."""
+"""A small contract and a table that fits it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from fedcredit.contract import Contract
 from fedcredit.contract.loading import parse_contract
@@ -50,23 +52,36 @@ modalities:
 """
 
 
-def contract(*, unit: str = "borrower", old: str = "", new: str = "") -> Contract:
-    return parse_contract(YAML.replace("UNIT", unit).replace(old, new) if old else YAML.replace("UNIT", unit), source="s")
+@pytest.fixture
+def contract() -> Callable[..., Contract]:
+    def make(*, unit: str = "borrower", old: str = "", new: str = "") -> Contract:
+        text = YAML.replace("UNIT", unit)
+        return parse_contract(text.replace(old, new) if old else text, source="small.yaml")
+
+    return make
 
 
-def columns(**other: Any) -> dict[str, Any]:
-    return {
-        "who": ["a", "b", "c"],
-        "outcome": ["paid", "lost", "paid"],
-        "amount": [5, 10, 99],
-        "income": [10.0, None, 9.0],
-        "use": [1, 2, None],
-        "place": ["north", "moon", None],
-        "late_1": [0, 40, None],
-        "late_2": [0, 20, 3],
-        "age": [20, 30, 40],
-    } | other
+@pytest.fixture
+def columns() -> Callable[..., dict[str, Any]]:
+    def make(**other: Any) -> dict[str, Any]:
+        return {
+            "who": ["a", "b", "c"],
+            "outcome": ["paid", "lost", "paid"],
+            "amount": [5, 10, 99],
+            "income": [10.0, None, 9.0],
+            "use": [1, 2, None],
+            "place": ["north", "moon", None],
+            "late_1": [0, 40, None],
+            "late_2": [0, 20, 3],
+            "age": [20, 30, 40],
+        } | other
+
+    return make
 
 
-def table(**other: Any) -> pa.Table:
-    return pa.table(columns(**other))
+@pytest.fixture
+def table(columns: Callable[..., dict[str, Any]]) -> Callable[..., pa.Table]:
+    def make(**other: Any) -> pa.Table:
+        return pa.table(columns(**other))
+
+    return make

@@ -1,0 +1,111 @@
+"""What every command keeps: people read stderr, programs read one envelope on stdout, errors end with their code."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from fedcredit.errors import FedcreditError, InternalError, operator_language
+
+SCHEMA_VERSION: Final = "1"
+console: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print one line for people."""
+    console.print(text, markup=False)
+
+
+def done(text: str) -> None:
+    """Print one finished step."""
+    console.print(f" [green]✓[/green] {_escape(text)}")
+
+
+def note(text: str) -> None:
+    """Print something that needs attention."""
+    console.print(f" [yellow]▲[/yellow] {_escape(text)}")
+
+
+def next_step(*commands: str) -> None:
+    """Print the next commands."""
+    for index, command in enumerate(commands):
+        label = ("Next:" if operator_language() == "en" else "下一步:") if index == 0 else "     "
+        console.print(f"{label} [bold]{_escape(command)}[/bold]")
+
+
+def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Print a table; the first ``left`` columns are text, the others numbers."""
+    view = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        view.add_column(column, justify="left" if index < left else "right", no_wrap=True)
+    for line in lines:
+        view.add_row(*(_escape(cell) for cell in line))
+    console.print(view)
+
+
+def emit(data: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the one envelope of a successful command if JSON was asked for."""
+    if as_json:
+        envelope = {"schema_version": SCHEMA_VERSION, "status": "ok", "data": jsonable(data)}
+        sys.stdout.write(json.dumps(envelope, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+
+def jsonable(value: Any) -> Any:
+    """Return ``value`` with infinities as text: JSON has no number for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "inf" if value > 0 else ("-inf" if value < 0 else None)
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    return value
+
+
+def run_guarded(command: Callable[[], None], *, as_json: bool, debug: bool) -> None:
+    """Run a command; a deliberate error ends with its code, anything else as a bug, without a traceback."""
+    try:
+        command()
+    except FedcreditError as error:
+        _fail(error, as_json=as_json, debug=debug)
+    except KeyboardInterrupt:
+        say("Stopped." if operator_language() == "en" else "已停止。")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+    except Exception as error:  # noqa: BLE001 - the last guard of a command
+        if debug:
+            traceback.print_exc()
+        _fail(InternalError(kind=type(error).__name__), as_json=as_json, debug=False)
+
+
+def _fail(error: FedcreditError, *, as_json: bool, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    if as_json:
+        envelope = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "error",
+            "code": error.code,
+            "exit": error.exit_code,
+            "message": error.describe(),
+            "fix": [error.fix()],
+            "where": jsonable({key: str(value) for key, value in error.fields.items()}),
+            "doc": f"errors/{error.code}",
+        }
+        sys.stdout.write(json.dumps(envelope, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    console.print(f" [red]✗[/red] [bold]{error.code}[/bold] {_escape(error.describe())}")
+    console.print(f"   {_escape(error.fix())}")
+    raise SystemExit(error.exit_code)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,283 @@
+"""What a run folder says about its run, as frozen, checked values.
+
+Two files are read: ``result.json`` (one object) and ``metrics.jsonl`` (one object per evaluated round). Every field
+that the report shows must be there and have its type; fields that it does not show are left alone, so that a newer
+fedcredit may add some without a new ``schema_version``. JSON has no infinity: an epsilon of infinity is the text "inf".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
+
+from fedcredit.errors import NotWritableError, RunNotFoundError, StoreCorruptError
+
+RESULT_FILE: Final = "result.json"
+METRICS_FILE: Final = "metrics.jsonl"
+
+
+def _infinity(value: object) -> object:
+    return math.inf if value == "inf" else value
+
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Change = Annotated[FiniteFloat, Field(ge=-1, le=1)]
+Ratio = Annotated[FiniteFloat, Field(ge=0)]
+Epsilon = Annotated[float, Field(ge=0, allow_inf_nan=True), BeforeValidator(_infinity)]
+"""At least 0; "inf" is infinity. NaN is refused, because no comparison with 0 holds for it."""
+
+
+class _Value(BaseModel):
+    # strict: the text "0.7" is not a number, and true is not 1.
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class InstitutionRow(_Value):
+    """One institution: its own best model, the shared model and the pooled ceiling on the same test records."""
+
+    institution: str
+    kind: str
+    modalities: tuple[str, ...] = Field(strict=False)
+    n: Count
+    alone_method: str
+    alone_auc: Share
+    alone_auc_low: Share
+    alone_auc_high: Share
+    alone_ks: Share
+    alone_ks_low: Share
+    alone_ks_high: Share
+    federated_auc: Share
+    federated_auc_low: Share
+    federated_auc_high: Share
+    federated_ks: Share
+    federated_ks_low: Share
+    federated_ks_high: Share
+    pooled_auc: Share
+    pooled_auc_low: Share
+    pooled_auc_high: Share
+    pooled_ks: Share
+    pooled_ks_low: Share
+    pooled_ks_high: Share
+    gain: Change
+    gain_low: Change
+    gain_high: Change
+    own_n: Count
+    own_alone_auc: Share | None
+    own_federated_auc: Share | None
+
+
+class Summary(_Value):
+    """The run in a few figures, on the common test records."""
+
+    test_n: Count
+    test_bads: Count
+    alone_mean_auc: Share
+    federated_auc: Share
+    federated_auc_low: Share
+    federated_auc_high: Share
+    pooled_auc: Share
+    pooled_method: str
+    federated_brier: Share
+    federated_observed_expected: Ratio
+
+
+class CalibrationBin(_Value):
+    """One decile of the predicted risk: mean prediction against the observed rate with its interval."""
+
+    mean_predicted: Share
+    observed: Share
+    n: Count
+    low: Share
+    high: Share
+
+
+class FederatedEvaluation(_Value):
+    """Figures from the institutions' noised score counts, as a real consortium would see them."""
+
+    auc: Share
+    auc_low: Share
+    auc_high: Share
+    ks: Share
+    gini: Change
+    brier: Share
+    observed_expected: Ratio
+    epsilon: Epsilon
+    note: str
+
+
+class Spending(_Value):
+    """What one institution's own ledger says."""
+
+    institution: str
+    epsilon: Epsilon
+    cap: Epsilon
+    holdout_epsilon: Epsilon
+    releases: Count
+
+
+class Privacy(_Value):
+    """The unit, the mechanism and the cost. A second-route figure is ``None`` where the mechanism has none."""
+
+    unit: str
+    neighbours: str
+    mechanism: str
+    epsilon: Epsilon
+    delta: Annotated[FiniteFloat, Field(gt=0, lt=1)]
+    steps: Count
+    mu: Epsilon | None
+    zcdp_epsilon: Epsilon | None
+    tpr_ceiling_at_fpr_1_percent: Share | None
+    evaluation_epsilon: Epsilon
+    test_noise: bool
+    spent: tuple[Spending, ...] = Field(strict=False)
+
+
+class InstitutionTraffic(_Value):
+    """What one institution sent and received."""
+
+    institution: str
+    messages: Count
+    bytes_up: Count
+    bytes_down: Count
+
+
+class Traffic(_Value):
+    """Which message types left an institution, and how much of them."""
+
+    message_types: tuple[str, ...] = Field(strict=False)
+    institutions: tuple[InstitutionTraffic, ...] = Field(strict=False)
+
+
+class Audit(_Value):
+    """The coordinator's audit log: its head stands for all entries."""
+
+    head: str
+    entries: Count
+
+
+class Result(_Value):
+    """The whole of ``result.json``, schema version 1."""
+
+    schema_version: Literal["1"]
+    dataset: str
+    title: str
+    provenance: Literal["real", "real-segments", "simulated"]
+    provenance_note: str
+    attribution: str
+    model: str
+    runtime: str
+    seed: int
+    rounds: Count
+    protected: bool
+    rows: tuple[InstitutionRow, ...] = Field(strict=False, min_length=1)
+    summary: Summary
+    calibration: tuple[CalibrationBin, ...] = Field(strict=False, min_length=1)
+    federated_evaluation: FederatedEvaluation | None
+    privacy: Privacy
+    traffic: Traffic
+    audit: Audit
+    plan_digest: str
+    run: str
+    wall_s: Ratio
+    version: str
+
+    @property
+    def private(self) -> bool:
+        """Whether the run protects borrowers: said to be, with a finite epsilon and without noise for tests.
+
+        Three statements must agree; where they contradict each other, the one that warns is believed.
+        """
+        return self.protected and math.isfinite(self.privacy.epsilon) and not self.privacy.test_noise
+
+
+class Round(_Value):
+    """One line of ``metrics.jsonl``: the shared model after this round."""
+
+    round: Count
+    auc: Share
+    auc_low: Share
+    auc_high: Share
+    ks: Share
+    epsilon: Epsilon
+    seconds: Ratio
+    institutions: Count
+
+
+_ValueT = TypeVar("_ValueT", bound=_Value)
+
+
+def read_run(folder: Path) -> tuple[Result, tuple[Round, ...]]:
+    """Return what a finished run's folder says.
+
+    Raises:
+        RunNotFoundError: the folder or one of the two files does not exist.
+        StoreCorruptError: a file is not UTF-8 JSON, lacks a field, or has one out of range; the place is named.
+        NotWritableError: the operating system does not let us read a file.
+    """
+    result_path, metrics_path = folder / RESULT_FILE, folder / METRICS_FILE
+    result = check_result(_json(_text(result_path), path=result_path, place="it"), path=result_path)
+    lines = _text(metrics_path).splitlines()
+    values = [_json(line, path=metrics_path, place=f"line {number}") for number, line in enumerate(lines, start=1)]
+    return result, check_rounds(values, path=metrics_path)
+
+
+def check_result(value: object, *, path: Path) -> Result:
+    """Return ``value`` as a ``Result``; ``path`` names it in the ``StoreCorruptError`` that anything else raises."""
+    return _checked(Result, value, path=path, place="it")
+
+
+def check_rounds(values: Sequence[object], *, path: Path) -> tuple[Round, ...]:
+    """Return ``values`` as rounds, at least one, in rising order; anything else raises ``StoreCorruptError``."""
+    rounds = tuple(
+        _checked(Round, value, path=path, place=f"line {number}") for number, value in enumerate(values, start=1)
+    )
+    if not rounds:
+        _damaged(path, "it holds no round")
+    for number, (before, after) in enumerate(zip(rounds, rounds[1:], strict=False), start=2):
+        if after.round <= before.round:
+            _damaged(path, f"line {number} does not follow the round before it")
+    return rounds
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunNotFoundError(place=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise StoreCorruptError(path=str(path), problem="it is not UTF-8 text") from error
+    except OSError as error:
+        raise NotWritableError(path=str(path), problem=error.strerror or type(error).__name__) from error
+
+
+def _json(text: str, *, path: Path, place: str) -> Any:
+    def refuse(_constant: str) -> NoReturn:
+        raise StoreCorruptError(path=str(path), problem=f"{place} holds a number that JSON does not have")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise StoreCorruptError(path=str(path), problem=f"{place} is not JSON") from error
+
+
+def _checked(model: type[_ValueT], value: object, *, path: Path, place: str) -> _ValueT:
+    if not isinstance(value, Mapping):
+        _damaged(path, f"{place} is not a JSON object")
+    try:
+        return model.model_validate(dict(value))
+    except ValidationError as error:
+        # Only the first problem's place and kind: a value never goes into an error text.
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"lacks {where}" if first["type"] == "missing" else f"has a wrong {where} ({first['type']})"
+        raise StoreCorruptError(path=str(path), problem=f"{place} {problem}") from None
+
+
+def _damaged(path: Path, problem: str) -> NoReturn:
+    raise StoreCorruptError(path=str(path), problem=problem)
