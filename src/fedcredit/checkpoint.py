@@ -15,7 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from fedcredit.errors import CheckpointError
-from fedcredit.store.files import write_atomic
+from fedcredit.store.files import make_directory, write_atomic
 
 FORMAT: Final = "fedcredit checkpoint 1"
 Tensors = Mapping[str, npt.NDArray[np.float64]]
@@ -54,7 +54,7 @@ class CheckpointStore:
                 "parent": checkpoint.parent.hex(),
             },
         )
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_directory(self._folder)
         write_atomic(self.path(checkpoint.round), data)
         return hashlib.sha256(data).digest()
 

@@ -20,7 +20,12 @@ Encodable: TypeAlias = "int | bytes | str | bool | Sequence[Encodable] | Mapping
 
 MAX_DEPTH: Final = 12
 MAX_ITEMS: Final = 100_000
+"""Most items of one list or map."""
+MAX_TOTAL: Final = 2_000_000
+"""Most items of one value, counted before any is built: an item of one byte costs a hundred bytes of memory."""
 DIGEST_LENGTH: Final = 32
+_STRINGS: Final = (2, 3)
+_INDEFINITE: Final = 31
 
 
 def encode(value: Encodable) -> bytes:
@@ -38,6 +43,7 @@ def decode(data: bytes, *, what: str, limit: int) -> Encodable:
     """
     if len(data) > limit:
         raise MessageTooLargeError(size=len(data), limit=limit)
+    _require_few_items(data, what=what)
     stream = io.BytesIO(data)
     try:
         value: Encodable = cbor2.CBORDecoder(stream).decode()
@@ -65,6 +71,21 @@ def decode(data: bytes, *, what: str, limit: int) -> Encodable:
 def digest(value: Encodable) -> bytes:
     """Return SHA-256 over the canonical encoding of ``value``."""
     return hashlib.sha256(encode(value)).digest()
+
+
+def _require_few_items(data: bytes, *, what: str) -> None:
+    """Count the heads of ``data`` without building anything; what is not CBOR is left to the decoder."""
+    place = items = 0
+    while place < len(data):
+        major, short = data[place] >> 5, data[place] & 31
+        width = {24: 1, 25: 2, 26: 4, 27: 8}.get(short, 0)
+        argument = int.from_bytes(data[place + 1 : place + 1 + width], "big") if width else short
+        place += 1 + width
+        if major in _STRINGS:
+            place += argument if short != _INDEFINITE else 0
+        items += 1
+        if items > MAX_TOTAL:
+            raise MalformedMessageError(what=what, problem=f"it has more than {MAX_TOTAL} items")
 
 
 def _check(value: object, *, depth: int) -> None:

@@ -82,7 +82,7 @@ class JoinRequest(Message):
         return {
             "consortium": _text(41),
             "institution": _text(63),
-            "kind": lambda value: value in set(InstitutionType),
+            "kind": lambda value: isinstance(value, str) and value in set(InstitutionType),
             "identity": _octets(4096),
             "supernode_key": _octets(4096),
             "signature": _octets(64),

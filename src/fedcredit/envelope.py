@@ -17,7 +17,7 @@ from fedcredit.crypto.sealing import SealContext, open_sealed, seal
 from fedcredit.crypto.signatures import sign, verify
 from fedcredit.encoding import decode, encode
 from fedcredit.errors import CannotOpenError, WrongContextError
-from fedcredit.messages import MAX_MESSAGE_BYTES, Answer, Manifest, Request, Signed, decode_answer, pad, unpad
+from fedcredit.messages import MAX_MESSAGE_BYTES, Answer, Manifest, Refusal, Request, Signed, decode_answer, pad, unpad
 from fedcredit.parties import COORDINATOR, InstitutionId, Roster
 
 MANIFEST_TAG: Final = "fedcredit manifest 1"
@@ -138,6 +138,8 @@ def open_answer(
     signed = Signed.from_bytes(unpad(plaintext, what="answer"))
     verify(identity, tag=ANSWER_TAG, body=signed.body, signature=signed.signature, signer=institution, what="answer")
     answer = decode_answer(signed.body)
+    if expected == unreadable and not isinstance(answer, Refusal):
+        raise WrongContextError(what="answer", field="type")
     if answer.manifest_digest != expected:
         raise WrongContextError(what="answer", field="manifest digest")
     return answer

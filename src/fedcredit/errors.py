@@ -2,9 +2,9 @@
 
     FedcreditError
     ├── SetupError      FC-1xxx  configuration, files, processes, network   exit 2 (6 for a timeout)
-    ├── RoundError      FC-2xxx  rounds, quorum, policy                     exit 6 / 7 / 1
+    ├── RoundError      FC-2xxx  rounds, quorum, policy                     exit 6 / 7 / 1 (2 for an unknown run)
     ├── SecurityError   FC-3xxx  messages, keys, signatures                 exit 5
-    ├── PrivacyError    FC-4xxx  plan, noise, budget, ledger                exit 4
+    ├── PrivacyError    FC-4xxx  plan, noise, budget, ledger                exit 4 (70 for a bug)
     ├── DataError       FC-5xxx  tables, columns, labels                    exit 3
     ├── ModelError      FC-6xxx  layout, training, figures                  exit 8 / 1
     ├── StorageError    FC-7xxx  disks, journals, checkpoints               exit 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final, Self, TypeVar, cast
@@ -26,12 +27,17 @@ MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 PADDING_STEP: Final = 1024
 LANE_BYTES: Final = 4
 LANE_LIMIT: Final = 2**31 - 1
+WEIGHT_LIMIT: Final = 2.0**20
+"""Largest global weight in magnitude. Inputs are bounded too, so nothing that an institution computes overflows: a
+refusal for a non-finite number would tell, without noise, that a certain borrower is there."""
 AVERAGING_GRID: Final = 2**24
 """Grid steps per unit of weight change in federated averaging."""
 SCORE_BINS: Final = 20
 """Score bins of an evaluation, on the public logit grid."""
 COUNT_GRID: Final = 64
 """Grid steps per counted borrower in a score histogram; finer steps make the integer noise finer."""
+
+_CODE: Final = re.compile(r"FC-[0-9]{4}")
 
 MessageT = TypeVar("MessageT", bound="Message")
 
@@ -68,7 +74,8 @@ class Message:
             raise MalformedMessageError(what=cls.TAG, problem="it is not a map")
         if value.get("type") != cls.TAG:
             raise MalformedMessageError(what=cls.TAG, problem="it is of another type")
-        if value.get("version") != WIRE_VERSION:
+        # True == 1 in Python, but it is another encoding.
+        if value.get("version") is True or value.get("version") != WIRE_VERSION:
             raise MalformedMessageError(what=cls.TAG, problem=f"its version is not {WIRE_VERSION}")
         checks = cls.checks()
         if set(value) != set(checks) | {"type", "version"}:
@@ -103,8 +110,8 @@ def _names(limit: int) -> Callable[[Any], bool]:
     return lambda value: (
         isinstance(value, list)
         and len(value) <= limit
-        and len({*value}) == len(value)
         and all(isinstance(item, str) and 0 < len(item) <= 63 for item in value)
+        and len({*value}) == len(value)
     )
 
 
@@ -139,7 +146,7 @@ class Manifest(Message):
             "run": _text(63),
             "round": _COUNT,
             "attempt": _COUNT,
-            "purpose": lambda value: value in set(Purpose),
+            "purpose": lambda value: isinstance(value, str) and value in set(Purpose),
             "plan_digest": _DIGEST,
             "roster_digest": _DIGEST,
             "weights_digest": _DIGEST,
@@ -226,7 +233,7 @@ class Refusal(Message):
         """Return the check of every field."""
         return {
             "manifest_digest": _DIGEST,
-            "code": lambda value: isinstance(value, str) and len(value) == 7 and value.startswith("FC-"),
+            "code": lambda value: isinstance(value, str) and _CODE.fullmatch(value) is not None,
         }
 
 
@@ -289,7 +296,8 @@ def answer_length(lanes: int) -> int:
 
 def to_lanes(values: npt.NDArray[np.int64]) -> bytes:
     """Return integers as int32 little-endian lanes; a value that does not fit raises ``OverflowError``."""
-    if values.size and int(np.abs(values).max()) > LANE_LIMIT:
+    # Not abs(): the smallest int64 is its own absolute value.
+    if values.size and not -LANE_LIMIT <= int(values.min()) <= int(values.max()) <= LANE_LIMIT:
         raise OverflowError("a lane does not fit into 32 bits")
     return values.astype("<i4").tobytes()
 
@@ -309,12 +317,14 @@ def weights_to_bytes(weights: npt.NDArray[np.float64]) -> bytes:
 
 
 def weights_from_bytes(data: bytes, *, count: int) -> npt.NDArray[np.float64]:
-    """Return exactly ``count`` finite weights; anything else raises ``MalformedMessageError``."""
+    """Return exactly ``count`` weights of at most ``WEIGHT_LIMIT``; anything else raises ``MalformedMessageError``."""
     if len(data) != count * 8:
         raise MalformedMessageError(what="weights", problem=f"{count * 8} bytes are expected, there are {len(data)}")
     weights = np.frombuffer(data, dtype="<f8").astype(np.float64)
     if not np.isfinite(weights).all():
         raise MalformedMessageError(what="weights", problem="an entry is not finite")
+    if np.abs(weights).max(initial=0.0) > WEIGHT_LIMIT:
+        raise MalformedMessageError(what="weights", problem="an entry is too large")
     return weights
 
 

@@ -61,8 +61,10 @@ class Member:
         if not isinstance(value, Mapping) or set(value) != {"institution", "kind", "identity"}:
             raise MalformedMessageError(what="member", problem="its fields are not the expected ones")
         name, kind, identity = value["institution"], value["kind"], value["identity"]
-        if not isinstance(name, str) or not isinstance(identity, bytes) or kind not in set(InstitutionType):
+        if not isinstance(name, str) or not isinstance(identity, bytes):
             raise MalformedMessageError(what="member", problem="a field has the wrong type")
+        if not isinstance(kind, str) or kind not in set(InstitutionType):
+            raise MalformedMessageError(what="member", problem="its kind is not known")
         if not _NAME.fullmatch(name) or name == COORDINATOR:
             raise MalformedMessageError(what="member", problem="its name is not allowed")
         return cls(institution=InstitutionId(name), kind=InstitutionType(kind), public_identity=identity)

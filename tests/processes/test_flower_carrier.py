@@ -1,6 +1,6 @@
 """The carrier with real processes: SuperLink, SuperExec and SuperNodes with TLS and node authentication.
 
-The daemons are in this process; what crosses are opaque bytes. Times are printed with ``-s``.
+The daemons are in this process; what crosses are opaque bytes. Seconds per exchange are logged at level INFO.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
-import itertools
+import logging
 import os
 import secrets
 import signal
@@ -34,9 +34,10 @@ from fedcredit.transport import Deadline
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
+LOG = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 MAX_BYTES = (16 << 20) + MESSAGE_ROOM
-PATIENCE = CarrierPatience(silent_s=5.0, status_every_s=5.0, replace_after_s=45.0, failed_legs=3, backoff_s=1.0)
+PATIENCE = CarrierPatience(silent_s=3.0, status_every_s=3.0, replace_after_s=6.0, failed_legs=3, backoff_s=1.0)
 
 
 def _write_tls(folder: Path) -> TlsFiles:
@@ -113,21 +114,35 @@ def _answer(name: str, request: bytes) -> bytes:
 
 
 def _living(groups: list[int]) -> list[str]:
-    """Return the processes of these groups that are not zombies, as /proc knows them."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        state, _, group = text.rsplit(")", 1)[1].split()[:3]
-        if int(group) in groups and state not in "ZX":
-            found.append(text.split(")", 1)[0])
-    return found
+    """Return what /proc tells about the processes of these groups that are not zombies."""
+    stats = [_read(path).decode() for path in Path("/proc").glob("[0-9]*/stat")]
+    fields = [(stat, stat.rsplit(")", 1)[1].split()) for stat in stats if stat]
+    return [stat for stat, (state, _, group, *_) in fields if int(group) in groups and state not in "ZX"]
+
+
+def _named(script: str, groups: list[int]) -> list[int]:
+    """Return the ids of the processes of these groups that run a console script of this name."""
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if f"/{script}".encode() in _read(path) and _group(path.parent) in groups
+    ]
+
+
+def _group(process: Path) -> int:
+    stat = _read(process / "stat").decode()
+    return int(stat.rsplit(")", 1)[1].split()[2]) if stat else 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 class _Federation:
-    """Everything that one test starts, in the order in which it must end."""
+    """Everything that one test starts; the stack ends it in the reverse order."""
 
     def __init__(self, names: list[str], folder: Path, stack: ExitStack) -> None:
         self.folder = folder
@@ -183,7 +198,7 @@ class _Federation:
             app_dir=ROOT,
             run_config={},
             patience=PATIENCE,
-            tend=lambda: relay.revive(timeout_s=30),
+            tend=lambda: (relay.revive(timeout_s=30), superexec.revive())[1],
         )
         self.relay = relay
         processes = [relay.process, superexec, *(node.process for node in self.supernodes.values())]
@@ -210,13 +225,11 @@ def folder() -> Iterator[Path]:
 
 
 def test_bytes_cross_unchanged_a_killed_node_is_silent_and_nothing_is_left_running(folder: Path) -> None:
-    begun = time.monotonic()
     with ExitStack() as stack:
         federation = _Federation(["bank", "insurer"], folder, stack)
-        print(f"\nstarted in {time.monotonic() - begun:.1f} s")
         for size in (1_000, 1_000, 1_000_000):
             replies, expected, taken = federation.exchange(size, seconds=60)
-            print(f"{size} bytes to 2 SuperNodes and back: {taken:.1f} s")
+            LOG.info("%d bytes to two SuperNodes and back: %.1f s", size, taken)
             assert replies == expected
         first_leg = federation.carrier.run_id
 
@@ -228,6 +241,21 @@ def test_bytes_cross_unchanged_a_killed_node_is_silent_and_nothing_is_left_runni
         assert taken >= 12  # the silent one was waited for, to the deadline and no longer
         assert federation.carrier.run_id == first_leg  # the same leg carried on
         assert federation.transport.open_requests() == 0
-    assert federation.relay.process.group is None
     assert _living(federation.groups) == []
-    print(f"all over after {time.monotonic() - begun:.1f} s")
+
+
+def test_a_dead_leg_is_replaced_and_the_open_request_still_answered(folder: Path) -> None:
+    with ExitStack() as stack:
+        federation = _Federation(["bank"], folder, stack)
+        replies, expected, _ = federation.exchange(1_000, seconds=60)
+        assert replies == expected
+        first_leg = federation.carrier.run_id
+
+        (server_app,) = _named("flwr-serverapp", federation.groups)
+        os.kill(server_app, signal.SIGKILL)
+        replies, expected, taken = federation.exchange(1_000, seconds=60)
+        LOG.info("after the death of a leg: %.1f s", taken)
+        assert replies == expected
+        assert federation.carrier.run_id != first_leg
+        assert federation.relay.control.run_status(first_leg or 0).startswith("finished:")
+    assert _living(federation.groups) == []

@@ -93,9 +93,11 @@ class GradientStep:
         borrowers = np.zeros(total.size)
         for name in contributors:
             borrowers += self._masks[name] * float(self._expected[name])
-        gradient = np.divide(total * self._unit, borrowers, out=np.zeros(total.size), where=borrowers > 0)
-        velocity = self._training.momentum * state.velocity - self._training.learning_rate * gradient
-        weights = state.weights + velocity
+        reached = borrowers > 0
+        gradient = np.divide(total * self._unit, borrowers, out=np.zeros(total.size), where=reached)
+        moved = self._training.momentum * state.velocity - self._training.learning_rate * gradient
+        velocity = np.where(reached, moved, state.velocity)
+        weights = np.where(reached, state.weights + moved, state.weights)
         if not np.isfinite(weights).all():
             raise NotFiniteError(what="the next model")
         averaging = state.round + 1 > self._average_after

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from fedcredit.encoding import Encodable, decode, encode
 from fedcredit.errors import AuditError, FedcreditError, StoreCorruptError
@@ -65,9 +64,9 @@ class AuditLog:
                 kind = EventKind(entry.kind)
             except (FedcreditError, ValueError) as error:
                 raise AuditError(path="audit log", index=entry.index, problem="does not decode") from error
-            yield Event(
-                index=entry.index, kind=kind, fields=cast("Mapping[str, Encodable]", fields), digest=entry.digest
-            )
+            if not isinstance(fields, Mapping):
+                raise AuditError(path="audit log", index=entry.index, problem="has fields of the wrong type")
+            yield Event(index=entry.index, kind=kind, fields=fields, digest=entry.digest)
 
     @property
     def head(self) -> bytes:

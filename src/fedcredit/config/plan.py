@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, cast
 
 import tomlkit
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fedcredit.config.reading import Section, parse_toml, read_toml, validate
 from fedcredit.encoding import Encodable, digest
@@ -19,7 +20,19 @@ SCHEMA_VERSION: Final = 1
 
 def _real(value: object) -> object:
     # TOML writers drop ".0"; an integer is an honest real number, a boolean is not.
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError("must be a number of ordinary size") from error
+
+
+def _normal(value: str) -> str:
+    # Digests cover normal form C only; two spellings of one text must not be two plans.
+    if not unicodedata.is_normalized("NFC", value):
+        raise ValueError("must be text in Unicode normal form C")
+    return value
 
 
 def _finite(value: object) -> object:
@@ -32,6 +45,7 @@ Real = Annotated[float, BeforeValidator(_finite)]
 Epsilon = Annotated[float, BeforeValidator(_real), Field(gt=0)]
 """A privacy loss; ``inf`` is a value that a plan can say aloud."""
 Positive = Annotated[Real, Field(gt=0)]
+Text = Annotated[str, AfterValidator(_normal)]
 Kind = Annotated[InstitutionType, Field(strict=False)]
 
 
@@ -40,12 +54,12 @@ class RunSection(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
     consortium: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
-    contract: str
+    contract: Text
     """Name of the data contract; all institutions hold the same one."""
     contract_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     holdout_fraction: Annotated[Real, Field(gt=0, lt=1)]
-    holdout_salt: Annotated[str, Field(min_length=1, max_length=64)]
+    holdout_salt: Annotated[Text, Field(min_length=1, max_length=64)]
     """Public key of the borrower-disjoint split; the same borrower is held out everywhere."""
 
 
@@ -126,7 +140,7 @@ class InstitutionSection(Section):
     kind: Kind
     expected_borrowers: Annotated[int, Field(ge=1, le=100_000_000)]
     """Public size of its training set (a record band); the exact number is private."""
-    modalities: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    modalities: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
 
 
 class RunPlan(Section):

@@ -38,7 +38,7 @@ def read_toml(path: Path, *, what: str, command: str) -> dict[str, Any]:
     """
     try:
         text = path.read_bytes().decode("utf-8")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+    except OSError as error:
         raise ConfigFileMissingError(what=what, path=str(path), command=command) from error
     except UnicodeDecodeError as error:
         raise ConfigSyntaxError(path=str(path), detail="it is not UTF-8 text") from error
@@ -52,6 +52,9 @@ def parse_toml(text: str, *, source: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         # The decoder's message quotes single characters and positions only, never a whole line.
         raise ConfigSyntaxError(path=source, detail=str(error).rstrip(".")) from error
+    except (ValueError, RecursionError) as error:
+        # The decoder passes these on: a number of thousands of digits, brackets nested without end.
+        raise ConfigSyntaxError(path=source, detail="it holds a number or a nesting without end") from error
 
 
 def validate(model: type[SectionT], raw: Mapping[str, Any], *, source: str) -> SectionT:

@@ -146,6 +146,5 @@ def _canonical(value: Any) -> Encodable:
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_canonical(item) for item in value]
-    if value is None or isinstance(value, int | str):
-        return value
-    raise TypeError(f"{type(value).__name__} has no place in a contract")
+    plain: Encodable = value
+    return plain

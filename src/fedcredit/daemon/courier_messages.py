@@ -15,8 +15,10 @@ from fedcredit.encoding import Encodable, decode, encode
 from fedcredit.errors import MalformedMessageError
 
 VERSION: Final = 1
-MESSAGE_ROOM: Final = 64 * 1024
-"""Bytes that a courier message needs beside its payloads, with a margin."""
+REPORT_BYTES: Final = 1 << 20
+"""A message holds no further payload once its payloads reach this size, so that it holds one large one at most."""
+MESSAGE_ROOM: Final = 2 * REPORT_BYTES
+"""Bytes that a message may need beside its largest payload: the smaller ones and the fields, with a margin."""
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _MAX_NODE: Final = 2**64 - 1

@@ -14,14 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from fedcredit.daemon.courier_messages import MESSAGE_ROOM, CourierAnswer, CourierReply, CourierRequest, OutboxItem
+from fedcredit.daemon.courier_messages import REPORT_BYTES, CourierAnswer, CourierReply, CourierRequest, OutboxItem
 from fedcredit.parties import InstitutionId
 from fedcredit.transport import Deadline, Reply
 
 NO_SUCH_INSTITUTION: Final = "no such institution"
-ANSWER_BYTES: Final = 32 << 20
-"""An answer to a poll holds no further payload once it holds this many bytes."""
-
 _CLOCK_CHECK_S: Final = 1.0
 
 
@@ -56,7 +53,8 @@ class CourierTransport:
         nodes: the Flower node id of each institution, from enrolment.
         incarnation: a word that no earlier transport of this coordinator used; it makes item ids unique, so a courier
             that outlived the last daemon cannot answer for this one.
-        max_bytes: the largest poll that is read.
+        max_bytes: the largest poll that is read, the same as for the ``LocalService`` in front: the largest reply of
+            an institution and ``MESSAGE_ROOM``.
         idle_hold_s: how long a poll of a courier that carries nothing is held back for work to come, in seconds.
         monotonic: seconds on a clock that never jumps.
     """
@@ -190,7 +188,7 @@ class CourierTransport:
         return self._finishing or self._superseded(session) or bool(self._items)
 
     def _hand_out(self, session: str) -> Iterator[OutboxItem]:
-        room = min(ANSWER_BYTES, self._max_bytes - MESSAGE_ROOM)
+        room = REPORT_BYTES
         for identifier, item in self._items.items():
             if session in item.handed_to or item.deadline.passed():
                 continue

@@ -114,7 +114,7 @@ def _numbers(frame: pa.Table, name: str, rule: NumberColumn | Channel, *, place:
 def _codes(frame: pa.Table, name: str, listed: tuple[int | str, ...], *, missing: str, place: str) -> Numbers:
     column = _cells(frame, name)
     whole = isinstance(listed[0], int)
-    if whole and pa.types.is_floating(column.type):
+    if whole and (pa.types.is_floating(column.type) or pa.types.is_uint64(column.type)):
         column = _whole(column, name, place)
     fits = pa.types.is_integer(column.type) if whole else _is_text(column.type)
     if not (fits or pa.types.is_null(column.type)):
@@ -134,19 +134,17 @@ def _codes(frame: pa.Table, name: str, listed: tuple[int | str, ...], *, missing
 
 def _whole(column: Any, name: str, place: str) -> Any:
     # Exports write integers with empty cells as floats; such codes are whole numbers all the same.
-    numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     broken = ~np.isnan(numbers) & ~((np.abs(numbers) < 2.0**53) & (np.floor(numbers) == numbers))
     if broken.any():
         raise WrongColumnTypeError(
-            column=name, path=place, actual="fractions", expected="integer codes", row=_first(broken)
+            column=name, path=place, actual="fractions or huge numbers", expected="integer codes", row=_first(broken)
         )
     return pc.cast(pa.array(numbers, pa.float64(), from_pandas=True), pa.int64())
 
 
 def _cells(frame: pa.Table, name: str) -> Any:
     column = frame[name].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 

@@ -33,10 +33,8 @@ def dense_layers(part: DensePart, numbers: Numbers) -> list[NDArray[np.float32]]
     missing = np.isnan(numbers)
     if isinstance(part, CategoryColumn):
         layers = [(numbers == position).astype(np.float32) for position in range(len(part.values))]
-    elif part.dense is not None:
-        layers = [scaled(numbers, part.dense)]
     else:
-        layers = []
+        layers = [scaled(numbers, part.dense)] if part.dense is not None else []
     return layers if part.missing == "required" else [*layers, missing.astype(np.float32)]
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
+_LARGEST: Final = 1e300
+
 
 def same(column: Numbers) -> Numbers:
     """Return the column itself, to give it a second, coarser grid."""
@@ -62,10 +64,10 @@ def steps_since_positive(channel: Numbers) -> Numbers:
 
 
 def ratio(part: Numbers, whole: Numbers) -> Numbers:
-    """Return part / whole, cell by cell; missing where the whole is not above zero."""
-    usable = whole > 0
-    quotient: Numbers = np.divide(part, whole, out=np.full(part.shape, np.nan), where=usable)
-    return quotient
+    """Return part / whole, cell by cell, at most 1e300 either way; missing where the whole is not above zero."""
+    with np.errstate(over="ignore"):  # a whole just above zero: the quotient is cut off below
+        quotient: Numbers = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return np.clip(quotient, -_LARGEST, _LARGEST)
 
 
 def latest_ratio(part: Numbers, whole: Numbers) -> Numbers:

@@ -50,10 +50,12 @@ def _read_parquet(data: bytes, needed: tuple[str, ...], *, place: str) -> pa.Tab
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         check_columns(file.schema_arrow.names, needed, place=place)
-        return file.read(columns=list(needed))
+        frame = file.read(columns=list(needed))
+        frame.validate(full=True)  # a text that is not UTF-8 would fail later, and quote itself
     except (pa.ArrowException, OSError):
         # Arrow's message may quote the file's bytes, so it is not chained.
         raise DataFormatError(path=place, format="Parquet") from None
+    return frame
 
 
 def _read_csv(data: bytes, contract: Contract, needed: tuple[str, ...], *, place: str) -> pa.Table:

@@ -21,9 +21,10 @@ from fedcredit.flower.control import RunConfig
 
 CARRIER_FAILED: Final = "carrier-failed"
 FINISHED: Final = "finished:"
+LOOK_S: Final = 0.5
+"""Time between two looks at the leg."""
 
 _LOG: Final = logging.getLogger(__name__)
-_LOOK_S: Final = 0.5
 
 
 class Control(Protocol):
@@ -74,6 +75,7 @@ class FlowerCarrier:
         patience: CarrierPatience,
         tend: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
+        look_s: float = LOOK_S,
     ) -> None:
         self._control = control
         self._transport = transport
@@ -82,6 +84,7 @@ class FlowerCarrier:
         self._patience = patience
         self._tend = tend
         self._monotonic = monotonic
+        self._look_s = look_s
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="flower-carrier", daemon=True)
         self._run_id: int | None = None
@@ -110,7 +113,7 @@ class FlowerCarrier:
         while self._monotonic() < end:
             if self._over(self._run_id):
                 return
-            time.sleep(_LOOK_S)
+            time.sleep(self._look_s)
         self._stop_leg(self._run_id)
 
     def __enter__(self) -> Self:
@@ -122,9 +125,9 @@ class FlowerCarrier:
 
     def _watch(self) -> None:
         while not self._closing.is_set():
-            if self._transport.wait_for_requests(timeout_s=_LOOK_S):
+            if self._transport.wait_for_requests(timeout_s=self._look_s):
                 self._look()
-                self._closing.wait(_LOOK_S)
+                self._closing.wait(self._look_s)
 
     def _look(self) -> None:
         """See to it that a leg is under way, or count one more failure."""

@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,8 @@ from flwr.serverapp import Grid
 
 from fedcredit.daemon.address import COORDINATOR_SOCKET_VARIABLE
 from fedcredit.daemon.client import LocalClient, wait_ready
-from fedcredit.daemon.courier_messages import CourierAnswer, CourierReply, CourierRequest, OutboxItem
-from fedcredit.errors import CourierError, FedcreditError
+from fedcredit.daemon.courier_messages import REPORT_BYTES, CourierAnswer, CourierReply, CourierRequest, OutboxItem
+from fedcredit.errors import CourierError, FedcreditError, MessageTooLargeError
 from fedcredit.flower.envelope import MESSAGE_TYPE, unwrap, wrap
 
 SOCKET_KEY: Final = "coordinator-socket"
@@ -27,8 +28,6 @@ POLL_S: Final = 0.2
 READY_S: Final = 10.0
 ASK_S: Final = 30.0
 ANSWER_LIMIT: Final = 1 << 30
-REPORT_BYTES: Final = 32 << 20
-"""A poll reports no further reply once its payloads reach this size."""
 
 Ask = Callable[[bytes], bytes]
 
@@ -57,11 +56,10 @@ def run(grid: Grid, context: Context, *, environ: Mapping[str, str] = os.environ
 class Courier:
     """One session of carrying: ``step`` until it says that the daemon is done."""
 
-    def __init__(self, grid: Grid, ask: Ask, *, session: str, report_bytes: int = REPORT_BYTES) -> None:
+    def __init__(self, grid: Grid, ask: Ask, *, session: str) -> None:
         self._grid = grid
         self._ask = ask
         self._session = session
-        self._report_bytes = report_bytes
         self._under_way: dict[str, OutboxItem] = {}
         self._report: deque[CourierReply] = deque()
         self.busy = False
@@ -70,12 +68,22 @@ class Courier:
     def step(self) -> bool:
         """Pull what Flower has, report it, push what the daemon gives; tell whether the daemon is done."""
         self._pull()
-        poll = CourierRequest(session=self._session, replies=tuple(self._next_report()))
-        answer = CourierAnswer.from_bytes(self._ask(poll.to_bytes()), limit=ANSWER_LIMIT)
+        replies = self._next_report()
+        try:
+            answer = self._poll(replies)
+        except MessageTooLargeError:
+            # One institution's oversized reply must not end the leg of all.
+            largest = max(replies, key=lambda reply: len(reply.payload or b""))
+            refused = replace(largest, payload=None, error="reply-too-large")
+            answer = self._poll([refused if reply is largest else reply for reply in replies])
         for item in answer.outbox:
             self._push(item)
         self.busy = bool(answer.outbox or self._report)
         return answer.done
+
+    def _poll(self, replies: list[CourierReply]) -> CourierAnswer:
+        poll = CourierRequest(session=self._session, replies=tuple(replies))
+        return CourierAnswer.from_bytes(self._ask(poll.to_bytes()), limit=ANSWER_LIMIT)
 
     def _push(self, item: OutboxItem) -> None:
         # One message at a time: Flower answers a batch that is too large with nothing at all.
@@ -94,7 +102,7 @@ class Courier:
 
     def _next_report(self) -> list[CourierReply]:
         taken: list[CourierReply] = []
-        while self._report and sum(len(reply.payload or b"") for reply in taken) < self._report_bytes:
+        while self._report and sum(len(reply.payload or b"") for reply in taken) < REPORT_BYTES:
             taken.append(self._report.popleft())
         return taken
 

@@ -106,6 +106,12 @@ class ManagedProcess:
         """Tell whether the command runs."""
         return self._leash is not None and not _ended(self._leash.pid)
 
+    def revive(self) -> None:
+        """Start the command again if it ended by itself; one that was never started or was stopped stays so."""
+        if self._leash is not None and not self.alive():
+            self.stop()
+            self.start()
+
     def wait_until(self, ready: Callable[[], bool], *, timeout_s: float) -> None:
         """Poll ``ready`` until it holds.
 

@@ -43,8 +43,9 @@ class Relay:
     secret (mode 0600) and its logs; started again there, it still knows its nodes and runs.
     """
 
-    def __init__(self, *, directory: Path, tls: TlsFiles) -> None:
+    def __init__(self, *, directory: Path, tls: TlsFiles, port: int | None = None) -> None:
         self._directory = directory.absolute()
+        self._fixed_port = port
         self._tls = tls
         self._process: ManagedProcess | None = None
         self._port = 0
@@ -80,7 +81,7 @@ class Relay:
         return self._process
 
     def start(self, *, timeout_s: float) -> None:
-        """Start the SuperLink on a port from the system and return when it answers.
+        """Start the SuperLink, on a port from the system unless one is given, and return when it answers.
 
         Raises:
             ProcessStartError: it ended or did not answer within ``timeout_s`` seconds.
@@ -88,7 +89,7 @@ class Relay:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_secret(self.secret_file)
         for attempt in range(1, _PORT_ATTEMPTS + 1):
-            self._port = free_port()
+            self._port = self._fixed_port or free_port()
             try:
                 self._launch(timeout_s=timeout_s)
                 break

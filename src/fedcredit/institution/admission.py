@@ -27,7 +27,7 @@ from fedcredit.institution.holdings import split_name
 from fedcredit.messages import Manifest, Purpose
 from fedcredit.parties import InstitutionId
 from fedcredit.store.database import Database
-from fedcredit.store.files import write_atomic
+from fedcredit.store.files import make_directory, write_atomic
 from fedcredit.store.records import Records
 
 _ROUND_ORDER: Final = {Purpose.TRAIN: 0, Purpose.EVALUATE: 1}
@@ -42,7 +42,7 @@ class Approvals:
 
     def approve(self, plan: RunPlan) -> Path:
         """Record the approval of exactly this plan."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_directory(self._folder)
         path = self._path(plan.digest())
         write_atomic(path, plan.to_toml().encode())
         return path

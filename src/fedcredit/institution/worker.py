@@ -25,7 +25,6 @@ from fedcredit.institution.admission import Admission, Terms
 from fedcredit.institution.holdings import Holdings, Split
 from fedcredit.messages import (
     COUNT_GRID,
-    LANE_LIMIT,
     SCORE_BINS,
     Answer,
     CountsAnswer,
@@ -229,6 +228,7 @@ def _release_id(manifest: Manifest) -> str:
 
 
 def _lanes(values: Integers) -> bytes:
-    if int(np.abs(values).max(initial=0)) > LANE_LIMIT:
-        raise NoiseRangeError(problem="a noised sum exceeds 32-bit lanes")
-    return to_lanes(values)
+    try:
+        return to_lanes(values)
+    except OverflowError as error:
+        raise NoiseRangeError(problem="a noised sum exceeds 32-bit lanes") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -59,6 +60,7 @@ class StudyEvaluation:
         self._test: dict[InstitutionId, CreditTable] = {name: split.holdout for name, split in complete.items()}
         self._labels = np.concatenate([table.labels for table in self._test.values()])
         self._metrics: list[dict[str, Any]] = []
+        self._started = time.monotonic()
 
     def epsilon_after(self, rounds: int) -> float:
         """Return what ``rounds`` training releases of the plan cost a borrower."""
@@ -67,7 +69,7 @@ class StudyEvaluation:
             return math.inf
         return epsilon_for_mu(facts.mu * math.sqrt(rounds / facts.steps), facts.delta)
 
-    def round_figures(self, number: int, weights: Scores, *, institutions: int, seconds: float) -> dict[str, Any]:
+    def round_figures(self, number: int, weights: Scores, *, institutions: int) -> dict[str, Any]:
         """Return and keep the figures of the model released after a round."""
         scores = self._scores(weights)
         interval = rows.delong_interval(scores, self._labels)
@@ -78,7 +80,7 @@ class StudyEvaluation:
             "auc_high": interval.high,
             "ks": rows.ks(scores, self._labels),
             "epsilon": self.epsilon_after(number),
-            "seconds": round(seconds, 3),
+            "seconds": round(time.monotonic() - self._started, 3),
             "institutions": institutions,
         }
         self._metrics.append(line)
@@ -90,7 +92,7 @@ class StudyEvaluation:
         alone = {name: best_own_model([table], test, self._inputs, seed=seed) for name, table in self._train.items()}
         return alone, best_own_model(self._complete_train, test, self._inputs, seed=seed)
 
-    def finish(self, run_folder: Path, *, runtime: str, wall_s: float) -> dict[str, Any]:
+    def finish(self, run_folder: Path, *, runtime: str, started: float) -> dict[str, Any]:
         """Compare everything, write ``metrics.jsonl`` and ``result.json``, and return the result."""
         alone, pooled = self.baselines()
         plan = self._study.plan
@@ -128,7 +130,7 @@ class StudyEvaluation:
             "audit": _audit_head(run_folder),
             "plan_digest": plan.digest().hex(),
             "run": run_folder.name,
-            "wall_s": round(wall_s, 2),
+            "wall_s": round(time.monotonic() - started, 2),
             "run_dir": str(self._study.folder),
         }
         folder = self._study.folder

@@ -7,11 +7,13 @@ plan. Everything lies under one folder; deleting it undoes the study.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from fedcredit.config.federation import FederationConfig
@@ -37,6 +39,8 @@ EVALUATION_EPSILON: Final = 0.5
 HOLDOUT_FRACTION: Final = 0.2
 DATA_FILE: Final = "data.parquet"
 ModelKind = Literal["scorecard", "network"]
+OnRound = Callable[[int, npt.NDArray[np.float64], int], None]
+"""Called after each release with the round, the released weights and the number of contributors."""
 
 
 @dataclass(frozen=True, kw_only=True)

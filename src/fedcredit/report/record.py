@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
-from fedcredit.errors import NotWritableError, RunNotFoundError, StoreCorruptError
+from fedcredit.errors import RunNotFoundError, StoreCorruptError
 
 RESULT_FILE: Final = "result.json"
 METRICS_FILE: Final = "metrics.jsonl"
@@ -217,12 +217,13 @@ def read_run(folder: Path) -> tuple[Result, tuple[Round, ...]]:
 
     Raises:
         RunNotFoundError: the folder or one of the two files does not exist.
-        StoreCorruptError: a file is not UTF-8 JSON, lacks a field, or has one out of range; the place is named.
-        NotWritableError: the operating system does not let us read a file.
+        StoreCorruptError: a file cannot be read, is not UTF-8 JSON, lacks a field, or has one out of range; the place is
+            named.
     """
     result_path, metrics_path = folder / RESULT_FILE, folder / METRICS_FILE
     result = check_result(_json(_text(result_path), path=result_path, place="it"), path=result_path)
-    lines = _text(metrics_path).splitlines()
+    text = _text(metrics_path)
+    lines = text.removesuffix("\n").split("\n") if text else []
     values = [_json(line, path=metrics_path, place=f"line {number}") for number, line in enumerate(lines, start=1)]
     return result, check_rounds(values, path=metrics_path)
 
@@ -253,7 +254,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise StoreCorruptError(path=str(path), problem="it is not UTF-8 text") from error
     except OSError as error:
-        raise NotWritableError(path=str(path), problem=error.strerror or type(error).__name__) from error
+        raise StoreCorruptError(path=str(path), problem="it cannot be read") from error
 
 
 def _json(text: str, *, path: Path, place: str) -> Any:
@@ -262,7 +263,7 @@ def _json(text: str, *, path: Path, place: str) -> Any:
 
     try:
         return json.loads(text, parse_constant=refuse)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise StoreCorruptError(path=str(path), problem=f"{place} is not JSON") from error
 
 

@@ -115,7 +115,9 @@ class Coordinator:
 
     def supernode_key_path(self, institution: InstitutionId) -> Path:
         """Write the transport key of a member where the relay's registration command finds it."""
-        request = next(item for item in self.members() if item.institution == institution)
+        request = next((item for item in self.members() if item.institution == institution), None)
+        if request is None:
+            raise NotAMemberError(institution=institution)
         path = self.folder / "members" / f"{institution}.pub"
         write_atomic(path, request.supernode_key)
         return path
@@ -204,8 +206,10 @@ class OpenRun(AbstractContextManager["OpenRun"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Export the log for readers and close the database, whatever happened."""
-        self.run.audit.export(self.folder / "audit.jsonl")
-        self._database.close()
+        try:
+            self.run.audit.export(self.folder / "audit.jsonl")
+        finally:
+            self._database.close()
 
 
 def plan_family(plan: RunPlan) -> ModelFamily:

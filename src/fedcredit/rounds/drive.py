@@ -33,7 +33,7 @@ def drive(opened: OpenRun, privacy: PrivacyPlan, *, on_round: Callable[[RoundRep
     run = opened.run
     lines = read_lines(opened.folder / ROUNDS_FILE)[: run.state.round]
     for report in run.rounds():
-        lines.append(_round_line(report.round, report.result))
+        lines.append({**_round_line(report.round, report.result), "checkpoint": report.checkpoint.hex()})
         _write_lines(opened.folder / ROUNDS_FILE, lines)
         on_round(report)
     counts, result = run.evaluate()

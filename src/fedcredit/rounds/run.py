@@ -43,6 +43,8 @@ class RoundReport:
     rounds: int
     state: ServerState
     result: RoundResult
+    checkpoint: bytes
+    """Digest of the checkpoint that holds the released model."""
 
 
 class FederatedRun:
@@ -104,7 +106,7 @@ class FederatedRun:
             result = self._attempt(number, Purpose.TRAIN, on_reply)
             state = self._step.apply(self._state, result.total, result.contributors)
             self._release(state, result)
-            yield RoundReport(round=number, rounds=total, state=state, result=result)
+            yield RoundReport(round=number, rounds=total, state=state, result=result, checkpoint=self._parent)
 
     def evaluate(self, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> tuple[ScoreCounts, RoundResult]:
         """Ask for score counts of the released model on held-out borrowers and return their noised sum."""
@@ -132,16 +134,16 @@ class FederatedRun:
     def _attempt(self, number: int, purpose: Purpose, on_reply: Callable[[RoundResult], None]) -> RoundResult:
         weights = self._state.weights if purpose is Purpose.TRAIN else self._state.released()
         place = (number, str(purpose))
-        for chance in range(MAX_ATTEMPTS):
+        last = self._attempts.get(place, 0) + MAX_ATTEMPTS
+        while True:
             attempt = self._attempts.get(place, 0) + 1
             self._attempts[place] = attempt
             call = RoundCall(run=self.run_id, round=number, attempt=attempt, purpose=purpose, weights=weights)
             try:
                 return self._engine.run(call, on_reply=on_reply)
             except QuorumError:
-                if chance + 1 == MAX_ATTEMPTS:
+                if attempt == last:
                     raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _release(self, state: ServerState, result: RoundResult) -> None:
         digest = self._save(state, manifest=result.manifest_digest)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from fedcredit.contract import load_contract, shipped_contracts
+from fedcredit.contract import Modality, load_contract, shipped_contracts
 from fedcredit.contract.loading import parse_contract
+from fedcredit.encoding import encode
 from fedcredit.errors import (
     ConfigFileMissingError,
     ConfigValueError,
@@ -204,8 +205,6 @@ def test_the_digest_is_that_of_the_canonical_bytes_and_ignores_layout() -> None:
     contract = parse_contract(SMALL, source="x")
     again = parse_contract("# a comment\n" + changed("title", to="Two columns"), source="elsewhere")
     assert contract.digest() == again.digest()
-    from fedcredit.encoding import encode
-
     assert contract.digest() == hashlib.sha256(encode(contract.to_value())).digest()
 
 
@@ -229,6 +228,12 @@ def test_integer_and_text_codes_do_not_share_a_digest() -> None:
     numbers = parse_contract(changed(*USE, "values", to=[1, 2]), source="x")
     texts = parse_contract(changed(*USE, "values", to=["1", "2"]), source="x")
     assert numbers.digest() != texts.digest()
+
+
+def test_a_static_modality_has_no_channels() -> None:
+    sequence = parse_contract(SMALL, source="x").modality("repayment")
+    with pytest.raises(ValueError, match="channels"):
+        Modality.model_validate({**dict(sequence), "kind": "static"})
 
 
 def test_a_modality_that_the_contract_lacks_is_refused() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from fedcredit.daemon.courier_messages import CourierAnswer, CourierReply, CourierRequest, OutboxItem
-from fedcredit.daemon.courier_transport import ANSWER_BYTES, CourierTransport
+from fedcredit.daemon.courier_messages import REPORT_BYTES, CourierAnswer, CourierReply, CourierRequest, OutboxItem
+from fedcredit.daemon.courier_transport import CourierTransport
 from fedcredit.errors import MalformedMessageError
 from fedcredit.parties import InstitutionId
 from fedcredit.transport import Deadline, Reply
@@ -189,9 +189,8 @@ def test_an_idle_poll_is_held_until_there_is_work() -> None:
 
 def test_large_requests_go_out_in_several_answers() -> None:
     bench = _Bench()
-    half = bytes(MAX_BYTES)
-    exchange = bench.begin({BANK: half, INSURER: half})
-    assert MAX_BYTES < ANSWER_BYTES
+    large = bytes(REPORT_BYTES)
+    exchange = bench.begin({BANK: large, INSURER: large})
     assert [len(bench.poll("1").outbox) for _ in range(3)] == [1, 1, 0]
     bench.transport.give_up("test-over")
     exchange.result()

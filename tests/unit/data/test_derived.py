@@ -39,6 +39,11 @@ def test_a_ratio_needs_a_whole_above_zero() -> None:
     np.testing.assert_array_equal(derived.ratio(part, whole), [0.25, NAN, NAN, NAN])
 
 
+def test_a_ratio_to_almost_nothing_stays_finite() -> None:
+    part, whole = np.array([1.0, -1.0]), np.array([1e-310, 1e-310])
+    np.testing.assert_array_equal(derived.ratio(part, whole), [1e300, -1e300])
+
+
 def test_ratios_of_a_sequence_take_its_ends() -> None:
     bill, limit = np.array([[10.0, 99.0, 30.0]]), np.array([[100.0, 100.0, 60.0]])
     np.testing.assert_allclose(derived.latest_ratio(bill, limit), [0.5])

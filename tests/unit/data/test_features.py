@@ -30,6 +30,14 @@ def test_the_bins_have_texts_for_people(contract: MakeContract) -> None:
     assert [feature.unit for feature in spec.features] == ["EUR", "EUR", "", "", "amount / income", ""]
 
 
+def test_a_spec_knows_its_modalities_and_features_by_name(contract: MakeContract) -> None:
+    spec = feature_spec(contract())
+    assert spec.names == BOTH
+    assert spec.modality("repayment").feature_names == ("worst",)
+    with pytest.raises(ConfigValueError, match="telematics"):
+        spec.modality("telematics")
+
+
 def test_each_cell_falls_into_its_bin_and_a_missing_one_into_the_last(contract: MakeContract, table: MakeTable) -> None:
     codes = encode(table(), contract(), BOTH, place="t").modalities["application"].codes
     assert codes.tolist() == [

@@ -129,7 +129,8 @@ def test_text_among_numbers_of_a_csv_is_named_by_its_row_and_never_quoted(
         ({"amount": ["5", "6", "7"]}, "amount", "text", 1),
         ({"late_1": [None, True, False]}, "late_1", "true/false values", 2),
         ({"use": ["1", "2", "1"]}, "use", "text", 1),
-        ({"use": [1.0, 2.0, 1.5]}, "use", "fractions", 3),
+        ({"use": [1.0, 2.0, 1.5]}, "use", "fractions or huge numbers", 3),
+        ({"use": pa.array([1, 2**64 - 1, 2], pa.uint64())}, "use", "fractions or huge numbers", 2),
         ({"place": [1, 2, 3]}, "place", "numbers", 1),
         ({"outcome": [0, 1, 0]}, "outcome", "numbers", 1),
         ({"who": [1.5, 2.5, 3.5]}, "who", "numbers", 1),
@@ -236,6 +237,15 @@ def test_a_truncated_parquet_file_is_refused(contract: MakeContract, columns: Ma
     path = write(pa.table(columns()), tmp_path, kind="parquet")
     path.write_bytes(path.read_bytes()[:-20])
     assert isinstance(raised(path, contract()), DataFormatError)
+
+
+def test_parquet_text_that_is_not_utf8_is_refused_and_not_quoted(
+    contract: MakeContract, columns: MakeColumns, tmp_path: Path
+) -> None:
+    broken = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xffsecret", b"c"], pa.binary()).buffers())
+    caught = raised(write(pa.table(columns(who=broken)), tmp_path, kind="parquet"), contract())
+    assert isinstance(caught, DataFormatError)
+    assert "secret" not in str(caught) + repr(caught.__cause__)
 
 
 def test_a_short_csv_line_is_refused_and_not_quoted(

@@ -10,9 +10,9 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict
 
 from fedcredit.daemon.address import COORDINATOR_SOCKET_VARIABLE
-from fedcredit.daemon.courier_messages import CourierAnswer, CourierReply, CourierRequest, OutboxItem
+from fedcredit.daemon.courier_messages import REPORT_BYTES, CourierAnswer, CourierReply, CourierRequest, OutboxItem
 from fedcredit.daemon.service import LocalService
-from fedcredit.errors import CourierError, DaemonUnreachableError
+from fedcredit.errors import CourierError, DaemonUnreachableError, MessageTooLargeError
 from fedcredit.flower.coordinator_courier import Courier, run
 from fedcredit.flower.envelope import MESSAGE_TYPE, unwrap, wrap
 
@@ -150,15 +150,36 @@ def test_a_refused_push_is_reported_at_once() -> None:
 
 
 def test_large_replies_are_reported_over_several_polls() -> None:
+    large = bytes(REPORT_BYTES - 1)  # one leaves room for another, two do not
     grid, daemon = _Grid(), _Daemon(_outbox(*(_item(f"a-{n}") for n in range(3))))
-    courier = Courier(grid, daemon, session="7", report_bytes=4)
+    courier = Courier(grid, daemon, session="7")
     courier.step()
-    grid.replies.extend(Message(wrap(b"abc"), reply_to=message) for message in grid.pushed)
+    grid.replies.extend(Message(wrap(large), reply_to=message) for message in grid.pushed)
     courier.step()
     assert courier.busy
     courier.step()
     assert [len(poll.replies) for poll in daemon.polls] == [0, 2, 1]
     assert not courier.busy
+
+
+def test_an_oversized_reply_costs_its_sender_and_nobody_else() -> None:
+    daemon = _Daemon(_outbox(_item("a-1"), _item("a-2", node=22)))
+
+    def narrow(request: bytes) -> bytes:
+        if len(request) > 1000:
+            raise MessageTooLargeError(size=len(request), limit=1000)
+        return daemon(request)
+
+    grid = _Grid()
+    courier = Courier(grid, narrow, session="7")
+    courier.step()
+    grid.replies.append(Message(wrap(b"small"), reply_to=grid.pushed[0]))
+    grid.replies.append(Message(wrap(bytes(2000)), reply_to=grid.pushed[1]))
+    courier.step()
+    assert daemon.polls[1].replies == (
+        CourierReply(id="a-1", payload=b"small", error=None),
+        CourierReply(id="a-2", payload=None, error="reply-too-large"),
+    )
 
 
 def test_done_is_passed_on() -> None:

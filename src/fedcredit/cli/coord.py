@@ -1,0 +1,273 @@
+"""``fedcredit coord``: what a coordinator types."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from fedcredit.cli.options import Debug, Format, OutputFormat, guarded, passphrase
+from fedcredit.cli.output import console, done, next_step, note, say, table
+
+app = typer.Typer(help="Coordinate a consortium: members, plans, runs.", no_args_is_help=True)
+member = typer.Typer(help="Members of the consortium.", no_args_is_help=True)
+plan_app = typer.Typer(help="Run plans.", no_args_is_help=True)
+run_app = typer.Typer(help="Runs.", no_args_is_help=True)
+app.add_typer(member, name="member")
+app.add_typer(plan_app, name="plan")
+app.add_typer(run_app, name="run")
+
+Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.", metavar="COORDINATOR")]
+Sockets = Annotated[Path | None, typer.Option(help="Folder of the daemon's sockets. Default: COORDINATOR/sockets")]
+INVITATION_SUFFIX: Final = ".fcinvite"
+DEFAULT_PORT: Final = 9443
+
+
+def _sockets(folder: Path, given: Path | None) -> Path:
+    return given or folder / "sockets"
+
+
+@app.command("init")
+@guarded
+def init(
+    folder: Folder,
+    consortium: Annotated[str, typer.Option(help="Name of the consortium: lower-case letters, digits, hyphens.")],
+    host: Annotated[str, typer.Option(help="Address at which institutions reach the relay.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the relay.")] = DEFAULT_PORT,
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Make a coordinator folder with new keys and the relay's certificate."""
+    from fedcredit.config.federation import FederationConfig
+    from fedcredit.config.reading import validate
+    from fedcredit.rounds.coordinator import init_coordinator
+
+    config = validate(
+        FederationConfig,
+        {"schema_version": 1, "consortium": consortium, "relay": {"host": host, "port": port}},
+        source="coord init",
+    )
+    hosts = list(dict.fromkeys([host, "127.0.0.1", "localhost"]))
+    keys = init_coordinator(folder, config, hosts=hosts, passphrase=passphrase())
+    fingerprint = keys.public.fingerprint()
+    done(f"wrote {folder}/federation.toml, keys and the relay's certificate")
+    say(f"   federation key: {fingerprint}   ← read it aloud to every institution")
+    next_step(f"fedcredit coord invite {folder}")
+    return {"folder": str(folder), "consortium": consortium, "fingerprint": fingerprint}
+
+
+@app.command("invite")
+@guarded
+def invite(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(help="Where to write the invitation.")] = None,
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Write the invitation that institutions join with; it holds public keys and addresses only."""
+    from fedcredit.enrolment import armoured
+    from fedcredit.rounds.coordinator import Coordinator
+    from fedcredit.store.files import write_atomic
+
+    coordinator = Coordinator(folder, passphrase=passphrase())
+    path = out or folder / f"{coordinator.config.consortium}{INVITATION_SUFFIX}"
+    write_atomic(path, armoured(coordinator.invitation()))
+    fingerprint = coordinator.keys.public.fingerprint()
+    done(f"wrote {path}")
+    next_step(f"fedcredit node join NODE {path} --fingerprint {fingerprint}      (by the institution)")
+    return {"invitation": str(path), "fingerprint": fingerprint}
+
+
+@member.command("approve")
+@guarded
+def member_approve(
+    folder: Folder,
+    request: Annotated[Path, typer.Argument(help="The institution's join request.")],
+    fingerprint: Annotated[str, typer.Option(help="The institution's fingerprint, as heard by voice.")],
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Take an institution into the roster after comparing its fingerprint by voice."""
+    from fedcredit.rounds.coordinator import Coordinator
+
+    coordinator = Coordinator(folder, passphrase=passphrase())
+    approved = coordinator.approve_member(request, fingerprint=fingerprint)
+    members = len(coordinator.members())
+    done(f"{approved.institution} ({approved.kind}) is member {members} of {coordinator.config.consortium}")
+    next_step(f"fedcredit coord plan new {folder} plan.toml …", f"fedcredit coord serve {folder}")
+    return {"institution": approved.institution, "members": members}
+
+
+@member.command("show")
+@guarded
+def member_show(folder: Folder, output_format: Format = OutputFormat.TEXT, debug: Debug = False) -> Mapping[str, Any]:
+    """Show the roster with its fingerprints."""
+    from fedcredit.crypto.keys import PublicIdentity
+    from fedcredit.rounds.coordinator import Coordinator
+
+    requests = Coordinator(folder, passphrase=passphrase()).members()
+    lines = [[item.institution, item.kind, PublicIdentity.from_bytes(item.identity).fingerprint()] for item in requests]
+    table("Members", ["institution", "kind", "fingerprint"], lines, left=3)
+    return {"members": [{"institution": a, "kind": b, "fingerprint": c} for a, b, c in lines]}
+
+
+@plan_app.command("new")
+@guarded
+def plan_new(
+    folder: Folder,
+    path: Annotated[Path, typer.Argument(help="Where to write the plan.")],
+    contract: Annotated[str, typer.Option(help="Data contract: a shipped name or a YAML file.")],
+    epsilon: Annotated[float, typer.Option(help="Privacy loss per borrower for the whole training; inf says: none.")],
+    delta: Annotated[float, typer.Option(help="Delta of the claim.")],
+    evaluation_epsilon: Annotated[float, typer.Option(help="Privacy loss of a held-out borrower.")],
+    borrowers: Annotated[
+        list[str], typer.Option(help="INSTITUTION=COUNT[:MODALITY,…]: public size and modalities; repeat per member.")
+    ],
+    model: Annotated[str, typer.Option(help="scorecard or network.")] = "scorecard",
+    rounds: Annotated[int | None, typer.Option(min=1, help="Training rounds; recommended number if absent.")] = None,
+    quorum: Annotated[int | None, typer.Option(min=1, help="Answers that a round needs; all if absent.")] = None,
+    deadline_s: Annotated[float, typer.Option(help="Seconds that a round waits.")] = 180.0,
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Write a run plan for approved members; the institutions then approve exactly this file."""
+    from fedcredit.cli.plan_draft import draft_plan
+    from fedcredit.rounds.coordinator import Coordinator
+    from fedcredit.store.files import write_new
+
+    coordinator = Coordinator(folder, passphrase=passphrase())
+    plan = draft_plan(
+        coordinator,
+        name=path.stem,
+        contract_name=contract,
+        epsilon=epsilon,
+        delta=delta,
+        evaluation_epsilon=evaluation_epsilon,
+        borrowers=borrowers,
+        model=model,
+        rounds=rounds,
+        quorum=quorum,
+        deadline_s=deadline_s,
+    )
+    write_new(path, plan.to_toml().encode(), mode=0o644)
+    digest = plan.digest().hex()
+    done(f"wrote {path} · digest {digest[:16]} · {plan.run.rounds} rounds · {len(plan.institutions)} institutions")
+    next_step(f"fedcredit node approve NODE {path}      (by every institution)", f"fedcredit coord serve {folder}")
+    return {"plan": str(path), "digest": digest, "rounds": plan.run.rounds}
+
+
+@app.command("serve")
+@guarded
+def serve(
+    folder: Folder, sockets: Sockets = None, output_format: Format = OutputFormat.TEXT, debug: Debug = False
+) -> Mapping[str, Any]:
+    """Run the relay, the server courier's host and the coordinator daemon until stopped."""
+    from fedcredit.cli.logs import log_to_stderr
+    from fedcredit.cli.signals import stop_event
+    from fedcredit.flower.coordinator_daemon import CoordinatorDaemon, serve_until
+
+    log_to_stderr()
+    daemon = CoordinatorDaemon(folder, sockets=_sockets(folder, sockets), passphrase=passphrase())
+
+    def ready() -> None:
+        done(f"coordinator serves at {_sockets(folder, sockets)}")
+        next_step(
+            "fedcredit node run NODE      (by every institution)", f"fedcredit coord run start {folder} plan.toml"
+        )
+
+    serve_until(stop_event(), daemon, ready=ready)
+    say("Stopped.")
+    return {"stopped": True}
+
+
+@run_app.command("start")
+@guarded
+def run_start(
+    folder: Folder,
+    plan: Annotated[Path, typer.Argument(help="The approved run plan.")],
+    sockets: Sockets = None,
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Start a run; the daemon carries it out."""
+    from fedcredit.config.plan import RunPlan
+    from fedcredit.daemon.control import ControlClient
+
+    wanted = RunPlan.read(plan)
+    run_id = ControlClient(_sockets(folder, sockets) / "control.sock").start(wanted)
+    done(f"run {run_id} started · plan {wanted.digest().hex()[:16]}")
+    next_step(f"fedcredit coord run watch {folder}")
+    return {"run": run_id, "plan": wanted.digest().hex()}
+
+
+@run_app.command("resume")
+@guarded
+def run_resume(
+    folder: Folder,
+    run_id: Annotated[str, typer.Argument(help="The run to go on with.", metavar="RUN")],
+    sockets: Sockets = None,
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Go on with a run after its last released round."""
+    from fedcredit.daemon.control import ControlClient
+
+    resumed = ControlClient(_sockets(folder, sockets) / "control.sock").resume(run_id)
+    done(f"run {resumed} goes on")
+    next_step(f"fedcredit coord run watch {folder}")
+    return {"run": resumed}
+
+
+@run_app.command("watch")
+@guarded
+def run_watch(
+    folder: Folder, sockets: Sockets = None, output_format: Format = OutputFormat.TEXT, debug: Debug = False
+) -> Mapping[str, Any]:
+    """Follow the current run to its end; Ctrl-C leaves it, the run goes on."""
+    from fedcredit.daemon.control import ControlClient, error_from
+
+    client = ControlClient(_sockets(folder, sockets) / "control.sock")
+    with console.status("waiting for the coordinator …") as line:
+        while True:
+            status = client.status()
+            line.update(
+                f"run {status.run or '–'} · {status.state} · round {status.round} of {status.rounds} released · "
+                f"{status.institutions} institutions"
+            )
+            if status.state != "running":
+                break
+            time.sleep(0.5)
+    if status.state == "failed":
+        raise error_from(status.error or {})
+    if status.state == "idle":
+        note("no run since the daemon started")
+        next_step(f"fedcredit coord run start {folder} plan.toml")
+    else:
+        done(f"run {status.run} finished after {status.round} rounds")
+        next_step(f"fedcredit audit verify {folder}/runs/{status.run}")
+    return {"run": status.run, "state": status.state, "round": status.round, "rounds": status.rounds}
+
+
+@run_app.command("status")
+@guarded
+def run_status(folder: Folder, output_format: Format = OutputFormat.TEXT, debug: Debug = False) -> Mapping[str, Any]:
+    """List this coordinator's runs and the rounds each has released."""
+    from fedcredit.config.plan import RunPlan
+    from fedcredit.rounds.coordinator import Coordinator
+    from fedcredit.rounds.drive import EVALUATION_FILE, ROUNDS_FILE, read_lines
+
+    coordinator = Coordinator(folder, passphrase=passphrase())
+    runs = []
+    for run_id in coordinator.run_ids():
+        place = coordinator.run_folder(run_id)
+        released = len(read_lines(place / ROUNDS_FILE))
+        total = RunPlan.read(place / "plan.toml").run.rounds
+        runs.append(
+            {"run": run_id, "released": released, "rounds": total, "finished": (place / EVALUATION_FILE).exists()}
+        )
+    lines = [[r["run"], f"{r['released']} of {r['rounds']}", "finished" if r["finished"] else "open"] for r in runs]
+    table("Runs", ["run", "rounds released", "state"], lines)
+    return {"runs": runs}

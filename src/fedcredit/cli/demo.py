@@ -1,0 +1,204 @@
+"""``fedcredit demo``: the main job on real data, on this machine, in one command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from fedcredit import __version__
+from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
+from fedcredit.cli.output import console, done, next_step, note, say, table
+
+if TYPE_CHECKING:
+    from fedcredit.lab.results import StudyEvaluation
+    from fedcredit.lab.study import Study
+
+DEFAULT_FOLDER: Final = "fedcredit-demo"
+DEADLINES_S: Final = {"inprocess": 120.0, "flower": 180.0}
+
+
+class DataChoice(StrEnum):
+    """The real data sets that the demo runs on."""
+
+    TAIWAN = "taiwan"
+    SBA = "sba"
+    GERMAN = "german"
+
+
+class RuntimeChoice(StrEnum):
+    """Where the parties run."""
+
+    INPROCESS = "inprocess"
+    FLOWER = "flower"
+
+
+class ModelChoice(StrEnum):
+    """What is trained."""
+
+    SCORECARD = "scorecard"
+    NETWORK = "network"
+
+
+@guarded
+def demo(
+    data: Annotated[DataChoice, typer.Option(help="Which real data set.")] = DataChoice.TAIWAN,
+    runtime: Annotated[
+        RuntimeChoice, typer.Option(help="inprocess, or flower: real SuperLink, SuperNodes and daemons on loopback.")
+    ] = RuntimeChoice.INPROCESS,
+    model: Annotated[ModelChoice, typer.Option(help="Scorecard or neural network.")] = ModelChoice.SCORECARD,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Training rounds; recommended number if absent.")] = None,
+    epsilon: Annotated[
+        float, typer.Option(help="Privacy loss per borrower for the whole training; inf switches privacy off, aloud.")
+    ] = 3.0,
+    seed: Annotated[int, typer.Option(help="Seed of the split into training and test borrowers.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Run folder; must not exist. Default: ./fedcredit-demo…")] = None,
+    test_noise: Annotated[
+        bool, typer.Option("--test-noise", help="Repeatable noise for bit-equality tests. Protects nobody.")
+    ] = False,
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Train one model across institutions on real data, with differential privacy and sealed updates."""
+    from fedcredit.flower.study_runtime import free_relay_port, run_through_flower
+    from fedcredit.lab.inprocess import run_in_process
+    from fedcredit.lab.results import StudyEvaluation
+    from fedcredit.lab.study import StudyOptions, build_study
+    from fedcredit.report import write_report
+
+    started = time.monotonic()
+    folder = out if out is not None else _free_folder(Path(DEFAULT_FOLDER))
+    options = StudyOptions(
+        dataset=str(data),
+        model=model.value,
+        epsilon=epsilon,
+        rounds=rounds,
+        seed=seed,
+        test_noise=test_noise,
+        deadline_s=DEADLINES_S[runtime],
+    )
+    say(f"fedcredit {__version__} demo · {data} · {model} · everything on this machine")
+    study = build_study(folder.absolute(), options, relay_port=free_relay_port())
+    _tell_set_up(study)
+    evaluation = StudyEvaluation(study)
+    run = run_in_process if runtime is RuntimeChoice.INPROCESS else run_through_flower
+    run_folder = _with_progress(study, evaluation, run)
+    result = evaluation.finish(run_folder, runtime=str(runtime), started=started)
+    report = write_report(study.folder)
+    _tell_result(result)
+    done(f"wrote {report}")
+    steps = [f"fedcredit audit verify {_short(run_folder)}"]
+    if runtime is RuntimeChoice.INPROCESS:
+        steps.append(f"fedcredit demo --data {data} --runtime flower      (real processes, TLS)")
+    next_step(*steps)
+    return {**result, "report": str(report)}
+
+
+def _free_folder(base: Path) -> Path:
+    candidates = [base, *(base.with_name(f"{base.name}-{number}") for number in range(2, 10_000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _tell_set_up(study: Study) -> None:
+    plan = study.plan
+    done(f"keys, enrolment, approved plan        {len(study.holdings)} institutions")
+    borrowers = sum(len(holdings.table) for holdings in study.holdings.values())
+    bad = sum(int(holdings.table.labels.sum()) for holdings in study.holdings.values())
+    done(f"data checked against the contract     {borrowers:,} borrowers, {bad / borrowers:.1%} default")
+    if plan.privacy.mechanism == "none":
+        note("epsilon = inf: this run trains WITHOUT differential privacy; every output says so")
+    elif plan.privacy.test_noise:
+        note("test noise: the noise is repeatable and protects NOBODY; every output says so")
+
+
+def _with_progress(study: Study, evaluation: StudyEvaluation, run: Callable[..., Path]) -> Path:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("   round"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("rounds", total=study.plan.run.rounds, figures="")
+
+        def on_round(number: int, released: Any, institutions: int) -> None:
+            line = evaluation.round_figures(number, released, institutions=institutions)
+            progress.update(task, completed=number, figures=f"AUC {line['auc']:.3f}  ε {line['epsilon']:.2f}")
+
+        return run(study, on_round=on_round)
+
+
+def _tell_result(result: Mapping[str, Any]) -> None:
+    lines = [
+        [
+            line["institution"],
+            line["kind"],
+            f"{line['n']:,}",
+            _interval(line, "alone_auc"),
+            _interval(line, "federated_auc"),
+            _interval(line, "pooled_auc"),
+            f"{line['alone_ks']:.3f} → {line['federated_ks']:.3f}",
+            f"{line['gain']:+.3f}",
+        ]
+        for line in result["rows"]
+    ]
+    say("")
+    table(
+        f"AUC on the {result['summary']['test_n']:,} held-out borrowers of all institutions, 95 % intervals "
+        f"({result['provenance_note']})",
+        ["institution", "kind", "n", "alone, no privacy", "federated, ours", "pooled, no privacy", "KS", "gain"],
+        lines,
+        left=2,
+    )
+    _tell_privacy(result)
+    traffic = result["traffic"]["institutions"]
+    say("")
+    table(
+        f"What left each institution ({', '.join(result['traffic']['message_types'])}; sealed)",
+        ["institution", "messages", "kB out", "kB in", "ε spent of cap"],
+        [
+            [
+                line["institution"],
+                str(line["messages"]),
+                f"{line['bytes_up'] / 1000:.1f}",
+                f"{line['bytes_down'] / 1000:.1f}",
+                f"{spent['epsilon']:.3f} of {spent['cap']:.3f}",
+            ]
+            for line, spent in zip(traffic, result["privacy"]["spent"], strict=True)
+        ],
+    )
+    say("")
+    summary = result["summary"]
+    say(
+        f" Federated {summary['federated_auc']:.3f} · average of alone {summary['alone_mean_auc']:.3f} · "
+        f"pooled without privacy {summary['pooled_auc']:.3f} · {result['wall_s']:.0f} s"
+    )
+
+
+def _tell_privacy(result: Mapping[str, Any]) -> None:
+    privacy = result["privacy"]
+    say("")
+    if not privacy["protects"]:
+        note("NOT PRIVATE: nothing here is protected by differential privacy")
+        return
+    say(
+        f" Privacy: every message is ({privacy['epsilon']:g}, {privacy['delta']:g})-differentially private on its own "
+        f"over the whole training, per {privacy['unit']}"
+    )
+    ceiling = privacy["tpr_ceiling_at_fpr_1_percent"]
+    say(f"          a membership test with 1 % false alarms finds at most {ceiling:.1%} of the borrowers")
+
+
+def _interval(line: Mapping[str, Any], name: str) -> str:
+    return f"{line[name]:.3f} ({line[f'{name}_low']:.3f}–{line[f'{name}_high']:.3f})"

@@ -1,0 +1,35 @@
+"""``fedcredit lab``: what a researcher types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
+from fedcredit.cli.output import done, next_step
+
+app = typer.Typer(help="Reproduce and compare experiments.", no_args_is_help=True)
+data = typer.Typer(help="Real data sets.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@data.command("get")
+@guarded
+def data_get(
+    name: Annotated[str, typer.Argument(help="taiwan, sba or german.")],
+    out: Annotated[Path, typer.Option(help="Folder to put the file into.")] = Path("fedcredit-data"),
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Put a checked copy of a real data set into a folder."""
+    from fedcredit.data.datasets import fetch_dataset
+    from fedcredit.store.files import make_directory
+
+    make_directory(out)
+    path = fetch_dataset(name, out)
+    done(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, SHA-256 checked)")
+    next_step(f"fedcredit demo --data {name}")
+    return {"name": name, "path": str(path)}

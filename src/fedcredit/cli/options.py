@@ -1,0 +1,49 @@
+"""Options that every command shares, and the guard that every command runs under."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import typer
+
+from fedcredit.cli.output import emit, run_guarded
+
+PASSPHRASE_VARIABLE: Final = "FEDCREDIT_PASSPHRASE"  # noqa: S105 - the name of a variable
+
+
+class OutputFormat(StrEnum):
+    """What a command prints on stdout."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Format = Annotated[
+    OutputFormat, typer.Option("--format", help="text: for people, on stderr. json: one envelope on stdout.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.", hidden=False)]
+Command = Callable[..., Mapping[str, Any]]
+
+
+def guarded(function: Command) -> Callable[..., None]:
+    """Return a command that prints its result as one envelope if asked, and ends errors with their code.
+
+    The command must have the parameters ``output_format`` and ``debug``; it returns the envelope's data.
+    """
+
+    @functools.wraps(function)
+    def command(**arguments: Any) -> None:
+        as_json = arguments["output_format"] == OutputFormat.JSON
+        run_guarded(lambda: emit(function(**arguments), as_json=as_json), as_json=as_json, debug=arguments["debug"])
+
+    return command
+
+
+def passphrase() -> bytes | None:
+    """Return the passphrase of key files from the environment, if one is set."""
+    text = os.environ.get(PASSPHRASE_VARIABLE)
+    return text.encode() if text else None

@@ -1,0 +1,88 @@
+"""From a coordinator's options to a run plan."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from fedcredit.config.plan import RunPlan
+from fedcredit.config.reading import validate
+from fedcredit.contract import Contract, load_contract
+from fedcredit.errors import NotAMemberError, UsageError
+from fedcredit.lab.settings import settings_for
+from fedcredit.rounds.coordinator import Coordinator
+
+
+def draft_plan(
+    coordinator: Coordinator,
+    *,
+    name: str,
+    contract_name: str,
+    epsilon: float,
+    delta: float,
+    evaluation_epsilon: float,
+    borrowers: Sequence[str],
+    model: str,
+    rounds: int | None,
+    quorum: int | None,
+    deadline_s: float,
+) -> RunPlan:
+    """Return a plan for the members named in ``borrowers``.
+
+    Raises:
+        UsageError: an entry of ``borrowers`` is not INSTITUTION=COUNT[:MODALITY,…].
+        NotAMemberError: it names an institution that is not approved.
+        ConfigValueError: a value lies outside its range.
+    """
+    contract = load_contract(contract_name)
+    settings = settings_for(contract.name, model, epsilon=epsilon)
+    members = {request.institution: request.kind for request in coordinator.members()}
+    institutions = {}
+    for entry in borrowers:
+        institution, size, modalities = _entry(entry, contract)
+        if institution not in members:
+            raise NotAMemberError(institution=institution)
+        institutions[institution] = {
+            "kind": members[institution],
+            "expected_borrowers": size,
+            "modalities": modalities,
+        }
+    raw: dict[str, Any] = {
+        "schema_version": 1,
+        "run": {
+            "name": name,
+            "consortium": coordinator.config.consortium,
+            "contract": contract_name,
+            "contract_digest": contract.digest().hex(),
+            "rounds": rounds or settings.rounds,
+            "holdout_fraction": 0.2,
+            "holdout_salt": secrets.token_hex(16),
+        },
+        "model": settings.model,
+        "training": settings.training,
+        "privacy": {
+            "mechanism": "none" if math.isinf(epsilon) else "rounded-gaussian",
+            "epsilon": epsilon,
+            "delta": delta,
+            "unit": "borrower",
+            "neighbours": "add-or-remove-one",
+            "evaluation_epsilon": evaluation_epsilon,
+            "test_noise": False,
+        },
+        "rounds": {"quorum": quorum or len(institutions), "deadline_s": deadline_s},
+        "institutions": institutions,
+    }
+    return validate(RunPlan, raw, source="coord plan new")
+
+
+def _entry(entry: str, contract: Contract) -> tuple[str, int, list[str]]:
+    institution, _, rest = entry.partition("=")
+    size, _, names = rest.partition(":")
+    if not institution or not size.isdigit():
+        raise UsageError(
+            problem=f'"{entry}" is not INSTITUTION=COUNT[:MODALITY,…]', hint="Example: --borrowers bank-a=7200"
+        )
+    known = [modality.name for modality in contract.modalities]
+    return institution, int(size), names.split(",") if names else known

@@ -1,0 +1,201 @@
+"""Numbers and sentences of the report, in English.
+
+A cost is rounded up and never down; a figure without a value is a dash; a minus is a minus sign.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, Decimal
+from typing import Final
+
+from fedcredit.report.record import InstitutionRow, Privacy, Result
+
+DASH: Final = "–"
+MINUS: Final = "\N{MINUS SIGN}"
+_SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_RUNTIMES: Final = {
+    "inprocess": "in one process on one machine, without a network",
+    "flower": "over Flower, with a relay and one courier process per institution",
+}
+_PROVENANCE: Final = {
+    "real": "Real data",
+    "real-segments": "Real data; segments stand in for institutions",
+    "simulated": "Simulated data",
+}
+_PROVENANCE_LIMIT: Final = {
+    "real": "The records are real and historic; the lab put them together in one place, which institutions would not.",
+    "real-segments": (
+        "The institutions are segments of one real data set. Differences between real companies (systems, definitions "
+        "of default, ways of granting credit) are missing, and so is the trouble they cause."
+    ),
+    "simulated": (
+        "The data are simulated: the figures show that the procedure works, not how good a model of real borrowers is."
+    ),
+}
+
+
+def rate(value: float | None) -> str:
+    """Return a figure between -1 and 1 with three decimals, or a dash for ``None``."""
+    return DASH if value is None else f"{value:.3f}".replace("-", MINUS)
+
+
+def change(value: float) -> str:
+    """Return a difference with its sign and three decimals; what rounds to zero has no sign."""
+    text = f"{value:+.3f}"
+    return "0.000" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def decimals2(value: float) -> str:
+    """Return a ratio with two decimals."""
+    return f"{value:.2f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage with one decimal, rounded up, or a dash for ``None``."""
+    return DASH if value is None else f"{_up(value * 100, '0.1')} %"
+
+
+def cost(value: float | None) -> str:
+    """Return an epsilon or mu with two decimals, rounded up; infinity is ∞ and ``None`` a dash."""
+    if value is None:
+        return DASH
+    return "∞" if math.isinf(value) else str(_up(value, "0.01"))
+
+
+def small(value: float) -> str:
+    """Return a small positive number as a power of ten with at most two leading digits: 1e-05 is 10⁻⁵."""
+    digits, exponent = f"{value:.1e}".split("e")
+    power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
+    return power if digits == "1.0" else f"{digits.removesuffix('.0')} × {power}"
+
+
+def count(value: int) -> str:
+    """Return a whole number with commas between thousands."""
+    return f"{value:,}"
+
+
+def size(value: int) -> str:
+    """Return a number of bytes in B, kB, MB or GB (powers of 1000) with about three digits."""
+    amount, unit = float(value), "B"
+    for unit in ("B", "kB", "MB", "GB"):  # noqa: B007 - the last unit tried is the one that fits
+        if amount < 999.5 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.95 else f"{amount:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in seconds or minutes."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def without_scheme(text: str) -> str:
+    """Return ``text`` with its web addresses shortened to host and path: the file names them, it never calls them."""
+    return text.replace("https://", "").replace("http://", "")
+
+
+def provenance(result: Result) -> str:
+    """Return the sentence that stands beside every result: what the data are."""
+    note = without_scheme(result.provenance_note).strip().rstrip(".")
+    return f"{_PROVENANCE[result.provenance]}: {note}." if note else f"{_PROVENANCE[result.provenance]}."
+
+
+def short_provenance(result: Result) -> str:
+    """Return the few words that are drawn into every figure."""
+    return _PROVENANCE[result.provenance]
+
+
+def runtime(result: Result) -> str:
+    """Return how the run was carried out."""
+    return _RUNTIMES.get(result.runtime, f"with the runtime {result.runtime}")
+
+
+def verdict(rows: Sequence[InstitutionRow]) -> str:
+    """Return the result in one sentence; an interval that holds zero counts for neither side."""
+    better = sum(row.gain_low > 0 for row in rows)
+    worse = sum(row.gain_high < 0 for row in rows)
+    open_ = len(rows) - better - worse
+    parts = [f"better than the institution's own best model at {better} of {len(rows)} institutions"]
+    if worse:
+        parts.append(f"worse at {worse}")
+    if open_:
+        parts.append(f"neither can be shown at {open_}")
+    return "The shared model is " + ", ".join(parts) + "."
+
+
+def gain_word(row: InstitutionRow) -> str:
+    """Return what the interval of the gain says, in one word."""
+    if row.gain_low > 0:
+        return "better"
+    return "worse" if row.gain_high < 0 else "open"
+
+
+def why_not_private(result: Result) -> str:
+    """Return the reason for the banner of a run that is not private."""
+    if result.privacy.test_noise:
+        return "The noise came from a generator for tests, whose output anyone can repeat."
+    if math.isinf(result.privacy.epsilon):
+        return "Epsilon is infinite: nothing was added to what left the institutions."
+    return "The run was marked as unprotected."
+
+
+def privacy_sentence(result: Result) -> str:
+    """Return what the run's privacy means to one borrower, or that there is none."""
+    if not result.private:
+        return f"None. {why_not_private(result)} Nothing here may be quoted as the result of a private run."
+    privacy = result.privacy
+    return (
+        f"Training is differentially private with ε = {cost(privacy.epsilon)} at δ = {small(privacy.delta)}; "
+        f"the unit is one {privacy.unit}, {privacy.neighbours.replace('-', ' ')}. {_meaning(privacy)}"
+    ).strip()
+
+
+def _meaning(privacy: Privacy) -> str:
+    if privacy.tpr_ceiling_at_fpr_1_percent is None:
+        return ""
+    return (
+        f"In plain words: someone who sees everything that was released, and accepts 1 % false alarms, recognises "
+        f"that a given {privacy.unit} took part with a probability of at most "
+        f"{percent(privacy.tpr_ceiling_at_fpr_1_percent)}; guessing gives 1 %."
+    )
+
+
+def trust(result: Result) -> str:
+    """Return whom an institution still has to trust, and with what."""
+    if not result.private:
+        return (
+            "Until there is secure aggregation, the coordinator sees each institution's update, in this run without "
+            "protection. The relay sees sizes and times only."
+        )
+    return (
+        "Until there is secure aggregation, the coordinator sees each institution's noised update, not only the sum. "
+        "Every message is differentially private on its own, so the stated ε holds against the coordinator too. "
+        "The relay sees sizes and times only."
+    )
+
+
+def limits(result: Result) -> tuple[str, ...]:
+    """Return what this report does not show, most important first."""
+    return (
+        "One data set, one division into institutions, one run with one seed. It says nothing about other portfolios.",
+        "Every interval is the sampling error of the test records only. The noise of training, the seed and the "
+        "division of the data would add to it.",
+        _PROVENANCE_LIMIT[result.provenance],
+        "The own models and the pooled model use no differential privacy. Pooling all rows is a ceiling that "
+        "institutions could reach only by showing each other their rows.",
+        "The lab holds all test records, so it computes these figures exactly and shows the size and the own figures "
+        "of each institution. They are not covered by ε. In a consortium they stay inside; what leaves are noised "
+        "score counts, shown under federated evaluation.",
+        "ε is the cost of this run. Other runs on the same borrowers add to it; each institution's ledger keeps the "
+        "sum.",
+        "Not examined here: differences between groups of borrowers, drift over time, money gained or lost.",
+    )
+
+
+def _up(value: float, step: str) -> Decimal:
+    # 0.1 + 0.2 must not become 0.31: what lies a billionth above a step is the float, not a cost.
+    return Decimal(repr(round(value, 9))).quantize(Decimal(step), rounding=ROUND_CEILING)

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import cbor2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcredit import enrolment, messages
+from fedcredit.enrolment import Invitation, JoinRequest
+from fedcredit.errors import FedcreditError, MalformedMessageError
+from fedcredit.messages import (
+    LANE_LIMIT,
+    WEIGHT_LIMIT,
+    CountsAnswer,
+    Manifest,
+    Message,
+    Purpose,
+    Refusal,
+    Request,
+    Signed,
+    TrainAnswer,
+    answer_length,
+    decode_answer,
+    from_lanes,
+    pad,
+    sorted_cohort,
+    to_lanes,
+    unpad,
+    weights_from_bytes,
+    weights_to_bytes,
+)
+from fedcredit.parties import InstitutionType
+
+FOLDER = Path(__file__).parent
+VECTORS = json.loads((FOLDER / "vectors" / "messages.json").read_text(encoding="utf-8"))
+SCRIPT = runpy.run_path(str(FOLDER / "make_message_vectors.py"))
+
+TEXT = st.text(alphabet=st.characters(codec="ascii"), min_size=1, max_size=41)
+COUNT = st.integers(0, 2**53)
+DIGEST = st.binary(min_size=32, max_size=32)
+SIGNATURE = st.binary(min_size=64, max_size=64)
+BYTES = st.binary(max_size=40)
+STRATEGIES: dict[type[Message], st.SearchStrategy[Message]] = {
+    Manifest: st.builds(
+        Manifest,
+        consortium=TEXT,
+        run=TEXT,
+        round=COUNT,
+        attempt=COUNT,
+        purpose=st.sampled_from([str(purpose) for purpose in Purpose]),
+        plan_digest=DIGEST,
+        roster_digest=DIGEST,
+        weights_digest=DIGEST,
+        cohort=st.lists(TEXT, max_size=4, unique=True).map(sorted_cohort),
+        quorum=COUNT,
+        deadline=COUNT,
+    ),
+    Request: st.builds(Request, manifest=BYTES, signature=SIGNATURE, weights=BYTES, plan=BYTES, roster=BYTES),
+    TrainAnswer: st.builds(TrainAnswer, manifest_digest=DIGEST, lanes=BYTES),
+    CountsAnswer: st.builds(CountsAnswer, manifest_digest=DIGEST, lanes=BYTES),
+    Refusal: st.builds(Refusal, manifest_digest=DIGEST, code=st.integers(0, 9999).map("FC-{:04}".format)),
+    Signed: st.builds(Signed, body=BYTES, signature=SIGNATURE),
+    Invitation: st.builds(Invitation, consortium=TEXT, coordinator=BYTES, relay=TEXT, ca_certificate=BYTES),
+    JoinRequest: st.builds(
+        JoinRequest,
+        consortium=TEXT,
+        institution=TEXT,
+        kind=st.sampled_from([str(kind) for kind in InstitutionType]),
+        identity=BYTES,
+        supernode_key=BYTES,
+        signature=st.binary(max_size=64),
+    ),
+}
+ANY = st.one_of(*STRATEGIES.values())
+BY_TAG = {kind.TAG: kind for kind in STRATEGIES}
+JUNK = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.binary(max_size=70)
+    | st.text(max_size=8)
+    | st.floats()
+    | st.lists(st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2), max_size=3)
+    | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)
+)
+
+
+def below(kind: type[Message]) -> Iterator[type[Message]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from below(child)
+
+
+def test_every_message_type_is_tested_here() -> None:
+    assert {kind for kind in below(Message) if kind.__module__ in (messages.__name__, enrolment.__name__)} == set(
+        STRATEGIES
+    )
+    assert set(BY_TAG) == set(VECTORS["golden"])
+
+
+@given(ANY)
+def test_what_was_encoded_decodes_to_an_equal_message(message: Message) -> None:
+    assert type(message).from_bytes(message.to_bytes()) == message
+
+
+@given(ANY, st.data())
+def test_no_truncation_decodes(message: Message, data: st.DataObject) -> None:
+    encoded = message.to_bytes()
+    with pytest.raises(MalformedMessageError):
+        type(message).from_bytes(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+
+
+@given(ANY, st.binary(min_size=1, max_size=4))
+def test_no_extension_decodes(message: Message, more: bytes) -> None:
+    with pytest.raises(MalformedMessageError):
+        type(message).from_bytes(message.to_bytes() + more)
+
+
+@given(ANY, st.text(max_size=5), JUNK)
+def test_no_unknown_field_decodes(message: Message, name: str, value: object) -> None:
+    fields = cbor2.loads(message.to_bytes())
+    if name in fields:
+        name += "+"
+    with pytest.raises(MalformedMessageError):
+        type(message).from_bytes(cbor2.dumps({**fields, name: value}, canonical=True))
+
+
+@given(ANY, JUNK)
+def test_no_other_version_decodes(message: Message, version: object) -> None:
+    if version == 1 and type(version) is int:
+        version = 2
+    changed = {**cbor2.loads(message.to_bytes()), "version": version}
+    with pytest.raises(MalformedMessageError):
+        type(message).from_bytes(cbor2.dumps(changed, canonical=True))
+
+
+@given(ANY, st.sampled_from(sorted(STRATEGIES, key=lambda kind: kind.TAG)))
+def test_no_message_stands_for_one_of_another_type(message: Message, other: type[Message]) -> None:
+    if other is not type(message):
+        with pytest.raises(MalformedMessageError):
+            other.from_bytes(message.to_bytes())
+
+
+@given(ANY, st.data())
+def test_a_field_of_any_other_value_decodes_to_itself_or_is_refused(message: Message, data: st.DataObject) -> None:
+    fields = cbor2.loads(message.to_bytes())
+    name = data.draw(st.sampled_from(sorted(fields)))
+    changed = cbor2.dumps({**fields, name: data.draw(JUNK)}, canonical=True)
+    try:
+        decoded = type(message).from_bytes(changed)
+    except MalformedMessageError:
+        return
+    assert decoded.to_bytes() == changed
+
+
+@given(ANY, st.data())
+def test_a_flipped_bit_decodes_to_itself_or_is_refused(message: Message, data: st.DataObject) -> None:
+    changed = bytearray(message.to_bytes())
+    bit = data.draw(st.integers(0, 8 * len(changed) - 1))
+    changed[bit // 8] ^= 1 << bit % 8
+    try:
+        decoded = type(message).from_bytes(bytes(changed))
+    except MalformedMessageError:
+        return
+    assert decoded.to_bytes() == bytes(changed)
+    assert decoded != message
+
+
+@given(st.binary(max_size=80), st.sampled_from(sorted(STRATEGIES, key=lambda kind: kind.TAG)))
+def test_only_our_own_errors_escape_from_arbitrary_bytes(data: bytes, kind: type[Message]) -> None:
+    for decoder in (kind.from_bytes, decode_answer):
+        try:
+            decoder(data)
+        except FedcreditError:
+            pass
+
+
+@pytest.mark.parametrize("tag", sorted(VECTORS["golden"]))
+def test_the_golden_bytes_decode_to_the_fields_they_were_made_from(tag: str) -> None:
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in SCRIPT["GOLDEN"][tag].items()}
+    golden = bytes.fromhex(VECTORS["golden"][tag])
+    message = BY_TAG[tag].from_bytes(golden)
+    assert message == BY_TAG[tag](**fields)
+    assert message.to_bytes() == golden
+
+
+@pytest.mark.parametrize("vector", VECTORS["bad"], ids=lambda vector: vector["case"])
+def test_a_bad_vector_never_decodes(vector: dict[str, str]) -> None:
+    with pytest.raises(MalformedMessageError):
+        BY_TAG[vector["type"]].from_bytes(bytes.fromhex(vector["bytes"]))
+    with pytest.raises(MalformedMessageError):
+        decode_answer(bytes.fromhex(vector["bytes"]))
+
+
+def test_the_vectors_are_those_of_the_script_beside_them() -> None:
+    assert SCRIPT["vectors"]() == VECTORS
+    assert len(VECTORS["bad"]) >= 40
+
+
+@given(st.one_of(STRATEGIES[TrainAnswer], STRATEGIES[CountsAnswer], STRATEGIES[Refusal]))
+def test_an_answer_decodes_to_the_type_that_its_bytes_say(answer: Message) -> None:
+    assert decode_answer(answer.to_bytes()) == answer
+
+
+@given(st.one_of(STRATEGIES[Request], STRATEGIES[Manifest], STRATEGIES[Signed]))
+def test_what_is_not_an_answer_does_not_decode_as_one(message: Message) -> None:
+    with pytest.raises(MalformedMessageError):
+        decode_answer(message.to_bytes())
+
+
+@given(st.binary(max_size=50), st.integers(0, 50))
+def test_padding_is_undone_exactly(content: bytes, surplus: int) -> None:
+    length = len(content) + 8 + surplus
+    padded = pad(content, length=length)
+    assert len(padded) == length
+    assert unpad(padded, what="answer") == content
+
+
+def test_padding_refuses_what_does_not_fit() -> None:
+    assert pad(b"abc", length=11) == b"\0" * 7 + b"\x03abc"
+    with pytest.raises(ValueError, match="do not fit"):
+        pad(b"abc", length=10)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0" * 7, b"\0" * 7 + b"\x01", b"\0" * 7 + b"\x01a\x01", b"\xff" * 8 + b"a", b"\0" * 8 + b"\0\x01"],
+    ids=["nothing", "no length", "shorter than it says", "not zero", "absurd length", "hidden byte"],
+)
+def test_padding_of_another_form_is_refused(data: bytes) -> None:
+    with pytest.raises(MalformedMessageError):
+        unpad(data, what="answer")
+
+
+@given(st.integers(0, 3000))
+def test_every_answer_of_a_run_fits_into_the_one_length(lanes: int) -> None:
+    length = answer_length(lanes)
+    assert length % 1024 == 0
+    longest = max(lanes, 2 * messages.SCORE_BINS)
+    for answer in (
+        TrainAnswer(manifest_digest=bytes(32), lanes=bytes(4 * lanes)),
+        CountsAnswer(manifest_digest=bytes(32), lanes=bytes(8 * messages.SCORE_BINS)),
+        Refusal(manifest_digest=bytes(32), code="FC-4101"),
+    ):
+        signed = Signed(body=answer.to_bytes(), signature=bytes(64)).to_bytes()
+        assert len(pad(signed, length=length)) == length
+        assert len(signed) <= 4 * longest + 512
+
+
+@given(st.lists(st.integers(-LANE_LIMIT, LANE_LIMIT), max_size=20))
+def test_lanes_carry_integers_exactly(values: list[int]) -> None:
+    data = to_lanes(np.array(values, dtype=np.int64))
+    assert data == b"".join(value.to_bytes(4, "little", signed=True) for value in values)
+    assert from_lanes(data, what="answer", count=len(values)).tolist() == values
+
+
+@pytest.mark.parametrize("value", [LANE_LIMIT + 1, -LANE_LIMIT - 1, 2**62, -(2**63), 2**63 - 1])
+def test_a_number_that_does_not_fit_into_a_lane_is_never_cut(value: int) -> None:
+    with pytest.raises(OverflowError):
+        to_lanes(np.array([0, value], dtype=np.int64))
+
+
+@pytest.mark.parametrize("size", [0, 1, 11, 13, 16])
+def test_a_vector_of_another_length_is_refused(size: int) -> None:
+    with pytest.raises(MalformedMessageError):
+        from_lanes(bytes(size), what="answer", count=3)
+    with pytest.raises(MalformedMessageError):
+        weights_from_bytes(bytes(size), count=3)
+
+
+@given(st.lists(st.floats(-WEIGHT_LIMIT, WEIGHT_LIMIT), max_size=10))
+def test_weights_carry_every_bit(values: list[float]) -> None:
+    weights = np.array(values, dtype=np.float64)
+    assert weights_from_bytes(weights_to_bytes(weights), count=len(values)).tobytes() == weights.tobytes()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1.0e308, -1.0e308, np.nextafter(WEIGHT_LIMIT, np.inf)])
+def test_a_weight_that_could_make_an_institution_overflow_is_refused(bad: float) -> None:
+    # An institution that refuses because *its* numbers overflowed tells something about a borrower, without noise.
+    with pytest.raises(MalformedMessageError):
+        weights_from_bytes(weights_to_bytes(np.array([0.0, bad])), count=2)
