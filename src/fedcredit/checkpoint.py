@@ -45,7 +45,7 @@ class CheckpointStore:
 
     def save(self, checkpoint: Checkpoint) -> bytes:
         """Write a checkpoint durably and return its SHA-256."""
-        data = safetensors.numpy.save(
+        saved = safetensors.numpy.save(
             {name: np.ascontiguousarray(tensor) for name, tensor in checkpoint.tensors.items()},
             metadata={
                 "format": FORMAT,
@@ -54,6 +54,7 @@ class CheckpointStore:
                 "parent": checkpoint.parent.hex(),
             },
         )
+        data = _in_one_order(saved)
         make_directory(self._folder)
         write_atomic(self.path(checkpoint.round), data)
         return hashlib.sha256(data).digest()
@@ -68,6 +69,17 @@ class CheckpointStore:
         if hashlib.sha256(data).digest() != digest:
             raise CheckpointError(path=str(path), problem="does not have the digest that the audit log recorded")
         return _parsed(data, path)
+
+
+def _in_one_order(data: bytes) -> bytes:
+    """Return the same safetensors file with its header sorted, so that equal models have equal digests.
+
+    The writer's own order changes from call to call.
+    """
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def _parsed(data: bytes, path: Path) -> Checkpoint:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import runpy
 from collections.abc import Iterator
@@ -175,10 +176,8 @@ def test_a_flipped_bit_decodes_to_itself_or_is_refused(message: Message, data: s
 @given(st.binary(max_size=80), st.sampled_from(sorted(STRATEGIES, key=lambda kind: kind.TAG)))
 def test_only_our_own_errors_escape_from_arbitrary_bytes(data: bytes, kind: type[Message]) -> None:
     for decoder in (kind.from_bytes, decode_answer):
-        try:
+        with contextlib.suppress(FedcreditError):
             decoder(data)
-        except FedcreditError:
-            pass
 
 
 @pytest.mark.parametrize("tag", sorted(VECTORS["golden"]))

@@ -69,7 +69,10 @@ def server_step(plan: RunPlan, layout: ParameterLayout, *, input_scale: float) -
 
 
 class GradientStep:
-    """Gradient descent with momentum; each block is divided by the public number of borrowers behind it."""
+    """Gradient descent with Nesterov momentum (Sutskever et al. 2013, in the variables of the look-ahead point).
+
+    Each block is divided by the public number of borrowers behind it; a block that nobody trained stays as it is.
+    """
 
     def __init__(
         self,
@@ -95,9 +98,10 @@ class GradientStep:
             borrowers += self._masks[name] * float(self._expected[name])
         reached = borrowers > 0
         gradient = np.divide(total * self._unit, borrowers, out=np.zeros(total.size), where=reached)
-        moved = self._training.momentum * state.velocity - self._training.learning_rate * gradient
+        step = self._training.learning_rate * gradient
+        moved = self._training.momentum * state.velocity - step
         velocity = np.where(reached, moved, state.velocity)
-        weights = np.where(reached, state.weights + moved, state.weights)
+        weights = np.where(reached, state.weights + self._training.momentum * moved - step, state.weights)
         if not np.isfinite(weights).all():
             raise NotFiniteError(what="the next model")
         averaging = state.round + 1 > self._average_after

@@ -260,7 +260,7 @@ def run_status(folder: Folder, output_format: Format = OutputFormat.TEXT, debug:
     from fedcredit.rounds.drive import EVALUATION_FILE, ROUNDS_FILE, read_lines
 
     coordinator = Coordinator(folder, passphrase=passphrase())
-    runs = []
+    runs: list[dict[str, Any]] = []
     for run_id in coordinator.run_ids():
         place = coordinator.run_folder(run_id)
         released = len(read_lines(place / ROUNDS_FILE))

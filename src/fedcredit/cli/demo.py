@@ -142,25 +142,24 @@ def _with_progress(study: Study, evaluation: StudyEvaluation, run: Callable[...,
 def _tell_result(result: Mapping[str, Any]) -> None:
     lines = [
         [
-            line["institution"],
-            line["kind"],
+            f"{line['institution']} alone",
             f"{line['n']:,}",
             _interval(line, "alone_auc"),
-            _interval(line, "federated_auc"),
-            _interval(line, "pooled_auc"),
-            f"{line['alone_ks']:.3f} → {line['federated_ks']:.3f}",
-            f"{line['gain']:+.3f}",
+            _interval(line, "alone_ks"),
+            _interval(line, "gain", sign="+"),
         ]
         for line in result["rows"]
     ]
-    say("")
-    table(
-        f"AUC on the {result['summary']['test_n']:,} held-out borrowers of all institutions, 95 % intervals "
-        f"({result['provenance_note']})",
-        ["institution", "kind", "n", "alone, no privacy", "federated, ours", "pooled, no privacy", "KS", "gain"],
-        lines,
-        left=2,
+    first = result["rows"][0]
+    everybody = f"{sum(line['n'] for line in result['rows']):,}"
+    lines.append(
+        ["federated, ours", everybody, _interval(first, "federated_auc"), _interval(first, "federated_ks"), ""]
     )
+    lines.append(["pooled, no privacy", everybody, _interval(first, "pooled_auc"), _interval(first, "pooled_ks"), ""])
+    say("")
+    say(f" Scored on the {result['summary']['test_n']:,} held-out borrowers of all institutions, 95 % intervals;")
+    say(f" {result['provenance_note']}.")
+    table("", ["model", "trained on", "AUC", "KS", "federated gains"], lines)
     _tell_privacy(result)
     traffic = result["traffic"]["institutions"]
     say("")
@@ -200,5 +199,6 @@ def _tell_privacy(result: Mapping[str, Any]) -> None:
     say(f"          a membership test with 1 % false alarms finds at most {ceiling:.1%} of the borrowers")
 
 
-def _interval(line: Mapping[str, Any], name: str) -> str:
-    return f"{line[name]:.3f} ({line[f'{name}_low']:.3f}–{line[f'{name}_high']:.3f})"
+def _interval(line: Mapping[str, Any], name: str, *, sign: str = "") -> str:
+    value, low, high = (f"{line[key]:{sign}.3f}".replace("0.", ".") for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{value} ({low}–{high})" if not sign else f"{value} ({low}…{high})"

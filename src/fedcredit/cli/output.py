@@ -15,7 +15,10 @@ from rich.table import Table
 from fedcredit.errors import FedcreditError, InternalError, operator_language
 
 SCHEMA_VERSION: Final = "1"
-console: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+NARROWEST: Final = 100
+"""Columns that tables may take; a narrower terminal wraps lines rather than losing figures."""
+_detected: Final = Console(stderr=True)
+console: Final = Console(stderr=True, highlight=False, soft_wrap=True, width=max(NARROWEST, _detected.width))
 
 
 def say(text: str) -> None:

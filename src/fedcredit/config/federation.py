@@ -15,7 +15,7 @@ FEDERATION_FILE: Final = "federation.toml"
 class RelaySection(Section):
     """The SuperLink that carries sealed bytes."""
 
-    host: str
+    host: Annotated[str, Field(min_length=1, max_length=253)]
     port: Annotated[int, Field(ge=1, le=65535)]
 
 

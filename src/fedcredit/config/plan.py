@@ -69,6 +69,8 @@ class ModelSection(Section):
     kind: Literal["scorecard", "network", "logistic"]
     width: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Hidden width of the network; absent for the others."""
+    base_rate: Annotated[Real, Field(gt=0, lt=1)]
+    """Public guess of the default rate; training starts from it, so no round is spent on finding the level."""
 
     @model_validator(mode="after")
     def _width_belongs_to_the_network(self) -> Self:
@@ -83,6 +85,7 @@ class GradientTraining(Section):
     kind: Literal["dp-gradient"]
     learning_rate: Positive
     momentum: Annotated[Real, Field(ge=0, lt=1)]
+    """Nesterov momentum of the server's step."""
     clip: Positive
     """Bound of one borrower's gradient: of the residual for the scorecard, of the L2 norm for the network."""
     grid: Annotated[int, Field(ge=2, le=1_000_000)]

@@ -38,7 +38,7 @@ class LinearStack(Protocol):
         """The layout of its parameter vector."""
         ...
 
-    def initial_weights(self, *, seed: int) -> npt.NDArray[np.float64]:
+    def initial_weights(self, *, seed: int, base_rate: float) -> npt.NDArray[np.float64]:
         """Return the public starting point."""
         ...
 

@@ -11,6 +11,7 @@ import torch
 
 from fedcredit.model.layout import Block, ModelInputs, ParameterLayout
 from fedcredit.model.linear_stack import Dense, LinearStep
+from fedcredit.model.scorecard import logit
 
 
 class LogisticRegression:
@@ -24,9 +25,11 @@ class LogisticRegression:
         self.layout: Final = ParameterLayout((*blocks, Block(name="bias", shape=(1,), modality=None)))
         self._places = self.layout.slices()
 
-    def initial_weights(self, *, seed: int) -> npt.NDArray[np.float64]:
-        """Return the public starting point: all zero, whatever the seed (the loss is convex)."""
-        return np.zeros(self.layout.size)
+    def initial_weights(self, *, seed: int, base_rate: float) -> npt.NDArray[np.float64]:
+        """Return the public starting point: the base rate for all, whatever the seed (the loss is convex)."""
+        weights = np.zeros(self.layout.size)
+        weights[self._places["bias"]] = logit(base_rate)
+        return weights
 
     def forward(self, weights: torch.Tensor, dense: Dense) -> tuple[torch.Tensor, list[LinearStep]]:
         """Return logits of shape (n,) and the Linear steps; the bias is a step whose input is 1."""

@@ -21,6 +21,7 @@ import torch
 
 from fedcredit.model.layout import Block, ModelInputs, ParameterLayout
 from fedcredit.model.linear_stack import Dense, LinearStep
+from fedcredit.model.scorecard import logit
 
 WINDOW: Final = 3
 
@@ -41,8 +42,8 @@ class MultimodalNetwork:
         blocks += _linear_blocks("head", width, 1, None)
         self.layout: Final = ParameterLayout(tuple(blocks))
 
-    def initial_weights(self, *, seed: int) -> npt.NDArray[np.float64]:
-        """Return the public starting point: Glorot-uniform weights from a public seed, zero biases."""
+    def initial_weights(self, *, seed: int, base_rate: float) -> npt.NDArray[np.float64]:
+        """Return the public starting point: Glorot-uniform weights from a public seed, the head's bias at the rate."""
         generator = np.random.default_rng(seed)
         parts = {}
         for block in self.layout.blocks:
@@ -51,6 +52,7 @@ class MultimodalNetwork:
             else:
                 bound = math.sqrt(6 / sum(block.shape))
                 parts[block.name] = generator.uniform(-bound, bound, size=block.shape)
+        parts["head.bias"][:] = logit(base_rate)
         return self.layout.join(parts)
 
     def forward(self, weights: torch.Tensor, dense: Dense) -> tuple[torch.Tensor, list[LinearStep]]:

@@ -41,9 +41,11 @@ class Scorecard:
             for name, shape in inputs.items()
         }
 
-    def initial_weights(self) -> npt.NDArray[np.float64]:
-        """Return the public starting point: all zero."""
-        return np.zeros(self.layout.size)
+    def initial_weights(self, *, base_rate: float) -> npt.NDArray[np.float64]:
+        """Return the public starting point: everybody has the base rate."""
+        weights = np.zeros(self.layout.size)
+        weights[0] = logit(base_rate) * math.sqrt(self.active)
+        return weights
 
     def active_parameters(self, codes: Codes) -> npt.NDArray[np.int64]:
         """Return the indices of the active parameters, shape (n, active of the held modalities)."""
@@ -62,6 +64,11 @@ class Scorecard:
     def probabilities(self, weights: npt.NDArray[np.float64], codes: Codes) -> npt.NDArray[np.float64]:
         """Return default probabilities, shape (n,)."""
         return sigmoid(self.logits(weights, self.active_parameters(codes)))
+
+
+def logit(probability: float) -> float:
+    """Return the log-odds of a probability strictly between 0 and 1."""
+    return math.log(probability / (1 - probability))
 
 
 def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import matplotlib as mpl
 from markupsafe import escape
@@ -58,15 +59,17 @@ _FAMILY: Final = "font-family: 'DejaVu Sans'; "
 """Taken out of the SVG, so that its text has the page's typeface."""
 _BANNER_INCHES: Final = 0.34
 _FOOT_INCHES: Final = 0.2
+_LEGEND_INCHES: Final = 0.28
 _TAG: Final = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """An SVG element with the words that stand for it when it cannot be seen."""
+    """An SVG element, what it shows, how to read it, and the words that stand for it when it cannot be seen."""
 
     name: str
     title: str
+    caption: str
     description: str
     svg: str
 
@@ -77,29 +80,51 @@ class Canvas:
     Use it as a context: matplotlib's settings are ours inside, and what they were before outside.
     """
 
-    def __init__(self, *, width: float, height: float, foot: str, not_private: bool) -> None:
+    figure: Figure
+
+    def __init__(self, *, width: float, height: float, foot: str, not_private: bool, legend: bool) -> None:
         self._settings = mpl.rc_context()
         self._width, self._height = width, height
         self._foot, self._not_private = foot, not_private
+        self._bottom = _FOOT_INCHES + (_LEGEND_INCHES if legend else 0.0)
 
-    def __enter__(self) -> Figure:
+    def __enter__(self) -> Self:
         self._settings.__enter__()
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         top = _BANNER_INCHES if self._not_private else 0.0
-        total = self._height + _FOOT_INCHES + top
+        total = self._height + self._bottom + top
         # A gap of 0.05 at each side keeps strokes inside the picture.
         layout = ConstrainedLayoutEngine(
-            rect=(0.0, _FOOT_INCHES / total, 1.0, self._height / total), w_pad=0.05, h_pad=0.05
+            rect=(0.0, self._bottom / total, 1.0, self._height / total), w_pad=0.05, h_pad=0.05
         )
         self.figure = Figure(figsize=(self._width, total), layout=layout)
         self.figure.text(0.995, 0.04 / total, self._foot, ha="right", va="bottom", fontsize=7, color=MUTED)
         if self._not_private:
             self._banner(total)
-        return self.figure
+        return self
 
     def __exit__(self, *exception: Any) -> None:
         self._settings.__exit__(*exception)
+
+    def legend(self, entries: Mapping[str, Any]) -> None:
+        """Put a legend, words to drawn things, between the axes and the foot."""
+        place = (0.5, _FOOT_INCHES / float(self.figure.get_figheight()))
+        legend = self.figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="lower center",
+            bbox_to_anchor=place,
+            ncols=len(entries),
+            borderaxespad=0,
+            columnspacing=1.6,
+        )
+        legend.set_in_layout(False)  # its room is set aside already
+
+    def panel(self, *, name: str, title: str, caption: str, description: str) -> Panel:
+        """Return the figure as SVG whose ids all begin with ``name``."""
+        svg = _svg(self.figure, name=name, title=title, description=description)
+        return Panel(name=name, title=title, caption=caption, description=description, svg=svg)
 
     def _banner(self, total: float) -> None:
         from matplotlib.patches import Rectangle
@@ -113,15 +138,14 @@ class Canvas:
         )
 
 
-def to_panel(figure: Figure, *, name: str, title: str, description: str) -> Panel:
-    """Return ``figure`` as SVG whose ids all begin with ``name``; call it inside the ``Canvas``."""
+def _svg(figure: Figure, *, name: str, title: str, description: str) -> str:
     mpl.rcParams["svg.hashsalt"] = name
     figure.set_facecolor("none")
     out = io.BytesIO()
     FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     body = out.getvalue().decode("utf-8")
     body = body[body.index("<svg") :]
-    # The defaults that matplotlib sets with a style sheet for * would apply to the whole page; page.css has them.
+    # The defaults that matplotlib sets with a style sheet for * would apply to the whole page; the page has them.
     body = re.sub(r"<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = _TAG.sub(lambda tag: _tidy(tag.group(), name), body)
     head, rest = body.split(">", 1)
@@ -130,7 +154,7 @@ def to_panel(figure: Figure, *, name: str, title: str, description: str) -> Pane
     words = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
     opening = f'<svg {view.group()} role="img" aria-labelledby="{name}-title" aria-describedby="{name}-desc">'
     svg = "\n".join(line.strip() for line in rest.splitlines() if line.strip())
-    return Panel(name=name, title=title, description=description, svg=f"{opening}{words}\n{svg}")
+    return f"{opening}{words}\n{svg}"
 
 
 def _tidy(tag: str, name: str) -> str:

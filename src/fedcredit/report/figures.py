@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedcredit.report import wording
-from fedcredit.report.drawing import ALARM, ALONE, FONT_SIZE, INK, MUTED, POOLED, SHARED, Canvas, Panel, to_panel
+from fedcredit.report.drawing import ALARM, ALONE, FONT_SIZE, INK, MUTED, POOLED, SHARED, Canvas, Panel
 from fedcredit.report.record import Result, Round
 
 if TYPE_CHECKING:
@@ -28,17 +28,20 @@ def draw_all(result: Result, rounds: Sequence[Round]) -> dict[str, Panel]:
     return {panel.name: panel for panel in panels}
 
 
-def _canvas(result: Result, *, width: float, height: float) -> Canvas:
-    return Canvas(
-        width=width, height=height, foot=wording.short_provenance(result), not_private=not result.private
-    )
+def _canvas(result: Result, *, width: float, height: float, legend: bool) -> Canvas:
+    foot = wording.short_provenance(result)
+    return Canvas(width=width, height=height, foot=foot, not_private=not result.private, legend=legend)
+
+
+def _ticks(most: int, *, integer: bool = False) -> MaxNLocator:
+    return MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=integer)
 
 
 def _by_round(result: Result, rounds: Sequence[Round]) -> Panel:
     rows, summary, last = result.rows, result.summary, rounds[-1]
     numbers = [entry.round for entry in rounds]
-    with _canvas(result, width=FULL, height=2.9) as figure:
-        left, right = figure.subplots(1, 2)
+    with _canvas(result, width=FULL, height=2.3, legend=True) as canvas:
+        left, right = canvas.figure.subplots(1, 2)
         band = left.fill_between(
             numbers,
             [entry.auc_low for entry in rounds],
@@ -48,7 +51,7 @@ def _by_round(result: Result, rounds: Sequence[Round]) -> Panel:
             linewidth=0,
         )
         auc = [entry.auc for entry in rounds]
-        handles = _three_lines(left, numbers, auc, alone=summary.alone_mean_auc, pooled=summary.pooled_auc)
+        line, alone, pooled = _three_lines(left, numbers, auc, alone=summary.alone_mean_auc, pooled=summary.pooled_auc)
         left.set_title("AUC")
         _three_lines(
             right,
@@ -60,18 +63,21 @@ def _by_round(result: Result, rounds: Sequence[Round]) -> Panel:
         right.set_title("KS")
         for axes in (left, right):
             _rounds_axis(axes, numbers)
-        figure.legend(
-            [handles[0], band, handles[1], handles[2]],
-            ["shared model", "its 95 % interval (AUC)", "own best models, mean", "all rows pooled, no privacy"],
-            loc="outside lower center",
-            ncols=4,
-            handlelength=2.4,
-            columnspacing=1.6,
+        canvas.legend(
+            {
+                "shared model": line,
+                "its 95 % interval (AUC)": band,
+                "own best models, mean": alone,
+                "all rows pooled, no privacy": pooled,
+            }
         )
-        return to_panel(
-            figure,
+        return canvas.panel(
             name="rounds",
             title="AUC and KS by round",
+            caption=(
+                "KS has no band: its interval is kept for the last round only (table 3). The horizontal lines of KS are "
+                "means over the institutions."
+            ),
             description=(
                 f"After round {last.round} the shared model has an AUC of {wording.rate(last.auc)} "
                 f"({wording.rate(last.auc_low)} to {wording.rate(last.auc_high)}) and a KS of {wording.rate(last.ks)}. "
@@ -88,13 +94,13 @@ def _three_lines(
     (line,) = axes.plot(numbers, values, color=SHARED, marker="o", markersize=3.5, markevery=max(1, len(numbers) // 20))
     dashed = axes.axhline(alone, color=ALONE, linestyle=(0, (5, 2)), linewidth=1.5)
     dotted = axes.axhline(pooled, color=POOLED, linestyle=(0, (1, 1.4)), linewidth=1.7)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.yaxis.set_major_locator(_ticks(6))
     return line, dashed, dotted
 
 
 def _rounds_axis(axes: Axes, numbers: Sequence[int]) -> None:
     axes.set_xlabel("round")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.xaxis.set_major_locator(_ticks(10, integer=True))
     room = max(0.5, (numbers[-1] - numbers[0]) * 0.03)
     axes.set_xlim(numbers[0] - room, numbers[-1] + room)
 
@@ -102,8 +108,8 @@ def _rounds_axis(axes: Axes, numbers: Sequence[int]) -> None:
 def _gain(result: Result) -> Panel:
     rows = result.rows
     places = range(len(rows))
-    with _canvas(result, width=FULL, height=0.95 + 0.3 * len(rows)) as figure:
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
+    with _canvas(result, width=FULL, height=0.6 + 0.26 * len(rows), legend=True) as canvas:
+        left, right = canvas.figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
         for place, row in zip(places, rows, strict=True):
             left.plot([row.alone_auc, row.federated_auc], [place, place], color=MUTED, linewidth=1.4, zorder=2)
         own = left.scatter(
@@ -117,22 +123,19 @@ def _gain(result: Result) -> Panel:
         left.set_ylim(len(rows) - 0.5, -0.5)
         left.set_title("AUC")
         _gain_intervals(right, result)
-        left.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        left.xaxis.set_major_locator(_ticks(6))
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
-        figure.legend(
-            [own, shared, pooled],
-            ["own best model", "shared model", "all rows pooled, no privacy"],
-            loc="outside lower center",
-            ncols=3,
-            columnspacing=1.6,
-        )
+        canvas.legend({"own best model": own, "shared model": shared, "all rows pooled, no privacy": pooled})
         told = "; ".join(f"{row.institution}: {_interval(row.gain, row.gain_low, row.gain_high)}" for row in rows)
-        return to_panel(
-            figure,
+        return canvas.panel(
             name="gain",
             title="Gain of each institution over its own best model",
+            caption=(
+                "All models are judged on the same test records. ▲ the interval lies above zero, ▼ below, "
+                "○ it holds zero."
+            ),
             description=f"Difference in AUC between the shared and the own model with its 95 % interval. {told}.",
         )
 
@@ -155,15 +158,15 @@ def _gain_intervals(axes: Axes, result: Result) -> None:
         )
     axes.set_title("Gain: shared minus own, with 95 % interval")
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.change(value)))
+    axes.xaxis.set_major_locator(_ticks(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(_signed))
     axes.margins(x=0.08)
 
 
 def _calibration(result: Result) -> Panel:
     bins = result.calibration
-    with _canvas(result, width=HALF, height=3.1) as figure:
-        axes = figure.subplots()
+    with _canvas(result, width=HALF, height=2.5, legend=False) as canvas:
+        axes = canvas.figure.subplots()
         end = max(0.01, *(max(entry.mean_predicted, entry.high) for entry in bins)) * 1.06
         axes.plot([0, end], [0, end], color=POOLED, linestyle=(0, (5, 2)), linewidth=1.2)
         for entry in bins:
@@ -176,17 +179,17 @@ def _calibration(result: Result) -> Panel:
         axes.set_xlabel("mean predicted risk")
         axes.set_ylabel("observed share of bad outcomes")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(nbins=6))
+            axis.set_major_locator(_ticks(6))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.3g} %"))
         first, last = bins[0], bins[-1]
-        return to_panel(
-            figure,
+        return canvas.panel(
             name="calibration",
-            title="Calibration by decile of predicted risk",
+            title="Calibration by decile",
+            caption="Upright bars: 95 % intervals of the observed share. Dashed diagonal: perfect calibration.",
             description=(
                 f"In the lowest group the model predicts {_share(first.mean_predicted)} and "
                 f"{_share(first.observed)} turned bad; in the highest it predicts {_share(last.mean_predicted)} and "
-                f"{_share(last.observed)} turned bad. The dashed diagonal is perfect calibration."
+                f"{_share(last.observed)} turned bad."
             ),
         )
 
@@ -195,14 +198,16 @@ def _epsilon(result: Result, rounds: Sequence[Round]) -> Panel:
     numbers, spent = [entry.round for entry in rounds], [entry.epsilon for entry in rounds]
     cap = min([entry.cap for entry in result.privacy.spent], default=math.inf)
     finite = all(map(math.isfinite, spent))
-    with _canvas(result, width=HALF, height=3.1) as figure:
-        axes = figure.subplots()
+    with _canvas(result, width=HALF, height=2.5, legend=False) as canvas:
+        axes = canvas.figure.subplots()
         if finite:
             axes.plot(numbers, spent, color=SHARED, marker="o", markersize=3.5, markevery=max(1, len(numbers) // 20))
+            axes.yaxis.set_major_locator(_ticks(6))
         else:
             words = {"transform": axes.transAxes, "ha": "center", "va": "center"}
             axes.text(0.5, 0.5, "ε = ∞", fontsize=24, color=ALARM, weight="bold", **words)  # type: ignore[arg-type]
             axes.text(0.5, 0.34, "nothing bounds what was released", color=ALARM, **words)  # type: ignore[arg-type]
+            axes.set_yticks([])
         top = max([value for value in (*spent, cap) if math.isfinite(value)], default=1.0) or 1.0
         axes.set_ylim(0, top * 1.14)
         _rounds_axis(axes, numbers)
@@ -218,21 +223,24 @@ def _epsilon(result: Result, rounds: Sequence[Round]) -> Panel:
                 weight="bold",
             )
         axes.set_ylabel("ε spent on training")
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
         ceiling = f"the lowest cap is {wording.cost(cap)}" if math.isfinite(cap) else "there is no finite cap"
-        return to_panel(
-            figure,
+        return canvas.panel(
             name="epsilon",
             title="Privacy spent by round",
+            caption="Training of this run, each round with all before it. Dashed: the lowest cap of an institution.",
             description=(
-                f"After round {numbers[-1]} epsilon is "
-                f"{wording.cost(spent[-1]) if finite else 'infinite'}; {ceiling}."
+                f"After round {numbers[-1]} epsilon is {wording.cost(spent[-1]) if finite else 'infinite'}; {ceiling}."
             ),
         )
 
 
 def _interval(value: float, low: float, high: float) -> str:
     return f"{wording.change(value)} ({wording.change(low)} to {wording.change(high)})"
+
+
+def _signed(value: float, _position: int | None = None) -> str:
+    # As many digits as the step of the axis needs; the tick at zero may be off by a float error.
+    return "0" if abs(value) < 1e-9 else f"{value:+.3g}".replace("-", wording.MINUS)
 
 
 def _share(value: float) -> str:

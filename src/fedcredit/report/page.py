@@ -58,17 +58,21 @@ def _page(result: Result, rounds: Sequence[Round]) -> str:
     # matplotlib takes half a second to import; only who draws pays for it.
     from fedcredit.report.figures import draw_all
 
-    page: str = _environment().get_template(REPORT_FILE).render(
-        result=result,
-        rounds=rounds,
-        figures=draw_all(result, rounds),
-        provenance=wording.provenance(result),
-        runtime=wording.runtime(result),
-        verdict=wording.verdict(result.rows),
-        privacy=wording.privacy_sentence(result),
-        trust=wording.trust(result),
-        limits=wording.limits(result),
-        why_not_private=None if result.private else wording.why_not_private(result),
+    page: str = (
+        _environment()
+        .get_template(REPORT_FILE)
+        .render(
+            result=result,
+            rounds=rounds,
+            figures=draw_all(result, rounds),
+            provenance=wording.provenance(result),
+            runtime=wording.runtime(result),
+            verdict=wording.verdict(result.rows),
+            privacy=wording.privacy_sentence(result),
+            trust=wording.trust(result),
+            limits=wording.limits(result),
+            why_not_private=None if result.private else wording.why_not_private(result),
+        )
     )
     return page
 

@@ -79,7 +79,7 @@ def count(value: int) -> str:
 def size(value: int) -> str:
     """Return a number of bytes in B, kB, MB or GB (powers of 1000) with about three digits."""
     amount, unit = float(value), "B"
-    for unit in ("B", "kB", "MB", "GB"):  # noqa: B007 - the last unit tried is the one that fits
+    for unit in ("B", "kB", "MB", "GB"):
         if amount < 999.5 or unit == "GB":
             break
         amount /= 1000
@@ -100,8 +100,11 @@ def without_scheme(text: str) -> str:
 
 def provenance(result: Result) -> str:
     """Return the sentence that stands beside every result: what the data are."""
-    note = without_scheme(result.provenance_note).strip().rstrip(".")
-    return f"{_PROVENANCE[result.provenance]}: {note}." if note else f"{_PROVENANCE[result.provenance]}."
+    words, note = _PROVENANCE[result.provenance], without_scheme(result.provenance_note).strip().rstrip(".")
+    if not note:
+        return f"{words}."
+    # The note often says itself that segments stand in; then it need not be said twice, but it must be said once.
+    return f"{words.split('; ')[0]}; {note}." if "stand in for institutions" in note else f"{words}: {note}."
 
 
 def short_provenance(result: Result) -> str:
@@ -119,11 +122,11 @@ def verdict(rows: Sequence[InstitutionRow]) -> str:
     better = sum(row.gain_low > 0 for row in rows)
     worse = sum(row.gain_high < 0 for row in rows)
     open_ = len(rows) - better - worse
-    parts = [f"better than the institution's own best model at {better} of {len(rows)} institutions"]
+    parts = [f"better than the institution’s own best model at {better} of {len(rows)} institutions"]
     if worse:
         parts.append(f"worse at {worse}")
     if open_:
-        parts.append(f"neither can be shown at {open_}")
+        parts.append(f"without a clear difference at {open_}")
     return "The shared model is " + ", ".join(parts) + "."
 
 
@@ -166,15 +169,16 @@ def _meaning(privacy: Privacy) -> str:
 
 def trust(result: Result) -> str:
     """Return whom an institution still has to trust, and with what."""
+    relay = " The relay sees sizes and times only." if result.runtime == "flower" else ""
     if not result.private:
         return (
-            "Until there is secure aggregation, the coordinator sees each institution's update, in this run without "
-            "protection. The relay sees sizes and times only."
+            "Until there is secure aggregation, the coordinator sees each institution’s update, in this run without "
+            f"protection.{relay}"
         )
     return (
-        "Until there is secure aggregation, the coordinator sees each institution's noised update, not only the sum. "
-        "Every message is differentially private on its own, so the stated ε holds against the coordinator too. "
-        "The relay sees sizes and times only."
+        "Until there is secure aggregation, the coordinator sees each institution’s noised update, not only the sum. "
+        "Every message is differentially private on its own, so the stated ε holds against the coordinator "
+        f"too.{relay}"
     )
 
 
@@ -190,7 +194,7 @@ def limits(result: Result) -> tuple[str, ...]:
         "The lab holds all test records, so it computes these figures exactly and shows the size and the own figures "
         "of each institution. They are not covered by ε. In a consortium they stay inside; what leaves are noised "
         "score counts, shown under federated evaluation.",
-        "ε is the cost of this run. Other runs on the same borrowers add to it; each institution's ledger keeps the "
+        "ε is the cost of this run. Other runs on the same borrowers add to it; each institution’s ledger keeps the "
         "sum.",
         "Not examined here: differences between groups of borrowers, drift over time, money gained or lost.",
     )

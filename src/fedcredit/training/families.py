@@ -64,7 +64,7 @@ class ModelFamily(Protocol):
 def model_family(plan: RunPlan, inputs: ModelInputs) -> ModelFamily:
     """Return the family that the plan names, for the public inputs of its contract."""
     if plan.model.kind == "scorecard":
-        return ScorecardFamily(inputs)
+        return ScorecardFamily(inputs, base_rate=plan.model.base_rate)
     # torch costs seconds at import; only the families that need it pay.
     from fedcredit.training.linear_family import LinearStackFamily
 
@@ -74,8 +74,9 @@ def model_family(plan: RunPlan, inputs: ModelInputs) -> ModelFamily:
 class ScorecardFamily:
     """The scorecard behind the family interface."""
 
-    def __init__(self, inputs: ModelInputs) -> None:
+    def __init__(self, inputs: ModelInputs, *, base_rate: float) -> None:
         self._model = Scorecard(inputs)
+        self._base_rate = base_rate
 
     @property
     def layout(self) -> ParameterLayout:
@@ -88,8 +89,8 @@ class ScorecardFamily:
         return float(self._model.active**-0.5)
 
     def initial_weights(self) -> npt.NDArray[np.float64]:
-        """Return zeros."""
-        return self._model.initial_weights()
+        """Return the base rate for everybody."""
+        return self._model.initial_weights(base_rate=self._base_rate)
 
     def probabilities(self, weights: npt.NDArray[np.float64], table: CreditTable) -> npt.NDArray[np.float64]:
         """Return default probabilities, shape (n,)."""

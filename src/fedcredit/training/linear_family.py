@@ -27,6 +27,7 @@ class LinearStackFamily:
 
     def __init__(self, plan: RunPlan, inputs: ModelInputs) -> None:
         width = plan.model.width
+        self._base_rate = plan.model.base_rate
         self._model: LinearStack = (
             LogisticRegression(inputs) if width is None else MultimodalNetwork(inputs, width=width)
         )
@@ -43,7 +44,7 @@ class LinearStackFamily:
 
     def initial_weights(self) -> npt.NDArray[np.float64]:
         """Return the public starting point."""
-        return self._model.initial_weights(seed=INITIAL_SEED)
+        return self._model.initial_weights(seed=INITIAL_SEED, base_rate=self._base_rate)
 
     def probabilities(self, weights: npt.NDArray[np.float64], table: CreditTable) -> npt.NDArray[np.float64]:
         """Return default probabilities, shape (n,)."""

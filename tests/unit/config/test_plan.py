@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcredit.config.plan import RunPlan
+from fedcredit.errors import (
+    ConfigFileMissingError,
+    ConfigSyntaxError,
+    ConfigValueError,
+    FedcreditError,
+    MissingKeyError,
+    UnknownKeyError,
+)
+from fedcredit.parties import InstitutionId
+
+TOML = """
+schema_version = 1
+
+[run]
+name = "first"
+consortium = "credit"
+contract = "german"
+contract_digest = "HASH"
+rounds = 10
+holdout_fraction = 0.2
+holdout_salt = "salt"
+
+[model]
+kind = "scorecard"
+base_rate = 0.2
+
+[training]
+kind = "dp-gradient"
+learning_rate = 2.0
+momentum = 0.9
+clip = 1.0
+grid = 64
+average_from = 0.5
+
+[privacy]
+mechanism = "rounded-gaussian"
+epsilon = 4.0
+delta = 1e-5
+unit = "borrower"
+neighbours = "add-or-remove-one"
+evaluation_epsilon = 0.5
+
+[rounds]
+quorum = 2
+deadline_s = 60
+
+[institutions.bank-a]
+kind = "bank"
+expected_borrowers = 1000
+modalities = ["application"]
+
+[institutions.fund-b]
+kind = "guarantee_fund"
+expected_borrowers = 500
+modalities = ["application", "repayment"]
+""".replace("HASH", "0" * 64)
+RAW: dict[str, Any] = tomllib.loads(TOML)
+DELETE = object()
+
+
+def read(text: str) -> RunPlan:
+    return RunPlan.from_toml(text, source="plan.toml")
+
+
+def changed(place: str, value: object) -> str:
+    raw = copy.deepcopy(RAW)
+    *path, last = place.split("/")
+    section = raw
+    for part in path:
+        section = section[part]
+    if value is DELETE:
+        del section[last]
+    else:
+        section[last] = value
+    return tomlkit.dumps(raw)
+
+
+PLAN = read(TOML)
+
+
+def test_a_plan_reads_as_it_is_written() -> None:
+    assert (PLAN.run.rounds, PLAN.training.kind, PLAN.rounds.deadline_s) == (10, "dp-gradient", 60.0)
+    assert PLAN.expected_borrowers() == {"bank-a": 1000, "fund-b": 500}
+    assert PLAN.modalities(InstitutionId("fund-b")) == ("application", "repayment")
+
+
+def test_a_plan_survives_being_written_and_read() -> None:
+    again = read(PLAN.to_toml())
+    assert again == PLAN
+    assert again.digest() == PLAN.digest()
+
+
+def test_the_digest_does_not_depend_on_how_the_file_is_laid_out() -> None:
+    sections = TOML.split("\n\n")
+    shuffled = "\n\n".join([sections[0], *reversed(sections[1:])])
+    spelt = TOML.replace("1e-5", "0.00001").replace("60", "60.0 # a minute").replace("= 4.0", "=   4")
+    inline = TOML.replace('["application", "repayment"]', '[\n  "application",\n  "repayment",\n]')
+    for text in (shuffled, spelt, inline, TOML.replace("\n", "\r\n")):
+        assert read(text).digest() == PLAN.digest()
+
+
+VALID_CHANGES = [
+    ("run/name", "second"),
+    ("run/consortium", "other"),
+    ("run/contract", "taiwan"),
+    ("run/contract_digest", "1" * 64),
+    ("run/rounds", 11),
+    ("run/holdout_fraction", 0.25),
+    ("run/holdout_salt", "pepper"),
+    ("model/kind", "logistic"),
+    ("model/base_rate", 0.3),
+    ("training/learning_rate", 2.0000000000000004),
+    ("training/momentum", 0.0),
+    ("training/clip", 0.5),
+    ("training/grid", 65),
+    ("training/average_from", 1.0),
+    ("privacy/epsilon", 4.5),
+    ("privacy/delta", 2e-5),
+    ("privacy/evaluation_epsilon", 0.25),
+    ("privacy/test_noise", True),
+    ("rounds/quorum", 1),
+    ("rounds/deadline_s", 61),
+    ("institutions/bank-a/kind", "lessor"),
+    ("institutions/bank-a/expected_borrowers", 1001),
+    ("institutions/bank-a/modalities", ["repayment"]),
+    ("institutions/fund-b/modalities", ["repayment", "application"]),
+]
+
+
+def test_every_decision_changes_the_digest() -> None:
+    digests = [PLAN.digest(), *(read(changed(place, value)).digest() for place, value in VALID_CHANGES)]
+    assert len(set(digests)) == len(digests)
+
+
+def places(raw: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in raw.items():
+        found += places(value, f"{prefix}{key}/") if isinstance(value, dict) else [prefix + key]
+    return found
+
+
+@pytest.mark.parametrize("place", places(RAW))
+def test_no_decision_has_a_default(place: str) -> None:
+    if place in ("model/kind", "training/kind"):
+        with pytest.raises(FedcreditError):
+            read(changed(place, DELETE))
+        return
+    with pytest.raises(MissingKeyError) as caught:
+        read(changed(place, DELETE))
+    assert caught.value.fields["key"] == place.replace("/", ".")
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "hint"),
+    [
+        ("roundz", "roundz", 'Did you mean "rounds"?'),
+        ("run/round", "run.round", 'Did you mean "rounds"?'),
+        ("privacy/epsilom", "privacy.epsilom", 'Did you mean "epsilon"?'),
+        ("training/learning_rat", "training.learning_rat", 'Did you mean "learning_rate"?'),
+        (
+            "institutions/bank-a/expected_borrower",
+            "institutions.bank-a.expected_borrower",
+            'Did you mean "expected_borrowers"?',
+        ),
+        ("rounds/zzz", "rounds.zzz", "Known here: deadline_s, quorum"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(place: str, key: str, hint: str) -> None:
+    with pytest.raises(UnknownKeyError) as caught:
+        read(changed(place, 1))
+    assert caught.value.fields == {"path": "plan.toml", "key": key, "hint": hint}
+
+
+def test_a_misspelt_key_is_reported_before_the_one_that_is_missing_for_it() -> None:
+    with pytest.raises(UnknownKeyError, match="epsilo"):
+        read(TOML.replace("\nepsilon = 4.0", "\nepsilo = 4.0"))
+
+
+WRONG: list[tuple[str, object]] = [
+    ("schema_version", 2),
+    ("schema_version", "1"),
+    ("run/name", "First"),
+    ("run/name", ""),
+    ("run/name", "x" * 42),
+    ("run/name", 1),
+    ("run/consortium", "a b"),
+    ("run/contract_digest", "0" * 63),
+    ("run/contract_digest", "G" * 64),
+    ("run/rounds", 0),
+    ("run/rounds", 10_001),
+    ("run/rounds", 3.0),
+    ("run/rounds", "3"),
+    ("run/rounds", True),
+    ("run/holdout_fraction", 0.0),
+    ("run/holdout_fraction", 1),
+    ("run/holdout_fraction", float("nan")),
+    ("run/holdout_salt", ""),
+    ("run/holdout_salt", "e\u0301"),
+    ("run/contract", "e\u0301"),
+    ("model/kind", "forest"),
+    ("model/base_rate", 0.0),
+    ("model/base_rate", 1.0),
+    ("training/kind", "sgd"),
+    ("training/learning_rate", 0),
+    ("training/learning_rate", -1.0),
+    ("training/learning_rate", float("inf")),
+    ("training/learning_rate", float("nan")),
+    ("training/learning_rate", True),
+    ("training/learning_rate", "1"),
+    ("training/learning_rate", 10**400),
+    ("training/momentum", 1.0),
+    ("training/momentum", -0.1),
+    ("training/clip", 0.0),
+    ("training/grid", 1),
+    ("training/grid", 64.0),
+    ("training/average_from", 1.1),
+    ("privacy/mechanism", "laplace"),
+    ("privacy/epsilon", 0),
+    ("privacy/epsilon", -1.0),
+    ("privacy/epsilon", float("nan")),
+    ("privacy/epsilon", 10**400),
+    ("privacy/delta", 0.0),
+    ("privacy/delta", 0.001),
+    ("privacy/delta", float("inf")),
+    ("privacy/unit", "loan"),
+    ("privacy/neighbours", "replace-one"),
+    ("privacy/test_noise", 1),
+    ("rounds/quorum", 0),
+    ("rounds/quorum", 3),
+    ("rounds/deadline_s", 0),
+    ("rounds/deadline_s", float("inf")),
+    ("institutions", {}),
+    ("institutions", []),
+    ("institutions/bank-a", 1),
+    ("institutions/bank-a/kind", "pawnshop"),
+    ("institutions/bank-a/expected_borrowers", 0),
+    ("institutions/bank-a/modalities", []),
+    ("institutions/bank-a/modalities", "application"),
+    ("institutions/bank-a/modalities", ["e\u0301"]),
+    ("run", 1),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), WRONG, ids=lambda part: repr(part)[:40])
+def test_a_value_of_the_wrong_type_or_range_is_refused(place: str, value: object) -> None:
+    with pytest.raises(ConfigValueError):
+        read(changed(place, value))
+
+
+def test_a_refused_value_names_its_place() -> None:
+    with pytest.raises(ConfigValueError, match=r"plan\.toml: training\.momentum should be less than 1"):
+        read(changed("training/momentum", 1.5))
+    with pytest.raises(ConfigValueError, match=r"institutions\.bank-a\.expected_borrowers"):
+        read(changed("institutions/bank-a/expected_borrowers", 0))
+
+
+def test_an_institution_must_have_an_allowed_name() -> None:
+    with pytest.raises(ConfigValueError, match="institution name"):
+        read(TOML.replace("bank-a", "coordinator"))
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "epsilon", "evaluation_epsilon", "accepted"),
+    [
+        ("none", "inf", "inf", True),
+        ("rounded-gaussian", "4.0", "0.5", True),
+        ("none", "4.0", "inf", False),
+        ("none", "inf", "0.5", False),
+        ("none", "4.0", "0.5", False),
+        ("rounded-gaussian", "inf", "inf", False),
+        ("rounded-gaussian", "inf", "0.5", False),
+        ("rounded-gaussian", "4.0", "inf", False),
+        ("none", "-inf", "-inf", False),
+        ("none", "nan", "inf", False),
+        ("none", "inf", "nan", False),
+    ],
+)
+def test_training_without_privacy_is_said_aloud_or_not_at_all(
+    mechanism: str, epsilon: str, evaluation_epsilon: str, accepted: bool
+) -> None:
+    text = (
+        TOML.replace("rounded-gaussian", mechanism)
+        .replace("\nepsilon = 4.0", f"\nepsilon = {epsilon}")
+        .replace("evaluation_epsilon = 0.5", f"evaluation_epsilon = {evaluation_epsilon}")
+    )
+    if accepted:
+        plan = read(text)
+        assert read(plan.to_toml()).digest() == plan.digest()
+    else:
+        with pytest.raises(ConfigValueError):
+            read(text)
+
+
+FEDAVG = {"kind": "fedavg", "learning_rate": 0.1, "local_epochs": 2, "batch_size": 32, "seed": 1}
+
+
+def test_federated_averaging_is_refused_with_differential_privacy() -> None:
+    with pytest.raises(ConfigValueError, match="cannot be trained with differential privacy"):
+        read(changed("training", FEDAVG))
+    off = changed("training", FEDAVG).replace("rounded-gaussian", "none")
+    off = off.replace("\nepsilon = 4.0", "\nepsilon = inf").replace(
+        "evaluation_epsilon = 0.5", "evaluation_epsilon = inf"
+    )
+    assert read(off).training.kind == "fedavg"
+
+
+def test_an_unknown_key_is_compared_with_those_of_the_chosen_training() -> None:
+    with pytest.raises(UnknownKeyError, match="local_epoch") as caught:
+        read(changed("training", {**FEDAVG, "local_epoch": 1}))
+    assert caught.value.fields["hint"] == 'Did you mean "local_epochs"?'
+    with pytest.raises(UnknownKeyError) as caught:
+        read(changed("training/local_epoch", 1))
+    assert "local_epochs" not in str(caught.value.fields["hint"])
+
+
+@pytest.mark.parametrize(
+    ("model", "accepted"),
+    [
+        ({"kind": "network", "width": 8}, True),
+        ({"kind": "network"}, False),
+        ({"kind": "scorecard", "width": 8}, False),
+        ({"kind": "logistic"}, True),
+        ({"kind": "network", "width": 0}, False),
+    ],
+    ids=str,
+)
+def test_the_width_belongs_to_the_network(model: dict[str, object], accepted: bool) -> None:
+    if accepted:
+        assert read(changed("model", {**model, "base_rate": 0.2})).model.kind == model["kind"]
+    else:
+        with pytest.raises(ConfigValueError):
+            read(changed("model", {**model, "base_rate": 0.2}))
+
+
+def test_a_plan_cannot_be_changed_once_it_is_read() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        PLAN.run.rounds = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[run", "a = ", "a = 1\na = 2", "x = " + "[" * 5000, "x = 1" + "0" * 5000, "\x00"],
+    ids=["open", "no value", "twice", "nested", "digits", "control"],
+)
+def test_what_is_not_toml_is_refused_with_our_error(text: str) -> None:
+    with pytest.raises(ConfigSyntaxError, match=r"plan\.toml"):
+        read(text)
+
+
+def test_a_plan_file_is_read_from_disk(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(TOML, encoding="utf-8")
+    assert RunPlan.read(path) == PLAN
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigSyntaxError, match="UTF-8"):
+        RunPlan.read(path)
+    for missing in (tmp_path / "none.toml", tmp_path, path / "below"):
+        with pytest.raises(ConfigFileMissingError):
+            RunPlan.read(missing)
+
+
+SALTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
+REALS = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
+
+
+@given(
+    salt=SALTS, rate=REALS, epsilon=REALS, seconds=REALS, fraction=st.floats(0, 1, exclude_min=True, exclude_max=True)
+)
+def test_every_plan_that_is_accepted_survives_being_written_and_read(
+    salt: str, rate: float, epsilon: float, seconds: float, fraction: float
+) -> None:
+    raw = copy.deepcopy(RAW)
+    raw["run"] |= {"holdout_salt": salt, "holdout_fraction": fraction}
+    raw["training"]["learning_rate"] = rate
+    raw["privacy"]["epsilon"] = epsilon
+    raw["rounds"]["deadline_s"] = seconds
+    try:
+        plan = RunPlan.model_validate(raw)
+    except ValueError:
+        return  # text outside normal form C
+    again = read(plan.to_toml())
+    assert again == plan
+    assert again.digest() == plan.digest()
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*RAW, *RAW["run"], "kind", "x"]), inner, max_size=4)
+        ),
+        max_leaves=10,
+    )
+)
+def test_only_our_own_errors_escape_from_any_content(content: Any) -> None:
+    from fedcredit.config.reading import validate
+
+    if isinstance(content, dict):
+        for raw in (content, {**RAW, **content}):
+            try:
+                validate(RunPlan, raw, source="plan.toml").digest()
+            except FedcreditError:
+                continue

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcredit.report import wording
+from fedcredit.report.record import check_result
+from tests.unit.report import sample
+
+
+@given(st.floats(min_value=0, max_value=1e6))
+def test_a_cost_is_never_stated_below_what_it_is(value: float) -> None:
+    # By more than the billionth that a float sum may be off.
+    assert float(wording.cost(value)) >= value - 1e-9
+    assert float(wording.cost(value)) < value + 0.0101
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (wording.cost(0.1 + 0.2), "0.30"),
+        (wording.cost(2.9912), "3.00"),
+        (wording.cost(2.991), "3.00"),
+        (wording.cost(math.inf), "∞"),
+        (wording.cost(None), "–"),
+        (wording.percent(0.0553), "5.6 %"),
+        (wording.percent(1.0), "100.0 %"),
+        (wording.rate(0.7716), "0.772"),
+        (wording.rate(-0.1), "−0.100"),
+        (wording.rate(None), "–"),
+        (wording.change(0.0124), "+0.012"),
+        (wording.change(-0.0124), "−0.012"),
+        (wording.change(-0.0001), "0.000"),
+        (wording.small(1e-5), "10⁻⁵"),
+        (wording.small(1.25e-7), "1.2 × 10⁻⁷"),
+        (wording.small(3e-6), "3 × 10⁻⁶"),
+        (wording.count(1_203_400), "1,203,400"),
+        (wording.size(0), "0 B"),
+        (wording.size(999), "999 B"),
+        (wording.size(1_000), "1.0 kB"),
+        (wording.size(184_320), "184 kB"),
+        (wording.size(999_950), "1.0 MB"),
+        (wording.size(5_000_000_000_000), "5000 GB"),
+        (wording.duration(1.44), "1.4 s"),
+        (wording.duration(31.2), "31 s"),
+        (wording.duration(600), "10 min"),
+    ],
+)
+def test_numbers_have_sensible_digits(text: str, expected: str) -> None:
+    assert text == expected
+
+
+def test_an_interval_that_holds_zero_counts_for_neither_side() -> None:
+    rows = check_result(sample.result(institutions=8), path=Path("result.json")).rows
+    # Gains fall from +0.022 to -0.006 in steps of 0.004, all with half width 0.009: four intervals lie above zero.
+    assert wording.verdict(rows) == (
+        "The shared model is better than the institution’s own best model at 4 of 8 institutions, "
+        "without a clear difference at 4."
+    )
+    worse = rows[0].model_copy(update={"gain": -0.02, "gain_low": -0.03, "gain_high": -0.01})
+    assert wording.verdict([worse]).endswith("at 0 of 1 institutions, worse at 1.")
+
+
+def test_importing_the_report_does_not_import_matplotlib() -> None:
+    code = "import sys, fedcredit.report; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
