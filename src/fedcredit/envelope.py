@@ -67,7 +67,7 @@ def open_request(
         signer=COORDINATOR,
         what="round manifest",
     )
-    manifest = Manifest.from_bytes(request.manifest)
+    manifest = _decode_manifest(request.manifest)
     if manifest.consortium != consortium:
         raise WrongContextError(what="round manifest", field="consortium")
     if hashlib.sha256(request.weights).digest() != manifest.weights_digest:
@@ -88,6 +88,12 @@ def open_request(
 def encode_roster(roster: Roster) -> bytes:
     """Return the roster as it travels in a request."""
     return encode(roster.to_value())
+
+
+@lru_cache(maxsize=8)
+def _decode_manifest(data: bytes) -> Manifest:
+    """Decode a manifest; in one process all institutions of a round get the same bytes."""
+    return Manifest.from_bytes(data)
 
 
 @lru_cache(maxsize=8)

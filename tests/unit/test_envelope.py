@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fedcredit.crypto.keys import IdentityKeys
-from fedcredit.crypto.sealing import SEAL_OVERHEAD
+from fedcredit.crypto.sealing import SEAL_OVERHEAD, SealContext, seal
+from fedcredit.crypto.signatures import sign
 from fedcredit.envelope import (
+    ANSWER_TAG,
     UNREADABLE_LENGTH,
     encode_roster,
     open_answer,
@@ -33,8 +35,10 @@ from fedcredit.messages import (
     Manifest,
     Refusal,
     Request,
+    Signed,
     TrainAnswer,
     answer_length,
+    pad,
 )
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
 
@@ -215,21 +219,22 @@ def test_a_member_cannot_answer_in_the_name_of_another() -> None:
         accepted(forged)
 
 
-def test_an_answer_that_names_another_manifest_inside_is_refused() -> None:
-    # The outside is right, as a coordinator that re-seals an old signed answer would make it.
-    later = replace(MANIFEST, round=3)
-    with pytest.raises(CannotOpenError):
-        accepted(answered(answer_of(later)))
-    resealed = seal_answer(
-        answer_of(later),
-        manifest=MANIFEST,
-        institution=BANK_ID,
-        keys=BANK,
-        coordinator=COORDINATOR.public,
-        length=LENGTH,
+def test_an_old_signed_answer_in_a_new_seal_is_refused() -> None:
+    # Whoever can open the coordinator's mail can take out a signed answer and seal it again for a later round.
+    body = answer_of(replace(MANIFEST, round=1)).to_bytes()
+    signed = Signed(body=body, signature=sign(BANK, tag=ANSWER_TAG, body=body)).to_bytes()
+    context = SealContext(
+        consortium=MANIFEST.consortium,
+        run=MANIFEST.run,
+        round_number=MANIFEST.round,
+        attempt=MANIFEST.attempt,
+        message_type="answer/train",
+        sender="bank",
+        recipient="coordinator",
+        manifest_digest=MANIFEST.digest(),
     )
-    with pytest.raises(SecurityError):
-        accepted(resealed)
+    with pytest.raises(WrongContextError, match="manifest digest"):
+        accepted(seal(pad(signed, length=LENGTH), recipient=COORDINATOR.public, context=context))
 
 
 def test_no_flipped_bit_is_accepted() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,12 @@ class AuditLog:
     def record(self, kind: EventKind, **fields: Encodable) -> None:
         """Append one event; it is on disk when this returns."""
         self._journal.append(str(kind), encode(fields))
+
+    def record_all(self, events: Iterable[tuple[EventKind, Mapping[str, Encodable]]]) -> None:
+        """Append several events that become durable together."""
+        with self._journal.together():
+            for kind, fields in events:
+                self.record(kind, **fields)
 
     def events(self) -> Iterator[Event]:
         """Yield all events in order; an entry that does not decode raises ``AuditError``."""

@@ -97,7 +97,10 @@ def member_approve(
     approved = coordinator.approve_member(request, fingerprint=fingerprint)
     members = len(coordinator.members())
     done(f"{approved.institution} ({approved.kind}) is member {members} of {coordinator.config.consortium}")
-    next_step(f"fedcredit coord plan new {folder} plan.toml …", f"fedcredit coord serve {folder}")
+    next_step(
+        f"fedcredit coord plan new {folder} plan.toml --contract CONTRACT --epsilon EPSILON --delta DELTA "
+        "--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT      (once all members are approved)"
+    )
     return {"institution": approved.institution, "members": members}
 
 
@@ -241,6 +244,8 @@ def run_watch(
                 break
             time.sleep(0.5)
     if status.state == "failed":
+        note(f"run {status.run} stopped after round {status.round} of {status.rounds}; once the cause is gone:")
+        next_step(f"fedcredit coord run resume {folder} {status.run}")
         raise error_from(status.error or {})
     if status.state == "idle":
         note("no run since the daemon started")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fedcredit.lab.study import Study
 
 DEFAULT_FOLDER: Final = "fedcredit-demo"
+MAX_ROUNDS: Final = 10_000
+MAX_SEED: Final = 2**32 - 1
 DEADLINES_S: Final = {"inprocess": 120.0, "flower": 180.0}
 
 
@@ -51,11 +53,15 @@ def demo(
         RuntimeChoice, typer.Option(help="inprocess, or flower: real SuperLink, SuperNodes and daemons on loopback.")
     ] = RuntimeChoice.INPROCESS,
     model: Annotated[ModelChoice, typer.Option(help="Scorecard or neural network.")] = ModelChoice.SCORECARD,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Training rounds; recommended number if absent.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=MAX_ROUNDS, help="Training rounds; recommended number if absent.")
+    ] = None,
     epsilon: Annotated[
         float, typer.Option(help="Privacy loss per borrower for the whole training; inf switches privacy off, aloud.")
     ] = 3.0,
-    seed: Annotated[int, typer.Option(help="Seed of the split into training and test borrowers.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of the split into training and test borrowers.")
+    ] = 1,
     out: Annotated[Path | None, typer.Option(help="Run folder; must not exist. Default: ./fedcredit-demo…")] = None,
     test_noise: Annotated[
         bool, typer.Option("--test-noise", help="Repeatable noise for bit-equality tests. Protects nobody.")

@@ -11,10 +11,12 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 import typer
+from click.exceptions import Abort, ClickException, NoArgsIsHelpError
 
 from fedcredit import __version__
 from fedcredit.cli import audit, coord, demo, lab, node
-from fedcredit.cli.output import say
+from fedcredit.cli.options import refuse_usage
+from fedcredit.cli.output import INTERRUPTED, say
 
 app = typer.Typer(
     name="fedcredit",
@@ -50,5 +52,15 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="fedcredit", args=sys.argv[1:])
+    """Run the command line; a wrong option ends like every other error, with its code."""
+    arguments = sys.argv[1:]
+    try:
+        code = app(prog_name="fedcredit", args=arguments, standalone_mode=False)
+    except NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ClickException as error:
+        refuse_usage(error, arguments)
+    except Abort:
+        sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -43,9 +43,17 @@ def init(
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Make a node folder with new keys and a private configuration."""
+    from fedcredit.contract import load_contract
+    from fedcredit.errors import UsageError
     from fedcredit.institution.node import init_node, node_config
     from fedcredit.parties import InstitutionType, institution_id
 
+    known = [item.name for item in load_contract(contract).modalities]
+    for wanted in modality:
+        if wanted not in known:
+            raise UsageError(
+                problem=f'The contract {contract} has no modality "{wanted}"', hint=f"It has: {', '.join(known)}"
+            )
     config = node_config(
         institution=institution_id(name),
         kind=InstitutionType(kind.value),
@@ -60,7 +68,7 @@ def init(
     fingerprint = keys.public.fingerprint()
     done(f"wrote {folder}/node.toml and keys (they never leave)")
     say(f"   fingerprint of {name}: {fingerprint}   ← read it to the coordinator when asked")
-    next_step(f"fedcredit node check-data {folder}", f"fedcredit node join {folder} INVITATION")
+    next_step(f"fedcredit node check-data {folder}", _join_command(folder))
     return {"folder": str(folder), "institution": name, "fingerprint": fingerprint}
 
 
@@ -80,7 +88,7 @@ def check_data(
     done(f"{rows:,} borrowers · {bad / rows:.1%} default · modalities {', '.join(held.modalities)}")
     if held.dropped:
         note(f"{held.dropped:,} rows are left out: their borrower has another row, and the unit is the borrower")
-    next_step(f"fedcredit node join {folder} INVITATION", f"fedcredit node run {folder}")
+    next_step(_join_command(folder), f"fedcredit node run {folder}")
     return {"rows": rows, "bad": bad, "dropped": held.dropped, "modalities": list(held.modalities)}
 
 
@@ -94,7 +102,7 @@ def join(
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Pin a coordinator and write the join request for it."""
-    from fedcredit.crypto.keys import check_fingerprint
+    from fedcredit.crypto.keys import PublicIdentity, check_fingerprint
     from fedcredit.enrolment import Invitation, armoured, read_armoured
     from fedcredit.institution import node
     from fedcredit.store.files import write_atomic
@@ -106,8 +114,12 @@ def join(
     write_atomic(path, armoured(request))
     done(f"pinned the coordinator of {invited.consortium}, relay {invited.relay}")
     done(f"wrote {path}: send it to the coordinator")
-    next_step(f"fedcredit node approve {folder} plan.toml", f"fedcredit node run {folder}")
-    return {"consortium": invited.consortium, "request": str(path), "relay": invited.relay}
+    own = PublicIdentity.from_bytes(request.identity).fingerprint()
+    next_step(
+        f"fedcredit coord member approve COORDINATOR {path} --fingerprint {own}      (by the coordinator)",
+        f"fedcredit node approve {folder} plan.toml",
+    )
+    return {"consortium": invited.consortium, "request": str(path), "relay": invited.relay, "fingerprint": own}
 
 
 @app.command("approve")
@@ -222,5 +234,9 @@ def keys_check(
     done(f"{config.institution}: {own}")
     pinned = read_invitation(folder).identity.fingerprint() if (folder / INVITATION).exists() else None
     say(f"   coordinator: {pinned}" if pinned else "   no coordinator is pinned yet")
-    next_step(f"fedcredit node run {folder}" if pinned else f"fedcredit node join {folder} INVITATION")
+    next_step(f"fedcredit node run {folder}" if pinned else _join_command(folder))
     return {"institution": config.institution, "fingerprint": own, "coordinator": pinned}
+
+
+def _join_command(folder: Path) -> str:
+    return f"fedcredit node join {folder} INVITATION --fingerprint FINGERPRINT      (both from the coordinator)"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from itertools import pairwise
+from typing import Annotated, Any, Final, NoReturn
 
+import click
 import typer
 
-from fedcredit.cli.output import emit, run_guarded
+from fedcredit.cli.output import emit, fail, run_guarded
+from fedcredit.errors import UsageError
 
 PASSPHRASE_VARIABLE: Final = "FEDCREDIT_PASSPHRASE"  # noqa: S105 - the name of a variable
 
@@ -41,6 +44,15 @@ def guarded(function: Command) -> Callable[..., None]:
         run_guarded(lambda: emit(function(**arguments), as_json=as_json), as_json=as_json, debug=arguments["debug"])
 
     return command
+
+
+def refuse_usage(error: click.ClickException, arguments: Sequence[str]) -> NoReturn:
+    """End a command that could not be read from its arguments: FC-1006, as an envelope too if JSON was asked for."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "fedcredit"
+    usage = UsageError(problem=error.format_message().rstrip("."), hint=f"See: {path} --help")
+    as_json = any(pair == ("--format", "json") for pair in pairwise(arguments)) or "--format=json" in arguments
+    fail(usage, as_json=as_json, debug=False)
 
 
 def passphrase() -> bytes | None:

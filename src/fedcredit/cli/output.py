@@ -15,6 +15,8 @@ from rich.table import Table
 from fedcredit.errors import FedcreditError, InternalError, operator_language
 
 SCHEMA_VERSION: Final = "1"
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 NARROWEST: Final = 100
 """Columns that tables may take; a narrower terminal wraps lines rather than losing figures."""
 _detected: Final = Console(stderr=True)
@@ -77,19 +79,20 @@ def run_guarded(command: Callable[[], None], *, as_json: bool, debug: bool) -> N
     try:
         command()
     except FedcreditError as error:
-        _fail(error, as_json=as_json, debug=debug)
+        fail(error, as_json=as_json, debug=debug)
     except KeyboardInterrupt:
         say("Stopped." if operator_language() == "en" else "已停止。")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         raise SystemExit(1) from None
     except Exception as error:  # noqa: BLE001 - the last guard of a command
         if debug:
             traceback.print_exc()
-        _fail(InternalError(kind=type(error).__name__), as_json=as_json, debug=False)
+        fail(InternalError(kind=type(error).__name__), as_json=as_json, debug=False)
 
 
-def _fail(error: FedcreditError, *, as_json: bool, debug: bool) -> NoReturn:
+def fail(error: FedcreditError, *, as_json: bool, debug: bool) -> NoReturn:
+    """Print an error once for people, once for programs if JSON was asked for, and end with its exit code."""
     if debug:
         traceback.print_exc()
     if as_json:

@@ -42,6 +42,8 @@ def draft_plan(
     institutions = {}
     for entry in borrowers:
         institution, size, modalities = _entry(entry, contract)
+        if institution in institutions:
+            raise UsageError(problem=f"--borrowers names {institution} twice", hint="Give one entry per institution.")
         if institution not in members:
             raise NotAMemberError(institution=institution)
         institutions[institution] = {
@@ -80,9 +82,15 @@ def draft_plan(
 def _entry(entry: str, contract: Contract) -> tuple[str, int, list[str]]:
     institution, _, rest = entry.partition("=")
     size, _, names = rest.partition(":")
-    if not institution or not size.isdigit():
+    if not institution or not (size.isascii() and size.isdigit()):
         raise UsageError(
             problem=f'"{entry}" is not INSTITUTION=COUNT[:MODALITY,…]', hint="Example: --borrowers bank-a=7200"
         )
     known = [modality.name for modality in contract.modalities]
-    return institution, int(size), names.split(",") if names else known
+    modalities = names.split(",") if names else known
+    strange = [name for name in modalities if name not in known]
+    if strange:
+        raise UsageError(
+            problem=f'The contract {contract.name} has no modality "{strange[0]}"', hint=f"It has: {', '.join(known)}"
+        )
+    return institution, int(size), modalities

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -136,6 +137,10 @@ class Contract(Section):
 
     def digest(self) -> bytes:
         """Return SHA-256 over the canonical encoding; comments and spacing of the YAML do not count."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         return digest(self.to_value())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -47,11 +48,10 @@ class Approvals:
         write_atomic(path, plan.to_toml().encode())
         return path
 
-    def require(self, plan: RunPlan) -> None:
-        """Raise ``PlanNotApprovedError`` unless exactly this plan was approved."""
-        path = self._path(plan.digest())
-        if not path.is_file():
-            raise PlanNotApprovedError(digest=plan.digest().hex()[:16])
+    def require(self, plan_digest: bytes) -> None:
+        """Raise ``PlanNotApprovedError`` unless exactly the plan of this digest was approved."""
+        if not self._path(plan_digest).is_file():
+            raise PlanNotApprovedError(digest=plan_digest.hex()[:16])
 
     def _path(self, digest: bytes) -> Path:
         return self._folder / f"{digest.hex()}.toml"
@@ -63,6 +63,8 @@ class Terms:
 
     plan: RunPlan
     plan_digest: bytes
+    plan_text: bytes
+    """The plan as it was received."""
     roster_digest: bytes
 
 
@@ -89,7 +91,7 @@ class RunMemory:
         if known is not None and (known.plan_digest, known.roster_digest) != (terms.plan_digest, terms.roster_digest):
             raise WrongContextError(what="run", field="plan or roster")
         if known is None:
-            value = encode({"plan": terms.plan.to_toml(), "roster": terms.roster_digest})
+            value = encode({"plan": terms.plan_text, "roster": terms.roster_digest})
             self._records.put(f"terms/{run}", value)
             self._terms[run] = terms
 
@@ -154,7 +156,7 @@ class Admission:
             raise WrongContextError(what="round manifest", field="plan or roster")
         if not 1 <= manifest.round <= terms.plan.run.rounds:
             raise PolicyError(reason="the plan has no such round")
-        self.approvals.require(terms.plan)
+        self.approvals.require(terms.plan_digest)
         return terms
 
     def _terms(self, opened: OpenedRequest) -> Terms:
@@ -163,12 +165,11 @@ class Admission:
             if known is None:
                 raise WrongContextError(what="request", field="run, whose plan was never received")
             return known
-        plan = _decode_plan(opened.request.plan)
-        self._require_agreeable(plan)
+        terms = _terms_of(opened.request.plan, opened.manifest.roster_digest)
+        self._require_agreeable(terms.plan)
         self._require_membership(opened)
-        terms = Terms(plan=plan, plan_digest=plan.digest(), roster_digest=opened.manifest.roster_digest)
-        self.approvals.require(plan)
-        self.memory.require_split(plan)
+        self.approvals.require(terms.plan_digest)
+        self.memory.require_split(terms.plan)
         self.memory.take_up(opened.manifest.run, terms)
         return terms
 
@@ -188,20 +189,25 @@ class Admission:
             raise FixedNoiseRefusedError
 
 
-def _decode_plan(data: bytes) -> RunPlan:
+@lru_cache(maxsize=8)
+def _terms_of(plan_text: bytes, roster_digest: bytes) -> Terms:
+    """Return the terms that a plan's text states; in one process all institutions of a run get the same bytes."""
     try:
-        text = data.decode("utf-8")
+        text = plan_text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedMessageError(what="run plan", problem="it is not UTF-8") from error
-    return RunPlan.from_toml(text, source="the plan received")
+    plan = RunPlan.from_toml(text, source="the plan received")
+    return Terms(plan=plan, plan_digest=plan.digest(), plan_text=plan_text, roster_digest=roster_digest)
 
 
 def _terms_from(stored: bytes) -> Terms:
     value = decode(stored, what="stored terms", limit=64 * 1024 * 1024)
-    if not isinstance(value, dict) or not isinstance(value.get("plan"), str):
+    if not isinstance(value, dict):
         raise StoreCorruptError(path="run memory", problem="the terms of a run do not decode")
-    plan = RunPlan.from_toml(value["plan"], source="the stored plan")
-    return Terms(plan=plan, plan_digest=plan.digest(), roster_digest=value["roster"])
+    plan_text, roster_digest = value.get("plan"), value.get("roster")
+    if not isinstance(plan_text, bytes) or not isinstance(roster_digest, bytes):
+        raise StoreCorruptError(path="run memory", problem="the terms of a run do not decode")
+    return _terms_of(plan_text, roster_digest)
 
 
 def _order(manifest: Manifest) -> tuple[int, int, int]:

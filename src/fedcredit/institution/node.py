@@ -21,6 +21,7 @@ import tomlkit
 
 from fedcredit.audit.log import AuditLog
 from fedcredit.config.node import NODE_FILE, NodeConfig
+from fedcredit.config.reading import validate
 from fedcredit.contract import load_contract
 from fedcredit.crypto.certificates import make_supernode_key
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
@@ -77,7 +78,9 @@ def join(folder: Path, invitation: Invitation, *, passphrase: bytes | None = Non
 
 def read_invitation(folder: Path) -> Invitation:
     """Return the coordinator that this node has joined."""
-    return read_armoured(Invitation, folder / INVITATION, command=f"fedcredit node join FILE --node {folder}")
+    return read_armoured(
+        Invitation, folder / INVITATION, command=f"fedcredit node join {folder} INVITATION --fingerprint …"
+    )
 
 
 def holdings_of(folder: Path, config: NodeConfig) -> Holdings:
@@ -203,15 +206,21 @@ def node_config(
     delta: float,
     holdout_epsilon: float,
 ) -> NodeConfig:
-    """Return a configuration with the refusing default policy."""
-    return NodeConfig.model_validate(
+    """Return a configuration with the refusing default policy.
+
+    Raises:
+        ConfigValueError: a value is outside its range.
+    """
+    return validate(
+        NodeConfig,
         {
             "schema_version": 1,
             "institution": institution,
             "kind": kind,
             "data": {"path": data_path, "contract": contract, "modalities": modalities},
             "budget": {"epsilon": epsilon, "delta": delta, "holdout_epsilon": holdout_epsilon},
-        }
+        },
+        source="fedcredit node init",
     )
 
 

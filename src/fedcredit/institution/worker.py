@@ -176,7 +176,8 @@ class InstitutionWorker:
             raise ReplayError(
                 round=manifest.round, attempt=manifest.attempt, reason="it was charged before and its answer is lost"
             )
-        return draw_noise(reservation, streams_for(release, entropy=self._entropy))
+        place = f"{self._institution}/{manifest.round}/{manifest.purpose}"
+        return draw_noise(reservation, streams_for(release, test_place=place, entropy=self._entropy))
 
     def _prepare(self, run: str, terms: Terms) -> Preparation:
         known = self._prepared.get(run)

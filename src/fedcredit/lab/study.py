@@ -7,6 +7,7 @@ plan. Everything lies under one folder; deleting it undoes the study.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedcredit.config.federation import FederationConfig
@@ -24,12 +26,13 @@ from fedcredit.data.datasets import Dataset, load_dataset
 from fedcredit.data.features import encode
 from fedcredit.data.splits import holdout_mask
 from fedcredit.enrolment import armoured
-from fedcredit.errors import AlreadyExistsError
+from fedcredit.errors import AlreadyExistsError, UsageError
 from fedcredit.institution.admission import Approvals
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import holdings_of, init_node, join
 from fedcredit.lab.settings import settings_for
 from fedcredit.parties import InstitutionId
+from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import Coordinator, init_coordinator
 from fedcredit.store.files import make_directory, write_atomic
 
@@ -88,11 +91,30 @@ class Study:
 
 
 def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Study:
-    """Make every party's folder under ``folder``, which must not exist, and approve the plan everywhere."""
+    """Make every party's folder under ``folder``, which must not exist, and approve the plan everywhere.
+
+    A study that cannot be made leaves no folder behind.
+
+    Raises:
+        UsageError: epsilon is not above 0.
+        AlreadyExistsError: the folder exists.
+        PrivacyPlanError, NoiseRangeError: no noise gives this epsilon.
+        ChecksumError, StorageError: the vendored data or the disk.
+    """
+    if not options.epsilon > 0:
+        raise UsageError(problem="epsilon must be above 0", hint="Give a number such as 3, or inf for no privacy.")
     if folder.exists():
         raise AlreadyExistsError(path=str(folder))
     dataset = load_dataset(options.dataset)
     make_directory(folder)
+    try:
+        return _build(folder, options, dataset, relay_port=relay_port)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _build(folder: Path, options: StudyOptions, dataset: Dataset, *, relay_port: int) -> Study:
     coordinator_folder = folder / "coordinator"
     config = FederationConfig.model_validate(
         {"schema_version": 1, "consortium": CONSORTIUM, "relay": {"host": "127.0.0.1", "port": relay_port}}
@@ -104,10 +126,11 @@ def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Stud
         node = folder / "institutions" / institution
         node_config = _node_config(dataset, institution, options)
         init_node(node, node_config)
-        pq.write_table(dataset.parts[institution].table, node / DATA_FILE)
+        write_atomic(node / DATA_FILE, _parquet(dataset.parts[institution].table), mode=0o600)
         _enrol(coordinator_folder, node)
         holdings[institution] = holdings_of(node, node_config)
     plan = study_plan(dataset, options, holdings)
+    privacy_plan(plan).describe()  # a claim that no noise can keep is refused before anybody approves it
     for institution in holdings:
         Approvals(folder / "institutions" / institution / "approvals").approve(plan)
     write_atomic(folder / "plan.toml", plan.to_toml().encode())
@@ -178,6 +201,13 @@ def _node_config(dataset: Dataset, institution: InstitutionId, options: StudyOpt
             "policy": {"allow_no_privacy": off, "allow_fixed_noise": options.test_noise},
         }
     )
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def _enrol(coordinator_folder: Path, node: Path) -> None:

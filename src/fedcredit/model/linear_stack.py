@@ -12,7 +12,7 @@ import torch
 
 from fedcredit.model.layout import ParameterLayout
 
-Dense: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
+Dense: TypeAlias = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]
 """Per modality held: (n, p) or (n, T, c)."""
 
 

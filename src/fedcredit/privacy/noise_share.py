@@ -14,7 +14,7 @@ from fedcredit.privacy.ledger import Reservation
 from fedcredit.privacy.noise import RoundedGaussian
 from fedcredit.privacy.release import Mechanism, Release
 
-TEST_NOISE_LABEL: Final = "fedcredit fixed test noise 1: protects nobody"
+TEST_NOISE_LABEL: Final = "fedcredit fixed test noise 2: protects nobody"
 
 
 def draw_noise(reservation: Reservation, stream: KeyStream) -> NDArray[np.int64]:
@@ -32,12 +32,13 @@ def draw_noise(reservation: Reservation, stream: KeyStream) -> NDArray[np.int64]
     return RoundedGaussian(release.sigma).sample(stream, release.dimension)
 
 
-def streams_for(release: Release, *, entropy: Callable[[int], bytes]) -> KeyStream:
+def streams_for(release: Release, *, test_place: str, entropy: Callable[[int], bytes]) -> KeyStream:
     """Return the key stream for the noise of ``release``: a fresh key of 32 bytes from ``entropy``, or the test key.
 
-    The test key is SHA-256 over a public label and the release id. It is used if and only if ``release.test_noise``,
-    and the ledger counts such a release as unprotected.
+    The test key is SHA-256 over a public label and ``test_place``, which says where in a run the release stands
+    (institution, round, purpose) and not in which run or attempt: equal studies then end with equal bits. It is used
+    if and only if ``release.test_noise``, and the ledger counts such a release as unprotected.
     """
     if release.test_noise:
-        return KeyStream(digest([TEST_NOISE_LABEL, release.release_id]))
+        return KeyStream(digest([TEST_NOISE_LABEL, test_place]))
     return KeyStream(fresh_key(entropy))

@@ -76,7 +76,8 @@ class Release:
     neighbours: str
     """Which data sets must look alike: "add-or-remove-one" unit."""
     sensitivity_squared: int
-    """Bound on the squared L2 norm by which one unit changes the integer vector, in grid units."""
+    """Bound on the squared L2 norm by which one unit changes the integer vector, in grid units; 0 says that there is no
+    bound, for ``NONE`` only."""
     sigma: int
     """Deviation of the noise per number, in grid units; 0 for ``NONE`` only."""
     dimension: int
@@ -95,7 +96,9 @@ class Release:
         _require(unicodedata.is_normalized("NFC", self.purpose), "purpose must be in normal form C")
         _require(self.unit == BORROWER, f'the unit must be "{BORROWER}"')
         _require(self.neighbours == ADD_OR_REMOVE_ONE, f'the relation must be "{ADD_OR_REMOVE_ONE}"')
-        _require_count("sensitivity_squared", self.sensitivity_squared, largest=1 << 96)
+        unbounded = self.mechanism == Mechanism.NONE and self.sensitivity_squared == 0
+        if not unbounded:
+            _require_count("sensitivity_squared", self.sensitivity_squared, largest=1 << 96)
         _require_count("dimension", self.dimension, largest=_LARGEST_DIMENSION)
         _require(type(self.test_noise) is bool, "test_noise must be true or false")
         if Mechanism.parse(self.mechanism) is Mechanism.NONE:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import matplotlib as mpl
 from markupsafe import escape
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -27,7 +28,7 @@ ALONE: Final = "#D55E00"
 POOLED: Final = "#4d4d4d"
 
 FONT_SIZE: Final = 8.5
-_STYLE: Final[dict[str, Any]] = {
+_STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "text.usetex": False,
     "text.parse_math": False,  # a name with two dollar signs is a name
@@ -83,15 +84,15 @@ class Canvas:
     figure: Figure
 
     def __init__(self, *, width: float, height: float, foot: str, not_private: bool, legend: bool) -> None:
-        self._settings = mpl.rc_context()
+        self._settings = ExitStack()
         self._width, self._height = width, height
         self._foot, self._not_private = foot, not_private
         self._bottom = _FOOT_INCHES + (_LEGEND_INCHES if legend else 0.0)
 
     def __enter__(self) -> Self:
-        self._settings.__enter__()
+        self._settings.enter_context(mpl.rc_context())
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        self._settings.enter_context(mpl.rc_context(_STYLE))
         top = _BANNER_INCHES if self._not_private else 0.0
         total = self._height + self._bottom + top
         # A gap of 0.05 at each side keeps strokes inside the picture.
@@ -105,7 +106,7 @@ class Canvas:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._settings.__exit__(*exception)
+        self._settings.close()
 
     def legend(self, entries: Mapping[str, Any]) -> None:
         """Put a legend, words to drawn things, between the axes and the foot."""
@@ -140,9 +141,13 @@ class Canvas:
 
 def _svg(figure: Figure, *, name: str, title: str, description: str) -> str:
     mpl.rcParams["svg.hashsalt"] = name
-    figure.set_facecolor("none")
     out = io.BytesIO()
-    FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with warnings.catch_warnings():
+        # The font that measures lacks a sign of some name; the reader's fonts, which draw it, may well have it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        figure.savefig(
+            out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, transparent=True
+        )
     body = out.getvalue().decode("utf-8")
     body = body[body.index("<svg") :]
     # The defaults that matplotlib sets with a style sheet for * would apply to the whole page; the page has them.

@@ -75,8 +75,8 @@ def _by_round(result: Result, rounds: Sequence[Round]) -> Panel:
             name="rounds",
             title="AUC and KS by round",
             caption=(
-                "KS has no band: its interval is kept for the last round only (table 3). The horizontal lines of KS are "
-                "means over the institutions."
+                "KS has no band: its interval is kept for the last round only (table 3). The horizontal lines of KS "
+                "are means over the institutions."
             ),
             description=(
                 f"After round {last.round} the shared model has an AUC of {wording.rate(last.auc)} "
@@ -133,8 +133,8 @@ def _gain(result: Result) -> Panel:
             name="gain",
             title="Gain of each institution over its own best model",
             caption=(
-                "All models are judged on the same test records. ▲ the interval lies above zero, ▼ below, "
-                "○ it holds zero."
+                "Judged on the common test records, borrowers of all institutions; table 4 has each institution’s own. "
+                "▲ the interval lies above zero, ▼ below, ○ it holds zero."
             ),
             description=f"Difference in AUC between the shared and the own model with its 95 % interval. {told}.",
         )

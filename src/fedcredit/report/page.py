@@ -26,6 +26,7 @@ _FILTERS: Final = (
     wording.duration,
     wording.without_scheme,
     wording.gain_word,
+    wording.own_change,
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
@@ -31,6 +32,8 @@ Change = Annotated[FiniteFloat, Field(ge=-1, le=1)]
 Ratio = Annotated[FiniteFloat, Field(ge=0)]
 Epsilon = Annotated[float, Field(ge=0, allow_inf_nan=True), BeforeValidator(_infinity)]
 """At least 0; "inf" is infinity. NaN is refused, because no comparison with 0 holds for it."""
+
+Noised = Annotated[float | None, Field(allow_inf_nan=True), BeforeValidator(_infinity)]
 
 
 class _Value(BaseModel):
@@ -98,15 +101,18 @@ class CalibrationBin(_Value):
 
 
 class FederatedEvaluation(_Value):
-    """Figures from the institutions' noised score counts, as a real consortium would see them."""
+    """Figures from the institutions' noised score counts, as a real consortium would see them.
 
-    auc: Share
-    auc_low: Share
-    auc_high: Share
-    ks: Share
-    gini: Change
-    brier: Share
-    observed_expected: Ratio
+    Noise may carry a figure out of its range or leave it undefined; it is shown as it is.
+    """
+
+    auc: Noised
+    auc_low: Noised
+    auc_high: Noised
+    ks: Noised
+    gini: Noised
+    brier: Noised
+    observed_expected: Noised
     epsilon: Epsilon
     note: str
 
@@ -217,8 +223,8 @@ def read_run(folder: Path) -> tuple[Result, tuple[Round, ...]]:
 
     Raises:
         RunNotFoundError: the folder or one of the two files does not exist.
-        StoreCorruptError: a file cannot be read, is not UTF-8 JSON, lacks a field, or has one out of range; the place is
-            named.
+        StoreCorruptError: a file cannot be read, is not UTF-8 JSON, lacks a field, or has one out of range; the place
+            is named.
     """
     result_path, metrics_path = folder / RESULT_FILE, folder / METRICS_FILE
     result = check_result(_json(_text(result_path), path=result_path, place="it"), path=result_path)
@@ -240,7 +246,7 @@ def check_rounds(values: Sequence[object], *, path: Path) -> tuple[Round, ...]:
     )
     if not rounds:
         _damaged(path, "it holds no round")
-    for number, (before, after) in enumerate(zip(rounds, rounds[1:], strict=False), start=2):
+    for number, (before, after) in enumerate(pairwise(rounds), start=2):
         if after.round <= before.round:
             _damaged(path, f"line {number} does not follow the round before it")
     return rounds

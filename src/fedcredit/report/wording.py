@@ -37,19 +37,25 @@ _PROVENANCE_LIMIT: Final = {
 
 
 def rate(value: float | None) -> str:
-    """Return a figure between -1 and 1 with three decimals, or a dash for ``None``."""
-    return DASH if value is None else f"{value:.3f}".replace("-", MINUS)
+    """Return a figure with three decimals, ∞ for infinity, or a dash for ``None``."""
+    if value is None:
+        return DASH
+    return "∞" if value == math.inf else f"{value:.3f}".replace("-", MINUS)
 
 
-def change(value: float) -> str:
-    """Return a difference with its sign and three decimals; what rounds to zero has no sign."""
+def change(value: float | None) -> str:
+    """Return a difference with its sign and three decimals, or a dash; what rounds to zero has no sign."""
+    if value is None:
+        return DASH
     text = f"{value:+.3f}"
     return "0.000" if float(text) == 0 else text.replace("-", MINUS)
 
 
-def decimals2(value: float) -> str:
-    """Return a ratio with two decimals."""
-    return f"{value:.2f}"
+def decimals2(value: float | None) -> str:
+    """Return a ratio with two decimals, ∞ for infinity, or a dash for ``None``."""
+    if value is None:
+        return DASH
+    return "∞" if value == math.inf else f"{value:.2f}".replace("-", MINUS)
 
 
 def percent(value: float | None) -> str:
@@ -79,10 +85,9 @@ def count(value: int) -> str:
 def size(value: int) -> str:
     """Return a number of bytes in B, kB, MB or GB (powers of 1000) with about three digits."""
     amount, unit = float(value), "B"
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 999.5 or unit == "GB":
-            break
-        amount /= 1000
+    for larger in ("kB", "MB", "GB"):
+        if amount >= 999.5:
+            amount, unit = amount / 1000, larger
     return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.95 else f"{amount:.1f} {unit}"
 
 
@@ -118,16 +123,44 @@ def runtime(result: Result) -> str:
 
 
 def verdict(rows: Sequence[InstitutionRow]) -> str:
-    """Return the result in one sentence; an interval that holds zero counts for neither side."""
+    """Return the result in two sentences: on everybody's borrowers, and on each institution's own.
+
+    The second can turn the first round: an own model fits its own borrowers and is judged on others' as well. An
+    interval that holds zero counts for neither side; the figures on own borrowers have no interval.
+    """
     better = sum(row.gain_low > 0 for row in rows)
     worse = sum(row.gain_high < 0 for row in rows)
     open_ = len(rows) - better - worse
-    parts = [f"better than the institution’s own best model at {better} of {len(rows)} institutions"]
+    parts = [f"better than the institution’s own best model for {better} of {len(rows)} institutions"]
     if worse:
-        parts.append(f"worse at {worse}")
+        parts.append(f"worse for {worse}")
     if open_:
-        parts.append(f"without a clear difference at {open_}")
-    return "The shared model is " + ", ".join(parts) + "."
+        parts.append(f"without a clear difference for {open_}")
+    return f"On the common test records the shared model is {', '.join(parts)}.{_own_verdict(rows)}"
+
+
+def _own_verdict(rows: Sequence[InstitutionRow]) -> str:
+    differences = [value for row in rows if (value := own_change(row)) is not None]
+    if not differences:
+        return ""
+    higher, lower = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
+    return (
+        f" On each institution’s own test records its AUC is higher than the own model’s for {higher}, lower for "
+        f"{lower} of {len(differences)} (no intervals)."
+    )
+
+
+def own_change(row: InstitutionRow) -> float | None:
+    """Return shared minus own AUC on the institution's own test records, to three decimals; ``None`` if unknown."""
+    if row.own_federated_auc is None or row.own_alone_auc is None:
+        return None
+    return round(row.own_federated_auc, 3) - round(row.own_alone_auc, 3)
+
+
+def incomplete(rows: Sequence[InstitutionRow]) -> tuple[str, ...]:
+    """Return the institutions that lack a modality that another one holds."""
+    every = {modality for row in rows for modality in row.modalities}
+    return tuple(row.institution for row in rows if set(row.modalities) < every)
 
 
 def gain_word(row: InstitutionRow) -> str:
@@ -185,6 +218,7 @@ def trust(result: Result) -> str:
 def limits(result: Result) -> tuple[str, ...]:
     """Return what this report does not show, most important first."""
     return (
+        *_unfair(result.rows),
         "One data set, one division into institutions, one run with one seed. It says nothing about other portfolios.",
         "Every interval is the sampling error of the test records only. The noise of training, the seed and the "
         "division of the data would add to it.",
@@ -198,6 +232,20 @@ def limits(result: Result) -> tuple[str, ...]:
         "sum.",
         "Not examined here: differences between groups of borrowers, drift over time, money gained or lost.",
     )
+
+
+def _unfair(rows: Sequence[InstitutionRow]) -> tuple[str, ...]:
+    points = [
+        "The common test records are borrowers of all institutions. A gain there is not a gain on an institution’s own "
+        "borrowers, which its own model knows best; table 4 compares the two on those."
+    ]
+    if lacking := incomplete(rows):
+        points.append(
+            "Every test record carries every modality, also at institutions that do not hold them all "
+            f"({', '.join(lacking)}). There the shared model is given data that the institution does not have, and the "
+            "gain is overstated."
+        )
+    return tuple(points)
 
 
 def _up(value: float, step: str) -> Decimal:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
+from fedcredit.encoding import Encodable
 from fedcredit.envelope import encode_roster, open_answer, seal_request, sign_manifest
 from fedcredit.errors import (
     FedcreditError,
@@ -104,6 +105,7 @@ class RoundEngine:
         self._clock = clock
         self._acquainted: set[InstitutionId] = set()
         """Institutions that have answered in this run, so they hold plan and roster."""
+        self._notes: list[tuple[EventKind, dict[str, Encodable]]] = []
 
     def run(self, call: RoundCall, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> RoundResult:
         """Run one round and return its sum.
@@ -115,18 +117,22 @@ class RoundEngine:
         deadline = Deadline.after(self._plan.rounds.deadline_s, clock=self._clock)
         manifest = self._manifest(call, deadline)
         manifest_digest = manifest.digest()
-        self._record(EventKind.ROUND_OPENED, call, manifest=manifest_digest, cohort=list(manifest.cohort))
+        self._note(EventKind.ROUND_OPENED, call, manifest=manifest_digest, cohort=list(manifest.cohort))
+        self._write_notes()
         requests = self._requests(manifest, call)
         result = RoundResult(manifest_digest=manifest_digest, total=np.zeros(self._lane_count(call), dtype=np.int64))
         result.bytes_sent = {name: len(request) for name, request in requests.items()}
-        for reply in self._transport.exchange(requests, deadline=deadline):
-            if deadline.passed():
-                break
-            self._take(reply, call, manifest, requests, result)
-            on_reply(result)
-            if result.heard() == len(requests):
-                break
-        self._require_quorum(call, result)
+        try:
+            for reply in self._transport.exchange(requests, deadline=deadline):
+                if deadline.passed():
+                    break
+                self._take(reply, call, manifest, requests, result)
+                on_reply(result)
+                if result.heard() == len(requests):
+                    break
+            self._require_quorum(call, result)
+        finally:
+            self._write_notes()
         return result
 
     def _manifest(self, call: RoundCall, deadline: Deadline) -> Manifest:
@@ -181,20 +187,20 @@ class RoundEngine:
             answer = self._open(reply.institution, reply.payload, manifest, result.manifest_digest, requests)
             lanes = _lanes_of(answer, call.purpose, self._lane_count(call))
         except FedcreditError as error:
-            self._record(EventKind.ANSWER_REFUSED, call, institution=name, code=error.code)
+            self._note(EventKind.ANSWER_REFUSED, call, institution=name, code=error.code)
             return
         result.bytes_received[name] = len(reply.payload)
         if isinstance(answer, Refusal):
             # A refusing institution may not have kept the plan; it gets plan and roster again.
             self._acquainted.discard(name)
             result.refusals[name] = answer.code
-            self._record(EventKind.INSTITUTION_REFUSED, call, institution=name, code=answer.code)
+            self._note(EventKind.INSTITUTION_REFUSED, call, institution=name, code=answer.code)
             return
         result.total += lanes
         result.contributors.append(name)
         self._acquainted.add(name)
         digest = hashlib.sha256(reply.payload).digest()
-        self._record(EventKind.ANSWER_ACCEPTED, call, institution=name, answer=digest)
+        self._note(EventKind.ANSWER_ACCEPTED, call, institution=name, answer=digest)
 
     def _open(
         self,
@@ -223,7 +229,7 @@ class RoundEngine:
             return
         missing = sorted(set(self._identities) - set(result.contributors) - set(result.refusals))
         refusals = ", ".join(f"{name} ({code})" for name, code in sorted(result.refusals.items()))
-        self._record(EventKind.ROUND_ABORTED, call, missing=missing, refused=sorted(result.refusals))
+        self._note(EventKind.ROUND_ABORTED, call, missing=missing, refused=sorted(result.refusals))
         if len(self._identities) - len(result.refusals) < needed:
             raise RoundRefusedError(round=call.round, refusals=refusals)
         raise QuorumError(
@@ -237,15 +243,20 @@ class RoundEngine:
     def _lane_count(self, call: RoundCall) -> int:
         return self._layout_size if call.purpose is Purpose.TRAIN else 2 * SCORE_BINS
 
-    def _record(self, kind: EventKind, call: RoundCall, **fields: object) -> None:
-        self._audit.record(
-            kind,
-            run=call.run,
-            round=call.round,
-            attempt=call.attempt,
-            purpose=str(call.purpose),
-            **fields,  # type: ignore[arg-type]
-        )
+    def _note(self, kind: EventKind, call: RoundCall, **fields: Encodable) -> None:
+        """Keep an event of this round until ``_write_notes``: one flush of the disk serves all answers of a round."""
+        place: dict[str, Encodable] = {
+            "run": call.run,
+            "round": call.round,
+            "attempt": call.attempt,
+            "purpose": str(call.purpose),
+        }
+        self._notes.append((kind, {**place, **fields}))
+
+    def _write_notes(self) -> None:
+        """Make the events so far durable. Until then a crash forgets them together with the open round."""
+        notes, self._notes = self._notes, []
+        self._audit.record_all(notes)
 
 
 def _lanes_of(answer: Answer, purpose: Purpose, count: int) -> Integers:

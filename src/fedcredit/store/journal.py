@@ -7,6 +7,7 @@ head must be known elsewhere (other parties, the audit log).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,6 +68,10 @@ class Journal:
                 (self._name, index + 1, entry.digest),
             )
         return entry
+
+    def together(self) -> AbstractContextManager[None]:
+        """Return a context in which appended entries become durable together, at its end."""
+        return self._database.transaction()
 
     def entries(self, start: int = 0) -> Iterator[Entry]:
         """Yield the entries from index ``start`` up to the end as it is when the first is asked for; the chain

@@ -33,7 +33,8 @@ class LocalAveraging:
         seed: bytes,
     ) -> None:
         self._model = model
-        self._dense = {name: part.dense for name, part in table.modalities.items()}
+        # Once, instead of in every batch.
+        self._dense = {name: part.dense.astype(np.float64) for name, part in table.modalities.items()}
         self._targets = torch.from_numpy(table.labels.astype(np.float64))
         self._trained = model.layout.trained_by(table.modalities)
         self._learning_rate = learning_rate

@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flwr.app import Context, Message, RecordDict
@@ -29,10 +30,15 @@ def _context(**node_config: object) -> Context:
     return Context(run_id=7, node_id=11, node_config=node_config, state=RecordDict(), run_config={"socket": "/never"})
 
 
+def _carry(message: Message, context: Context, **options: Any) -> Message:
+    """Carry without a watchdog that would end the test run itself a minute later."""
+    return carry(message, context, **{"hard_exit": lambda _: None, **options})
+
+
 def test_the_daemons_reply_goes_back_to_the_sender(place: Path, instruction: Build) -> None:
     message = instruction(wrap(b"abc"))
     with LocalService(place / "s", lambda request: request[::-1], max_bytes=100, workers=1):
-        reply = carry(message, _context(socket=str(place / "s")))
+        reply = _carry(message, _context(socket=str(place / "s")))
     assert unwrap(reply.content) == b"cba"
     assert reply.metadata.dst_node_id == 1
     assert reply.metadata.src_node_id == 11
@@ -43,7 +49,7 @@ def test_without_a_reachable_socket_only_a_constant_text_leaves(
     instruction: Build, node_config: dict[str, object]
 ) -> None:
     with pytest.raises(CourierError) as caught:
-        carry(instruction(wrap(b"abc"), ttl=4.0), _context(**node_config))
+        _carry(instruction(wrap(b"abc"), ttl=4.0), _context(**node_config))
     assert str(caught.value) == CONSTANT
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
@@ -57,7 +63,7 @@ def test_a_failing_daemon_leaves_only_a_constant_text(place: Path, instruction: 
         LocalService(place / "s", fails, max_bytes=100, workers=1),
         pytest.raises(CourierError, match=f"^{CONSTANT}$"),
     ):
-        carry(instruction(wrap(b"abc")), _context(socket=str(place / "s")))
+        _carry(instruction(wrap(b"abc")), _context(socket=str(place / "s")))
 
 
 def test_what_is_no_envelope_never_reaches_the_daemon(place: Path, instruction: Build) -> None:
@@ -66,7 +72,7 @@ def test_what_is_no_envelope_never_reaches_the_daemon(place: Path, instruction: 
         LocalService(place / "s", lambda request: seen.append(request) or b"", max_bytes=100, workers=1),
         pytest.raises(CourierError),
     ):
-        carry(instruction(RecordDict()), _context(socket=str(place / "s")))
+        _carry(instruction(RecordDict()), _context(socket=str(place / "s")))
     assert seen == []
 
 
@@ -78,7 +84,7 @@ def test_a_message_whose_time_is_over_never_reaches_the_daemon(place: Path, inst
         LocalService(place / "s", lambda request: seen.append(request) or b"", max_bytes=100, workers=1),
         pytest.raises(CourierError),
     ):
-        carry(message, _context(socket=str(place / "s")), clock=lambda: too_late)
+        _carry(message, _context(socket=str(place / "s")), clock=lambda: too_late)
     assert seen == []
 
 
@@ -88,7 +94,7 @@ def test_a_courier_that_hangs_ends_its_own_process(instruction: Build) -> None:
     # As seen from the clock given, the lifetime was over a second before the call.
     over = message.metadata.created_at + 60.0 + 1.0
     with pytest.raises(CourierError):
-        carry(
+        _carry(
             message,
             _context(socket="/nowhere/s"),
             clock=lambda: over,

@@ -93,21 +93,32 @@ def test_an_ordinary_release_takes_its_key_from_the_entropy() -> None:
         asked.append(count)
         return bytes([7] * count)
 
-    stream = streams_for(release(), entropy=entropy)
+    stream = streams_for(release(), test_place="bank/1/train", entropy=entropy)
     assert asked == [32]
     assert stream.words64(4).tolist() == KeyStream(bytes([7] * 32)).words64(4).tolist()
 
 
-def test_test_noise_takes_its_key_from_a_public_label_and_the_release_id() -> None:
-    def entropy(count: int) -> bytes:
-        raise AssertionError("fixed noise needs no entropy")
-
-    label = "fedcredit fixed test noise 1: protects nobody"
-    key = hashlib.sha256(encode([label, "run/1/1/gradient"])).digest()
-    stream = streams_for(release(test_noise=True), entropy=entropy)
+def test_test_noise_takes_its_key_from_a_public_label_and_its_place_in_a_run() -> None:
+    label = "fedcredit fixed test noise 2: protects nobody"
+    key = hashlib.sha256(encode([label, "bank/1/train"])).digest()
+    stream = streams_for(release(test_noise=True), test_place="bank/1/train", entropy=_no_entropy)
     assert stream.words64(4).tolist() == KeyStream(key).words64(4).tolist()
-    other = streams_for(release(test_noise=True, release_id="run/2/1/gradient"), entropy=entropy)
+    other = streams_for(release(test_noise=True), test_place="fund/1/train", entropy=_no_entropy)
     assert other.words64(4).tolist() != KeyStream(key).words64(4).tolist()
+
+
+def test_test_noise_is_the_same_in_another_run_and_another_attempt() -> None:
+    words = [
+        streams_for(release(test_noise=True, release_id=name), test_place="bank/1/train", entropy=_no_entropy)
+        .words64(4)
+        .tolist()
+        for name in ("run/1/1/gradient", "other-run/1/2/gradient")
+    ]
+    assert words[0] == words[1]
+
+
+def _no_entropy(count: int) -> bytes:
+    raise AssertionError("fixed noise needs no entropy")
 
 
 def test_only_the_noise_share_knows_the_sampler() -> None:

@@ -40,7 +40,7 @@ def result(*, institutions: int = 4, names: list[str] | None = None) -> dict[str
         "title": "Credit-card default in Taiwan, 2005",
         "provenance": "real-segments",
         "provenance_note": "segments by credit limit stand in for institutions",
-        "attribution": "I-Cheng Yeh, Default of Credit Card Clients, UCI, 2009, https://doi.org/10.24432/C55S3H, CC BY 4.0",
+        "attribution": "I-Cheng Yeh, Default of Credit Card Clients, 2009, https://doi.org/10.24432/C55S3H, CC BY 4.0",
         "model": "scorecard",
         "runtime": "inprocess",
         "seed": 1,

@@ -123,6 +123,11 @@ def test_a_hostile_institution_name_stays_text_in_tables_and_figures() -> None:
     assert '<img src=x onerror="alert…' in outline.text["figure-gain"]
 
 
+def test_a_name_in_a_script_that_the_measuring_font_lacks_is_drawn_all_the_same() -> None:
+    outline = Outline(render(sample.result(names=["银行甲", "b"]), sample.metrics()))
+    assert "银行甲" in outline.text["figure-gain"]
+
+
 def test_hostile_text_elsewhere_in_the_result_stays_text() -> None:
     result = sample.result()
     hostile = "</style></title><script>alert(1)</script>"
@@ -196,8 +201,8 @@ def test_the_origin_of_the_data_stands_beside_every_figure_and_table_of_results(
     outline = Outline(render(sample.result() | {"provenance": provenance, "provenance_note": note}, sample.metrics()))
     for place in (*SECTIONS, *(f"figure-{name}" for name in FIGURES)):
         assert sentence in outline.text[place]
-    # The banner line under the heading, and the captions of tables 2, 3 and 4.
-    assert outline.text["tables"].count(sentence) == 4
+    # The banner line under the heading, and the captions of tables 2 to 5.
+    assert outline.text["tables"].count(sentence) == 5
 
 
 def test_the_summary_says_what_epsilon_means_and_whom_to_trust() -> None:
@@ -205,7 +210,36 @@ def test_the_summary_says_what_epsilon_means_and_whom_to_trust() -> None:
     assert "ε = 3.00 at δ = 10⁻⁵; the unit is one borrower, add or remove one" in summary
     assert "at most 5.6 %; guessing gives 1 %" in summary
     assert "the coordinator sees each institution’s noised update" in summary
-    assert "better than the institution’s own best model at 4 of 4 institutions." in summary
+    assert "better than the institution’s own best model for 4 of 4 institutions." in summary
+
+
+def test_a_shared_model_that_loses_on_own_borrowers_is_said_to_lose_in_the_first_sentence_pair() -> None:
+    result = sample.result()
+    for row in result["rows"]:
+        row |= {"own_alone_auc": 0.8, "own_federated_auc": 0.77}
+    outline = Outline(render(result, sample.metrics()))
+    assert "is higher than the own model’s for 0, lower for 4 of 4 (no intervals)" in outline.text["summary"]
+    assert outline.text["tables"].count("−0.030") == 4
+
+
+def test_an_institution_that_lacks_a_modality_of_the_test_records_is_named_as_overstated() -> None:
+    result = sample.result()
+    for row in result["rows"]:
+        row["modalities"] = ["application", "repayment"]
+    assert "overstated" not in render(result, sample.metrics())
+    result["rows"][2]["modalities"] = ["application"]
+    summary = " ".join(Outline(render(result, sample.metrics())).text["summary"].split())
+    assert "do not hold them all (insurer-c)" in summary
+    assert "overstated" in summary
+
+
+def test_figures_that_noise_left_without_meaning_are_shown_as_they_are() -> None:
+    result = sample.result()
+    result["federated_evaluation"] |= {"auc": 1.02, "brier": -0.003, "ks": None, "observed_expected": "inf"}
+    tables = " ".join(Outline(render(result, sample.metrics())).text["tables"].split())
+    assert "1.020" in tables
+    assert "– · 0.544" in tables
+    assert "−0.003 · ∞" in tables
 
 
 def test_a_result_without_federated_evaluation_or_own_figures_is_still_a_page() -> None:

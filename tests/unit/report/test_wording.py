@@ -34,6 +34,10 @@ def test_a_cost_is_never_stated_below_what_it_is(value: float) -> None:
         (wording.rate(0.7716), "0.772"),
         (wording.rate(-0.1), "−0.100"),
         (wording.rate(None), "–"),
+        (wording.rate(math.inf), "∞"),
+        (wording.decimals2(1.034), "1.03"),
+        (wording.decimals2(None), "–"),
+        (wording.change(None), "–"),
         (wording.change(0.0124), "+0.012"),
         (wording.change(-0.0124), "−0.012"),
         (wording.change(-0.0001), "0.000"),
@@ -60,11 +64,14 @@ def test_an_interval_that_holds_zero_counts_for_neither_side() -> None:
     rows = check_result(sample.result(institutions=8), path=Path("result.json")).rows
     # Gains fall from +0.022 to -0.006 in steps of 0.004, all with half width 0.009: four intervals lie above zero.
     assert wording.verdict(rows) == (
-        "The shared model is better than the institution’s own best model at 4 of 8 institutions, "
-        "without a clear difference at 4."
+        "On the common test records the shared model is better than the institution’s own best model for 4 of 8 "
+        "institutions, without a clear difference for 4. On each institution’s own test records its AUC is higher than "
+        "the own model’s for 8, lower for 0 of 8 (no intervals)."
     )
-    worse = rows[0].model_copy(update={"gain": -0.02, "gain_low": -0.03, "gain_high": -0.01})
-    assert wording.verdict([worse]).endswith("at 0 of 1 institutions, worse at 1.")
+    worse = rows[0].model_copy(
+        update={"gain": -0.02, "gain_low": -0.03, "gain_high": -0.01, "own_alone_auc": None, "own_n": 0}
+    )
+    assert wording.verdict([worse]).endswith("for 0 of 1 institutions, worse for 1.")
 
 
 def test_importing_the_report_does_not_import_matplotlib() -> None:

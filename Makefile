@@ -1,0 +1,63 @@
+# Two commands set everything up on a fresh machine with Python 3.11: make demo, make test.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+
+.PHONY: help venv demo test lint unit process test-slow bench experiments proto clean
+
+help:
+	@echo "make demo         set up and run the main job on real data"
+	@echo "make test         set up and run every check that CI runs"
+	@echo "make venv         make the environment alone"
+	@echo "make test-slow    the slower tests as well"
+	@echo "make bench        speed ratios -> experiments/0100-benchmarks/results.json"
+	@echo "make experiments  the figures of the README (five seeds; about 20 minutes)"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is needed; or: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/fedcredit demo
+
+test: lint unit process
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP)
+	$(BIN)/pytest -m "not process and not slow" -n 2 --dist loadfile
+
+process: $(STAMP)
+	$(BIN)/pytest -m "process and not slow" tests/processes
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m "slow"
+
+bench: $(STAMP)
+	$(BIN)/python experiments/0100-benchmarks/run.py
+
+experiments: $(STAMP)
+	$(BIN)/python experiments/0001-demo/run.py
+
+# The generated code is committed; run this after a change of local.proto.
+proto: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src \
+	  src/fedcredit/daemon/local.proto
+	cd src/fedcredit/daemon && mv local_pb2.py local_pb2.pyi local_pb2_grpc.py _generated/
+	sed -i 's/^from fedcredit.daemon import local_pb2/from . import local_pb2/' \
+	  src/fedcredit/daemon/_generated/local_pb2_grpc.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fedcredit.aggregation.server_step import AveragingStep, GradientStep, ServerState
+from fedcredit.config.plan import GradientTraining
+from fedcredit.errors import NotFiniteError
+from fedcredit.messages import AVERAGING_GRID
+from fedcredit.parties import InstitutionId
+
+BANK, FUND = InstitutionId("bank"), InstitutionId("fund")
+EXPECTED = {BANK: 100, FUND: 300}
+MASKS = {BANK: np.array([True, True, False]), FUND: np.array([True, False, True])}
+"""Entry 0 is shared, 1 belongs to the bank's modality, 2 to the fund's."""
+
+
+def step(*, momentum: float = 0.0, average_from: float = 1.0, rounds: int = 4) -> GradientStep:
+    training = GradientTraining(
+        kind="dp-gradient", learning_rate=2.0, momentum=momentum, clip=0.5, grid=10, average_from=average_from
+    )
+    return GradientStep(training, rounds=rounds, expected=EXPECTED, masks=MASKS, input_scale=0.2)
+
+
+def start(weights: list[float]) -> ServerState:
+    return ServerState.initial(np.array(weights))
+
+
+def sums(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def test_every_block_is_divided_by_the_borrowers_behind_it() -> None:
+    # One integer is worth clip / grid * input_scale = 0.5 / 10 * 0.2 = 0.01.
+    after = step().apply(start([1.0, 1.0, 1.0]), sums(4000, 1000, -6000), [BANK, FUND])
+    # shared 40 / 400, the bank's 10 / 100, the fund's -60 / 300; learning rate 2.
+    np.testing.assert_allclose(after.weights, [1 - 0.2, 1 - 0.2, 1 + 0.4], rtol=1e-15)
+    assert after.round == 1
+
+
+def test_an_institution_that_is_absent_is_not_counted_among_the_borrowers() -> None:
+    after = step().apply(start([0.0, 0.0, 5.0]), sums(1000, 1000, 0), [BANK])
+    np.testing.assert_allclose(after.weights, [-0.2, -0.2, 5.0], rtol=1e-15)
+
+
+def test_two_rounds_of_momentum_by_hand() -> None:
+    # Nesterov in the variables of the look-ahead point: v' = m v - s and w' = w + m v' - s with the step s.
+    momentum = 0.5
+    first = step(momentum=momentum).apply(start([0.0, 0.0, 0.0]), sums(4000, 0, 0), [BANK, FUND])
+    assert first.velocity[0] == pytest.approx(-0.2)
+    assert first.weights[0] == pytest.approx(0.5 * -0.2 - 0.2)
+    second = step(momentum=momentum).apply(first, sums(-2000, 0, 0), [BANK, FUND])
+    assert second.velocity[0] == pytest.approx(0.5 * -0.2 + 0.1)
+    assert second.weights[0] == pytest.approx(-0.3 + 0.5 * 0.0 + 0.1)
+
+
+def test_momentum_is_that_of_the_textbook_at_the_point_before_the_look_ahead() -> None:
+    # Sutskever 2013: v' = m v - s(w + m v), w' = w + v'. Ours keeps x = w + m v.
+    rng = np.random.default_rng(1)
+    momentum, textbook, velocity = 0.9, 0.0, 0.0
+    server, state = step(momentum=momentum), start([0.0, 0.0, 0.0])
+    for _ in range(6):
+        total = int(rng.integers(-5000, 5000))
+        assert state.weights[0] == pytest.approx(textbook + momentum * velocity)
+        velocity = momentum * velocity - 2.0 * total * 0.01 / 400
+        textbook += velocity
+        state = server.apply(state, sums(total, 0, 0), [BANK, FUND])
+        assert state.velocity[0] == pytest.approx(velocity)
+
+
+def test_a_block_that_nobody_trained_stays_as_it_is_in_spite_of_momentum() -> None:
+    moving = step(momentum=0.9).apply(start([0.0, 0.0, 0.0]), sums(4000, 1000, 3000), [BANK, FUND])
+    assert moving.velocity.all()
+    after = step(momentum=0.9).apply(moving, sums(1000, 1000, 0), [BANK])
+    assert after.weights[2] == moving.weights[2]
+    assert after.velocity[2] == moving.velocity[2]
+    assert after.weights[0] != moving.weights[0]
+
+
+def test_the_released_model_is_the_mean_of_the_iterates_after_the_given_share() -> None:
+    server, state, path = step(average_from=0.5), start([0.0, 0.0, 0.0]), []
+    for total in (4000, 2000, -1000, 3000):
+        state = server.apply(state, sums(total, 0, 0), [BANK, FUND])
+        path.append(state.weights[0])
+    assert state.averaged == 2
+    assert state.released()[0] == pytest.approx((path[2] + path[3]) / 2)
+    assert state.weights[0] == pytest.approx(path[3])
+
+
+@pytest.mark.parametrize(("average_from", "averaged"), [(0.0, 4), (0.25, 3), (0.5, 2), (0.74, 2), (0.75, 1), (1.0, 0)])
+def test_the_share_says_how_many_iterates_are_averaged(average_from: float, averaged: int) -> None:
+    server, state = step(average_from=average_from), start([1.0, 1.0, 1.0])
+    for _ in range(4):
+        state = server.apply(state, sums(40, 10, 30), [BANK, FUND])
+    assert state.averaged == averaged
+    if not averaged:
+        assert state.released().tolist() == state.weights.tolist()
+
+
+def test_a_state_is_not_changed_by_the_step_from_it() -> None:
+    state = start([1.0, 2.0, 3.0])
+    step(momentum=0.5, average_from=0.0).apply(state, sums(400, 100, 300), [BANK, FUND])
+    assert (state.weights.tolist(), state.velocity.tolist(), state.round) == ([1.0, 2.0, 3.0], [0.0] * 3, 0)
+
+
+def test_a_model_that_is_not_finite_is_never_the_next_one() -> None:
+    with pytest.raises(NotFiniteError), np.errstate(over="ignore"):
+        step().apply(start([math.inf, 0.0, 0.0]), sums(0, 0, 0), [BANK, FUND])
+    with pytest.raises(NotFiniteError), np.errstate(over="ignore"):
+        averaging().apply(start([math.nan, 0.0, 0.0]), sums(0, 0, 0), [BANK, FUND])
+
+
+def averaging() -> AveragingStep:
+    return AveragingStep(expected=EXPECTED, masks=MASKS)
+
+
+def changes(*values: float) -> np.ndarray:
+    return np.array([round(value * AVERAGING_GRID) for value in values], dtype=np.int64)
+
+
+def test_averaging_adds_the_weighted_mean_of_the_changes() -> None:
+    # The bank moved its entries by 1, weighted 1/4; the fund by 3, weighted 3/4.
+    after = averaging().apply(start([10.0, 10.0, 10.0]), changes(0.25 + 2.25, 0.25, 2.25), [BANK, FUND])
+    assert after.weights.tolist() == [10.0 + 2.5, 11.0, 13.0]
+    assert after.released().tolist() == after.weights.tolist()
+
+
+def test_averaging_makes_up_for_an_institution_that_is_absent() -> None:
+    after = averaging().apply(start([10.0, 10.0, 10.0]), changes(2.25, 0.0, 2.25), [FUND])
+    assert after.weights.tolist() == [13.0, 10.0, 13.0]

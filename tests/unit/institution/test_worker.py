@@ -1,0 +1,485 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from consortium import COORDINATOR, NO_PRIVACY, Consortium, Question, Site, keys_of, plan_of, question
+
+from fedcredit.audit.log import EventKind
+from fedcredit.crypto.sealing import SEAL_OVERHEAD
+from fedcredit.envelope import UNREADABLE_LENGTH
+from fedcredit.messages import (
+    COUNT_GRID,
+    SCORE_BINS,
+    WEIGHT_LIMIT,
+    CountsAnswer,
+    Refusal,
+    TrainAnswer,
+    answer_length,
+    from_lanes,
+)
+from fedcredit.parties import Member, Roster
+from fedcredit.privacy.run_plan import privacy_plan
+from fedcredit.training.scorecard_gradient import ScorecardGradient
+
+CELL = 12_345
+"""A code that no bin has: whatever computes with it fails, and Python's own message quotes it."""
+
+
+class PowerCutError(BaseException):
+    """Ends the process in the middle of something; no guard of ours catches it."""
+
+
+@pytest.fixture
+def consortium(tmp_path: Path) -> Consortium:
+    return Consortium.make(tmp_path)
+
+
+@pytest.fixture
+def bank(consortium: Consortium) -> Site:
+    return consortium.sites["bank-a"]
+
+
+def poison(site: Site) -> None:
+    """Put a cell into the training part that no computation survives."""
+    for part in site.table.modalities.values():
+        part.codes[:] = CELL
+    site.assemble()
+
+
+@pytest.fixture
+def noiseless(tmp_path: Path) -> Consortium:
+    return Consortium.make(tmp_path, plan_of(**NO_PRIVACY), policy={"allow_no_privacy": True})
+
+
+def test_without_noise_the_answer_is_the_integer_sum_of_the_training_borrowers(noiseless: Consortium) -> None:
+    site, family = noiseless.sites["bank-b"], noiseless.family
+    weights = np.random.default_rng(1).normal(size=family.layout.size)
+    answer = question(noiseless, "bank-b", weights=weights).answer()
+    assert isinstance(answer, TrainAnswer)
+    train = site.worker._holdings.split(noiseless.plan).train
+    expected = family.computation(noiseless.plan, site.name, train).integer_sum(weights).values
+    lanes = from_lanes(answer.lanes, what="answer", count=family.layout.size)
+    assert lanes.tolist() == expected.tolist()
+    assert lanes.any()
+
+
+def test_without_noise_every_held_out_borrower_is_counted_once(noiseless: Consortium) -> None:
+    site = noiseless.sites["bank-a"]
+    answer = question(noiseless, "bank-a", purpose="evaluate").answer()
+    assert isinstance(answer, CountsAnswer)
+    lanes = from_lanes(answer.lanes, what="answer", count=2 * SCORE_BINS)
+    holdout = site.worker._holdings.split(noiseless.plan).holdout
+    assert lanes.sum() == COUNT_GRID * len(holdout)
+    assert lanes[SCORE_BINS:].sum() == COUNT_GRID * int(holdout.labels.sum())
+
+
+def test_with_noise_only_trained_entries_are_touched(consortium: Consortium) -> None:
+    answer = question(consortium, "bank-b").answer()
+    assert isinstance(answer, TrainAnswer)
+    layout = consortium.family.layout
+    lanes = from_lanes(answer.lanes, what="answer", count=layout.size)
+    trained = layout.trained_by(["application"])
+    assert not lanes[~trained].any()
+    release = privacy_plan(consortium.plan).training_release(
+        release_id="x", sensitivity_squared=8**2 * 4, dimension=int(trained.sum())
+    )
+    # Seven deviations and the whole sum: the noise is there, and it is not larger than planned.
+    assert lanes[trained].std() > release.sigma / 2
+    assert np.abs(lanes).max() < 7 * release.sigma + 8 * 60
+
+
+def test_the_noise_is_fresh_for_every_attempt(consortium: Consortium) -> None:
+    answers = [question(consortium, "bank-b", attempt=attempt).answer() for attempt in (1, 2)]
+    assert all(isinstance(answer, TrainAnswer) for answer in answers)
+    first, second = (np.frombuffer(answer.lanes, dtype="<i4") for answer in answers)  # type: ignore[union-attr]
+    trained = consortium.family.layout.trained_by(["application"])
+    assert (first[trained] != second[trained]).mean() > 0.9
+
+
+def test_a_repeated_request_gets_the_same_bytes_and_is_charged_once(consortium: Consortium, bank: Site) -> None:
+    request = question(consortium, "bank-a")
+    first = request.ask()
+    assert request.ask() == first
+    assert bank.charged() == 1
+    bank.assemble()  # a restart of the daemon
+    assert request.ask() == first
+    assert bank.charged() == 1
+
+
+def test_a_stored_answer_survives_a_restart_on_disk(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path, on_disk=True)
+    request = question(consortium, "bank-a")
+    first = request.ask()
+    consortium.sites["bank-a"].reopen()
+    assert request.ask() == first
+    assert consortium.sites["bank-a"].charged() == 1
+
+
+@pytest.mark.parametrize(
+    ("after", "then", "code"),
+    [
+        ({"round": 2}, {"round": 1}, "FC-3105"),
+        ({"round": 2}, {"round": 1, "attempt": 9}, "FC-3105"),
+        ({"attempt": 2}, {"attempt": 1}, "FC-3105"),
+        ({"purpose": "evaluate"}, {"purpose": "train", "attempt": 5}, "FC-3105"),
+        ({"round": 1}, {"round": 1, "deadline": 2_000_000}, "FC-3105"),
+        ({"round": 1}, {"round": 1, "quorum": 1}, "FC-3105"),
+        ({"round": 1}, {"round": 3}, ""),
+        ({"round": 1}, {"attempt": 2}, ""),
+        ({"round": 1}, {"purpose": "evaluate"}, ""),
+        ({"purpose": "evaluate"}, {"round": 2}, ""),
+    ],
+    ids=str,
+)
+def test_only_what_comes_later_is_answered(
+    consortium: Consortium, bank: Site, after: dict[str, object], then: dict[str, object], code: str
+) -> None:
+    assert question(consortium, "bank-a", **after).code() == ""
+    before = bank.charged() + bank.charged("holdout")
+    assert question(consortium, "bank-a", **then).code() == code
+    assert bank.charged() + bank.charged("holdout") == before + (code == "")
+
+
+def test_another_model_in_the_same_round_and_attempt_is_refused(consortium: Consortium, bank: Site) -> None:
+    assert question(consortium, "bank-a").code() == ""
+    other = np.full(consortium.family.layout.size, 0.5)
+    assert question(consortium, "bank-a", weights=other).code() == "FC-3105"
+    assert bank.charged() == 1
+
+
+def test_a_later_request_may_be_brief_and_a_first_one_may_not(consortium: Consortium) -> None:
+    assert question(consortium, "bank-a", brief=True).code() == "FC-3106"
+    assert question(consortium, "bank-a").code() == ""
+    assert question(consortium, "bank-a", brief=True, round=2).code() == ""
+    consortium.sites["bank-a"].assemble()
+    assert question(consortium, "bank-a", brief=True, round=3).code() == ""
+
+
+def test_a_plan_that_the_operator_has_not_approved_is_refused(consortium: Consortium, bank: Site) -> None:
+    other = plan_of(**{"training/learning_rate": 2.5})
+    assert question(consortium, "bank-a", plan=other).code() == "FC-2301"
+    assert bank.charged() == 0
+    bank.approvals.approve(other)
+    assert question(consortium, "bank-a", plan=other).code() == ""
+
+
+def test_an_approval_that_was_taken_back_ends_the_run(consortium: Consortium, bank: Site) -> None:
+    assert question(consortium, "bank-a").code() == ""
+    for path in (bank.folder / "approvals").iterdir():
+        path.unlink()
+    assert question(consortium, "bank-a", round=2).code() == "FC-2301"
+    assert question(consortium, "bank-a", round=2, brief=True).code() == "FC-2301"
+    assert bank.charged() == 1
+
+
+def test_a_run_keeps_the_plan_and_the_roster_it_began_with(consortium: Consortium, bank: Site) -> None:
+    assert question(consortium, "bank-a").code() == ""
+    other = plan_of(**{"training/learning_rate": 2.5})
+    bank.approvals.approve(other)
+    fewer = Roster(consortium.roster.members[:2])
+    assert question(consortium, "bank-a", plan=other, round=2).code() == "FC-3106"
+    assert question(consortium, "bank-a", roster=fewer, round=2).code() == "FC-3106"
+    assert question(consortium, "bank-a", plan=other, brief=True, round=2).code() == "FC-3106"
+    assert question(consortium, "bank-a", roster=fewer, brief=True, round=2).code() == "FC-3106"
+    assert bank.charged() == 1
+
+
+def test_a_plan_that_is_not_the_one_in_the_manifest_is_refused(consortium: Consortium, bank: Site) -> None:
+    other = plan_of(**{"training/learning_rate": 2.5})
+    bank.approvals.approve(other)
+    assert question(consortium, "bank-a", sent={"plan": other.to_toml().encode()}).code() == "FC-3106"
+    assert bank.charged() == 0
+
+
+@pytest.mark.parametrize(
+    ("junk", "code"), [(b"\xff", "FC-3101"), (b"[run", "FC-1002"), (b"schema_version = 1", "FC-1005")]
+)
+def test_a_plan_that_does_not_read_is_refused(consortium: Consortium, junk: bytes, code: str) -> None:
+    assert question(consortium, "bank-a", sent={"plan": junk}).code() == code
+
+
+def test_an_institution_outside_the_cohort_does_not_answer(consortium: Consortium, bank: Site) -> None:
+    assert question(consortium, "bank-a", cohort=("bank-b", "fund-c")).code() == "FC-2304"
+    assert bank.charged() == 0
+
+
+def test_a_roster_that_lists_other_keys_or_nobody_is_refused(consortium: Consortium, bank: Site) -> None:
+    others = tuple(member for member in consortium.roster if member.institution != bank.name)
+    stranger = Member(institution=bank.name, kind=others[0].kind, public_identity=keys_of(99).public.to_bytes())
+    assert question(consortium, "bank-a", roster=Roster(others)).code() == "FC-2304"
+    assert question(consortium, "bank-a", roster=Roster((*others, stranger))).code() == "FC-2304"
+    assert question(consortium, "bank-a", sent={"roster": b""}).code() == "FC-2304"
+    assert bank.charged() == 0
+
+
+def test_a_plan_without_this_institution_is_refused(consortium: Consortium, bank: Site) -> None:
+    other = plan_of(("bank-b", "fund-c"))
+    bank.approvals.approve(other)
+    assert question(consortium, "bank-a", plan=other).code() == "FC-2304"
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "code"),
+    [
+        (NO_PRIVACY, {}, "FC-4003"),
+        (NO_PRIVACY, {"allow_fixed_noise": True}, "FC-4003"),
+        (NO_PRIVACY, {"allow_no_privacy": True}, ""),
+        ({"privacy/test_noise": True}, {}, "FC-4005"),
+        ({"privacy/test_noise": True}, {"allow_no_privacy": True}, "FC-4005"),
+        ({"privacy/test_noise": True}, {"allow_fixed_noise": True}, ""),
+    ],
+)
+def test_an_unprotected_plan_needs_more_than_an_approval(
+    tmp_path: Path, changes: dict[str, object], policy: dict[str, bool], code: str
+) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**changes), policy=policy)
+    assert question(consortium, "bank-a").code() == code
+    assert consortium.sites["bank-a"].charged() == (code == "")
+
+
+@pytest.mark.parametrize("change", [{"run/contract": "german"}, {"run/contract_digest": "0" * 64}], ids=str)
+def test_a_plan_on_another_contract_is_refused(consortium: Consortium, bank: Site, change: dict[str, str]) -> None:
+    other = plan_of(**change)
+    bank.approvals.approve(other)
+    assert question(consortium, "bank-a", plan=other).code() == "FC-3106"
+
+
+def test_a_plan_that_counts_on_a_modality_that_is_not_held_is_refused(consortium: Consortium) -> None:
+    institutions = {
+        name: {**section.model_dump(mode="json"), "modalities": ["application", "repayment"]}
+        for name, section in consortium.plan.institutions.items()
+    }
+    other = type(consortium.plan).model_validate({**consortium.plan.model_dump(), "institutions": institutions})
+    site = consortium.sites["bank-b"]
+    site.approvals.approve(other)
+    assert question(consortium, "bank-b", plan=other).code() == "FC-2302"
+    assert site.charged() == 0
+
+
+@pytest.mark.parametrize("change", [{"run/holdout_salt": "pepper"}, {"run/holdout_fraction": 0.31}], ids=str)
+def test_a_second_plan_may_not_mix_training_and_held_out_borrowers(
+    consortium: Consortium, bank: Site, change: dict[str, object]
+) -> None:
+    assert question(consortium, "bank-a").code() == ""
+    other = plan_of(**change)
+    bank.approvals.approve(other)
+    assert question(consortium, "bank-a", plan=other, run="run-2").code() == "FC-2302"
+
+
+@pytest.mark.parametrize("number", [0, 4, 2**53])
+def test_a_round_that_the_plan_does_not_have_is_refused(consortium: Consortium, number: int) -> None:
+    assert question(consortium, "bank-a", round=number).code() == "FC-2302"
+
+
+def test_a_request_after_its_deadline_is_refused(consortium: Consortium, bank: Site) -> None:
+    request = question(consortium, "bank-a")
+    consortium.clock.now += 61
+    assert request.code() == "FC-2303"
+    assert bank.charged() == 0
+    assert question(consortium, "bank-a").code() == ""
+
+
+BUDGETS = [
+    ("train", {"epsilon": 4.0, "delta": 1e-5, "holdout_epsilon": 5.0}, 3),
+    ("evaluate", {"epsilon": 20.0, "delta": 1e-5, "holdout_epsilon": 1.0}, 1),
+]
+
+
+@pytest.mark.parametrize(("purpose", "budget", "affordable"), BUDGETS)
+def test_the_cap_ends_the_answers_and_nothing_is_computed_any_more(
+    tmp_path: Path, purpose: str, budget: dict[str, float], affordable: int
+) -> None:
+    consortium = Consortium.make(tmp_path, budget=budget)
+    site = consortium.sites["bank-a"]
+    partition = "train" if purpose == "train" else "holdout"
+    for attempt in range(1, affordable + 1):
+        assert question(consortium, "bank-a", attempt=attempt, purpose=purpose).code() == ""
+    spent = site.epsilon(partition)
+    poison(site)
+    # A computation would now fail with FC-9001; the refusal comes before it.
+    assert question(consortium, "bank-a", attempt=affordable + 1, purpose=purpose).code() == "FC-4101"
+    assert (site.charged(partition), site.epsilon(partition)) == (affordable, spent)
+
+
+def test_the_cap_holds_over_all_runs_of_a_plan(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path, budget={"epsilon": 4.0, "delta": 1e-5, "holdout_epsilon": 5.0})
+    codes = [question(consortium, "bank-a", run=f"run-{number}").code() for number in range(5)]
+    assert codes == ["", "", "", "FC-4101", "FC-4101"]
+
+
+@pytest.mark.parametrize("purpose", ["train", "evaluate"])
+def test_a_computation_that_fails_leaves_its_charge(tmp_path: Path, purpose: str) -> None:
+    consortium = Consortium.make(tmp_path, on_disk=True)
+    site = consortium.sites["bank-a"]
+    poison(site)
+    assert question(consortium, "bank-a", purpose=purpose).code() == "FC-9001"
+    site.reopen()
+    assert site.charged("train" if purpose == "train" else "holdout") == 1
+
+
+def test_the_charge_is_on_disk_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    consortium = Consortium.make(tmp_path, on_disk=True)
+    site = consortium.sites["bank-a"]
+    at_the_computation: list[int] = []
+
+    def cut(self: ScorecardGradient, weights: np.ndarray) -> None:
+        at_the_computation.append(site.charged())
+        raise PowerCutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ScorecardGradient, "integer_sum", cut)
+        with pytest.raises(PowerCutError):
+            question(consortium, "bank-a").ask()
+    site.reopen()
+    assert at_the_computation == [1]
+    assert site.charged() == 1
+
+
+def test_after_a_crash_between_charge_and_answer_only_a_new_attempt_is_answered(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path, on_disk=True)
+    site = consortium.sites["bank-a"]
+    request = question(consortium, "bank-a")
+
+    def cut(count: int) -> bytes:
+        raise PowerCutError
+
+    calm, site.entropy = site.entropy, cut
+    with pytest.raises(PowerCutError):
+        request.ask()
+    site.entropy = calm
+    site.reopen()
+    assert site.charged() == 1
+    assert request.code() == "FC-3105"
+    assert question(consortium, "bank-a", attempt=2).code() == ""
+    assert site.charged() == 2
+
+
+def every_text(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
+    for record in caplog.records:
+        yield record.getMessage()
+        yield repr(record.__dict__)
+
+
+@pytest.mark.parametrize("purpose", ["train", "evaluate"])
+def test_a_cell_in_an_exception_crosses_neither_the_wire_nor_the_log(
+    consortium: Consortium, bank: Site, caplog: pytest.LogCaptureFixture, purpose: str
+) -> None:
+    poison(bank)
+    with caplog.at_level(logging.DEBUG):
+        request = question(consortium, "bank-a", purpose=purpose)
+        reply = request.ask()
+    answer = request.read(reply)
+    assert answer == Refusal(manifest_digest=request.manifest.digest(), code="FC-9001")
+    assert caplog.records, "a failure must be logged"
+    offsets = range(0, 200)
+    forbidden = {str(CELL + offset) for offset in offsets}
+    assert not [text for text in every_text(caplog) for value in forbidden if value in text]
+    for event in bank.events():
+        assert not forbidden & set(map(str, event.fields.values()))
+
+
+def test_a_request_that_does_not_open_is_refused_with_a_code_that_the_coordinator_can_read(
+    consortium: Consortium, bank: Site
+) -> None:
+    request = question(consortium, "bank-a")
+    flipped = bytearray(request.sealed)
+    flipped[-1] ^= 1
+    broken = Question(site=bank, manifest=request.manifest, sealed=bytes(flipped))
+    assert broken.code() == "FC-3102"
+    elsewhere = Question(site=bank, manifest=request.manifest, sealed=question(consortium, "bank-b").sealed)
+    assert elsewhere.code() == "FC-3102"
+    for junk in (b"", b"\xff" * 2000):
+        assert Question(site=bank, manifest=request.manifest, sealed=junk).code() == "FC-3101"
+    assert bank.charged() == 0
+
+
+def test_a_request_that_somebody_else_signed_is_refused(consortium: Consortium, bank: Site) -> None:
+    assert question(consortium, "bank-a", signer=keys_of(77)).code() == "FC-3103"
+    assert question(consortium, "bank-a", signer=bank.keys).code() == "FC-3103"
+    assert bank.charged() == 0
+
+
+def test_weights_that_are_not_those_of_the_manifest_are_refused(consortium: Consortium, bank: Site) -> None:
+    assert question(consortium, "bank-a", sent={"weights": bytes(8 * 151)}).code() == "FC-3106"
+    assert bank.charged() == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 150, 152])
+def test_weights_of_another_layout_are_refused(consortium: Consortium, bank: Site, size: int) -> None:
+    assert consortium.family.layout.size == 151
+    assert question(consortium, "bank-a", weights=np.zeros(size)).code() == "FC-3101"
+    assert bank.charged() == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1.7e308, -1.7e308, 2 * WEIGHT_LIMIT])
+@pytest.mark.parametrize("purpose", ["train", "evaluate"])
+def test_weights_cannot_be_chosen_so_that_a_refusal_betrays_a_borrower(
+    consortium: Consortium, bank: Site, value: float, purpose: str
+) -> None:
+    # Finite weights of 1.7e308 and -1.7e308 overflow for borrowers with certain bins only: a refusal for that would
+    # answer "is there such a borrower?" exactly, without noise. They are refused before anything private is touched.
+    weights = np.zeros(151)
+    weights[2:40] = value
+    weights[41:80] = -value
+    assert question(consortium, "bank-a", weights=weights, purpose=purpose).code() == "FC-3101"
+    assert bank.charged() == bank.charged("holdout") == 0
+
+
+@pytest.mark.parametrize("purpose", ["train", "evaluate"])
+def test_the_largest_weights_are_answered(consortium: Consortium, purpose: str) -> None:
+    weights = np.where(np.arange(151) % 2 == 0, WEIGHT_LIMIT, -WEIGHT_LIMIT)
+    assert question(consortium, "bank-a", weights=weights, purpose=purpose).code() == ""
+
+
+def test_all_answers_of_a_run_have_one_length_on_the_wire(consortium: Consortium, bank: Site) -> None:
+    lengths = {
+        len(question(consortium, "bank-b").ask()),
+        len(question(consortium, "bank-a").ask()),
+        len(question(consortium, "fund-c", purpose="evaluate").ask()),
+        len(question(consortium, "bank-a", attempt=1, deadline=2_000_000).ask()),
+        len(question(consortium, "insurer-d", plan=plan_of(**{"run/rounds": 2})).ask()),
+        len(question(consortium, "insurer-d", cohort=()).ask()),
+    }
+    poison(bank)
+    lengths.add(len(question(consortium, "bank-a", round=2).ask()))
+    assert lengths == {answer_length(151) + SEAL_OVERHEAD}
+    assert len(bank.worker.handle(b"junk")) == UNREADABLE_LENGTH + SEAL_OVERHEAD
+
+
+def test_the_audit_log_tells_every_answer_and_every_refusal(consortium: Consortium, bank: Site) -> None:
+    first = question(consortium, "bank-a")
+    first.ask()
+    refused = question(consortium, "bank-a", attempt=1, quorum=1)
+    refused.ask()
+    bank.worker.handle(b"junk")
+    kinds = [(event.kind, event.fields.get("code")) for event in bank.events()]
+    assert kinds == [
+        (EventKind.REQUEST_ANSWERED, None),
+        (EventKind.REQUEST_REFUSED, "FC-3105"),
+        (EventKind.REQUEST_REFUSED, "FC-3101"),
+    ]
+    assert bank.events()[0].fields["manifest"] == first.manifest.digest()
+    assert bank.events()[1].fields["manifest"] == refused.manifest.digest()
+    bank.state.audit.verify()
+
+
+def test_nothing_of_the_table_lies_in_what_an_institution_keeps(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path, on_disk=True)
+    site = consortium.sites["bank-a"]
+    for number in (1, 2, 3):
+        assert question(consortium, "bank-a", round=number).code() == ""
+    site.state.database.close()
+    for path in site.folder.rglob("*"):
+        if path.is_file():
+            assert b"bank-a-00" not in path.read_bytes()
+
+
+def test_another_coordinator_is_not_answered(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path)
+    other = question(consortium, "bank-a", signer=keys_of(2))
+    assert other.code() == "FC-3103"
+    assert COORDINATOR.public != keys_of(2).public

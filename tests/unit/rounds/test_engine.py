@@ -1,0 +1,473 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from consortium import CONSORTIUM, COORDINATOR, RUN, Clock, keys_of, plan_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedcredit.audit.log import AuditLog, EventKind
+from fedcredit.config.plan import RunPlan
+from fedcredit.crypto.keys import IdentityKeys
+from fedcredit.envelope import OpenedRequest, open_request, seal_answer, seal_unreadable
+from fedcredit.errors import QuorumError, RoundRefusedError
+from fedcredit.messages import (
+    SCORE_BINS,
+    Answer,
+    CountsAnswer,
+    Purpose,
+    Refusal,
+    TrainAnswer,
+    answer_length,
+    to_lanes,
+)
+from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
+from fedcredit.rounds.engine import RoundCall, RoundEngine, RoundResult
+from fedcredit.store.database import Database
+from fedcredit.store.journal import Journal
+from fedcredit.transport import Deadline, Reply, Transport
+
+NAMES = [InstitutionId(name) for name in ("bank-a", "bank-b", "fund-c", "insurer-d")]
+KEYS = {name: keys_of(number) for number, name in enumerate(NAMES, start=10)}
+ROSTER = Roster(
+    tuple(
+        Member(institution=name, kind=InstitutionType.BANK, public_identity=keys.public.to_bytes())
+        for name, keys in KEYS.items()
+    )
+)
+SIZE = 5
+"""Lane 0 holds 2^i of institution i; lane i + 1 is its own."""
+
+
+def vector(name: InstitutionId) -> np.ndarray:
+    lanes = np.zeros(SIZE, dtype=np.int64)
+    number = NAMES.index(name)
+    lanes[0], lanes[1 + number] = 1 << number, 1
+    return lanes
+
+
+def oracle(names: list[InstitutionId]) -> list[int]:
+    return np.sum([vector(name) for name in names], axis=0).tolist() if names else [0] * SIZE
+
+
+class Puppet:
+    """An institution that answers with a vector that tells who it is."""
+
+    def __init__(self, name: InstitutionId) -> None:
+        self.name = name
+        self.asked: list[OpenedRequest] = []
+
+    def open(self, request: bytes) -> OpenedRequest:
+        opened = open_request(
+            request, consortium=CONSORTIUM, institution=self.name, keys=KEYS[self.name], coordinator=COORDINATOR.public
+        )
+        self.asked.append(opened)
+        return opened
+
+    def handle(self, request: bytes) -> bytes:
+        return self.seal(self.open(request), TrainAnswer, to_lanes(vector(self.name)))
+
+    def seal(self, opened: OpenedRequest, kind: type[TrainAnswer] | type[CountsAnswer], lanes: bytes) -> bytes:
+        return self.send(opened, kind(manifest_digest=opened.manifest_digest, lanes=lanes))
+
+    def send(self, opened: OpenedRequest, answer: Answer, signer: IdentityKeys | None = None) -> bytes:
+        return seal_answer(
+            answer,
+            manifest=opened.manifest,
+            institution=self.name,
+            keys=signer or KEYS[self.name],
+            coordinator=COORDINATOR.public,
+            length=answer_length(40),
+        )
+
+    def refuse(self, request: bytes, code: str = "FC-2301") -> bytes:
+        opened = self.open(request)
+        return self.send(opened, Refusal(manifest_digest=opened.manifest_digest, code=code))
+
+
+@dataclass
+class Scripted:
+    """A carrier that does to each institution what a script says."""
+
+    script: Callable[[Mapping[InstitutionId, bytes]], Iterator[Reply]]
+    rounds: list[Mapping[InstitutionId, bytes]] = field(default_factory=list)
+
+    def exchange(self, requests: Mapping[InstitutionId, bytes], *, deadline: Deadline) -> Iterator[Reply]:
+        self.rounds.append(requests)
+        yield from self.script(requests)
+
+
+@dataclass
+class Table:
+    """An engine on a table, with everything around it in reach."""
+
+    plan: RunPlan
+    transport: Transport
+    clock: Clock = field(default_factory=Clock)
+    roster: Roster = ROSTER
+
+    def __post_init__(self) -> None:
+        self.audit = AuditLog(Journal(Database.in_memory(), "audit"))
+        self.engine = RoundEngine(
+            plan=self.plan,
+            layout_size=SIZE,
+            roster=self.roster,
+            keys=COORDINATOR,
+            transport=self.transport,
+            audit=self.audit,
+            clock=self.clock,
+        )
+
+    def run(self, number: int = 1, attempt: int = 1, purpose: Purpose = Purpose.TRAIN) -> RoundResult:
+        return self.engine.run(
+            RoundCall(run=RUN, round=number, attempt=attempt, purpose=purpose, weights=np.arange(float(SIZE)))
+        )
+
+    def kinds(self) -> list[str]:
+        return [str(event.kind) for event in self.audit.events()]
+
+
+def quorum(number: int) -> RunPlan:
+    return plan_of(**{"rounds/quorum": number})
+
+
+def puppets() -> dict[InstitutionId, Puppet]:
+    return {name: Puppet(name) for name in NAMES}
+
+
+def calm(players: Mapping[InstitutionId, Puppet]) -> Scripted:
+    return Scripted(
+        lambda requests: (
+            Reply(institution=name, payload=players[name].handle(request)) for name, request in requests.items()
+        )
+    )
+
+
+def test_a_quiet_round_sums_everybody_once() -> None:
+    table = Table(quorum(4), calm(puppets()))
+    result = table.run()
+    assert result.total.tolist() == [15, 1, 1, 1, 1]
+    assert result.contributors == NAMES
+    assert table.kinds() == ["round-opened"] + ["answer-accepted"] * 4
+
+
+def test_the_manifest_says_what_everybody_agrees_on() -> None:
+    players = puppets()
+    table = Table(quorum(3), calm(players))
+    result = table.run(number=2, attempt=3)
+    manifests = {player.asked[0].manifest for player in players.values()}
+    (manifest,) = manifests
+    assert manifest.digest() == result.manifest_digest
+    assert (manifest.consortium, manifest.run, manifest.round, manifest.attempt) == (CONSORTIUM, RUN, 2, 3)
+    assert (manifest.purpose, manifest.quorum, manifest.cohort) == ("train", 3, tuple(sorted(NAMES)))
+    assert manifest.plan_digest == table.plan.digest()
+    assert manifest.roster_digest == ROSTER.digest()
+    assert manifest.weights_digest == hashlib.sha256(np.arange(5.0).astype("<f8").tobytes()).digest()
+    assert manifest.deadline >= table.clock.now + 60
+
+
+def test_plan_and_roster_are_sent_until_an_institution_has_answered() -> None:
+    players = puppets()
+    silent = NAMES[1]
+    first = Scripted(
+        lambda requests: (
+            Reply(institution=name, payload=players[name].handle(request))
+            for name, request in requests.items()
+            if name != silent
+        )
+    )
+    table = Table(quorum(3), first)
+    table.run()
+    first.script = calm(players).script
+    table.run(number=2)
+    told = {
+        name: [bool(opened.request.plan and opened.request.roster) for opened in players[name].asked] for name in NAMES
+    }
+    assert told == {name: [True] if name == silent else [True, False] for name in NAMES}
+
+
+def test_an_institution_that_refused_gets_plan_and_roster_again() -> None:
+    players = puppets()
+    transport = calm(players)
+    table = Table(quorum(3), transport)
+    table.run()
+    transport.script = lambda requests: (
+        Reply(
+            institution=name,
+            payload=players[name].refuse(request) if name == NAMES[0] else players[name].handle(request),
+        )
+        for name, request in requests.items()
+    )
+    assert table.run(number=2).refusals == {NAMES[0]: "FC-2301"}
+    transport.script = calm(players).script
+    table.run(number=3)
+    assert [bool(opened.request.plan) for opened in players[NAMES[0]].asked] == [True, False, True]
+
+
+FAULTS = [
+    "none",
+    "request lost",
+    "reply lost",
+    "carrier error",
+    "twice",
+    "twice, sealed anew",
+    "garbage",
+    "garbage, then right",
+    "cut",
+    "flipped",
+    "another's answer",
+    "another's answer, then right",
+    "stale",
+    "stale, then right",
+    "signed by another",
+    "too few lanes",
+    "too many lanes",
+    "counts instead",
+    "request reflected",
+    "refused",
+    "refused, then right",
+    "right, then refused",
+    "unreadable",
+]
+COUNTED = {
+    "none",
+    "twice",
+    "twice, sealed anew",
+    "garbage, then right",
+    "another's answer, then right",
+    "stale, then right",
+    "right, then refused",
+}
+REFUSED = {"refused", "refused, then right", "unreadable"}
+
+
+def refuse_unread(player: Puppet, request: bytes) -> bytes:
+    return seal_unreadable(
+        Refusal(manifest_digest=hashlib.sha256(request).digest(), code="FC-3102"),
+        consortium=CONSORTIUM,
+        institution=player.name,
+        keys=KEYS[player.name],
+        coordinator=COORDINATOR.public,
+    )
+
+
+def payloads(fault: str, player: Puppet, request: bytes, other: bytes, old: bytes) -> list[bytes | None]:
+    """What the carrier brings back for one institution."""
+    if fault in ("request lost", "reply lost"):
+        if fault == "reply lost":
+            player.handle(request)
+        return []
+    opened = player.open(request)
+    right = player.handle(request)
+    lanes = to_lanes(vector(player.name))
+    flipped = right[:-20] + bytes([right[-20] ^ 4]) + right[-19:]
+    signer = KEYS[NAMES[NAMES.index(player.name) - 1]]
+    table: dict[str, list[bytes | None]] = {
+        "none": [right],
+        "carrier error": [None],
+        "twice": [right, right],
+        "twice, sealed anew": [right, player.handle(request)],
+        "garbage": [b"\x01" * 2000, b"", b"x"],
+        "garbage, then right": [b"\x01" * 2000, None, right],
+        "cut": [right[:-1], right[:1200]],
+        "flipped": [flipped],
+        "another's answer": [other],
+        "another's answer, then right": [other, right],
+        "stale": [old],
+        "stale, then right": [old, right],
+        "signed by another": [
+            player.send(opened, TrainAnswer(manifest_digest=opened.manifest_digest, lanes=lanes), signer)
+        ],
+        "too few lanes": [player.seal(opened, TrainAnswer, lanes[:-4])],
+        "too many lanes": [player.seal(opened, TrainAnswer, lanes + bytes(4))],
+        "counts instead": [player.seal(opened, CountsAnswer, lanes)],
+        "request reflected": [request],
+        "refused": [player.refuse(request)],
+        "refused, then right": [player.refuse(request), right],
+        "right, then refused": [right, player.refuse(request)],
+        "unreadable": [refuse_unread(player, request)],
+    }
+    return table[fault]
+
+
+def oracle_round(faults: list[str], order: list[int]) -> None:
+    players = puppets()
+    transport = calm(players)
+    table = Table(quorum(1), transport)
+    old: dict[InstitutionId, bytes] = {}
+
+    def first(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        for name, request in requests.items():
+            old[name] = players[name].handle(request)
+            yield Reply(institution=name, payload=old[name])
+
+    def faulty(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        replies = []
+        for name, fault in zip(NAMES, faults, strict=True):
+            neighbour = NAMES[NAMES.index(name) - 1]
+            other = players[neighbour].handle(requests[neighbour])
+            for payload in payloads(fault, players[name], requests[name], other, old[name]):
+                replies.append(Reply(institution=name, payload=payload))
+        stranger = Reply(institution=InstitutionId("stranger"), payload=b"hello")
+        by_name = {name: [reply for reply in replies if reply.institution == name] for name in NAMES}
+        yield stranger
+        for index in order:
+            # Each institution's replies stay in their order; everybody else's come in between.
+            yield from by_name[NAMES[index]]
+        yield from by_name[NAMES[order[0]]]
+
+    transport.script = first
+    table.run(number=1)
+    transport.script = faulty
+    expected = [name for name, fault in zip(NAMES, faults, strict=True) if fault in COUNTED]
+    refused = {name for name, fault in zip(NAMES, faults, strict=True) if fault in REFUSED}
+    if not expected:
+        with pytest.raises((QuorumError, RoundRefusedError)):
+            table.run(number=2)
+        assert table.kinds()[-1] == "round-aborted"
+        return
+    result = table.run(number=2)
+    assert sorted(result.contributors) == expected
+    assert set(result.refusals) == refused
+    assert result.total.tolist() == oracle(expected)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_fault_leaves_the_sum_exact_over_the_announced_contributors(fault: str) -> None:
+    oracle_round([fault, "none", "none", "none"], [0, 1, 2, 3])
+    oracle_round(["none", fault, "none", "none"], [3, 1, 0, 2])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from(FAULTS), min_size=4, max_size=4), st.permutations(range(4)))
+def test_many_faults_leave_the_sum_exact_over_the_announced_contributors(faults: list[str], order: list[int]) -> None:
+    oracle_round(faults, list(order))
+
+
+def test_a_bad_answer_is_recorded_with_its_code() -> None:
+    players = puppets()
+    transport = Scripted(
+        lambda requests: iter(
+            [
+                Reply(institution=NAMES[0], payload=b"junk"),
+                Reply(institution=InstitutionId("stranger"), payload=b"hello"),
+                *(Reply(institution=name, payload=players[name].handle(requests[name])) for name in NAMES[1:]),
+            ]
+        )
+    )
+    table = Table(quorum(3), transport)
+    assert table.run().contributors == NAMES[1:]
+    refused = [event.fields for event in table.audit.events() if event.kind is EventKind.ANSWER_REFUSED]
+    assert [(fields["institution"], fields["code"]) for fields in refused] == [
+        ("bank-a", "FC-3101"),
+        ("stranger", "FC-3104"),
+    ]
+
+
+def test_an_answer_after_the_deadline_does_not_count() -> None:
+    players, clock = puppets(), Clock()
+
+    def late(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        for name in NAMES[:2]:
+            yield Reply(institution=name, payload=players[name].handle(requests[name]))
+        clock.now += 60
+        for name in NAMES[2:]:
+            yield Reply(institution=name, payload=players[name].handle(requests[name]))
+
+    table = Table(quorum(2), Scripted(late), clock=clock)
+    result = table.run()
+    assert result.contributors == NAMES[:2]
+    assert result.total.tolist() == oracle(NAMES[:2])
+
+
+def test_too_few_answers_stop_the_round_and_name_who_is_missing() -> None:
+    players = puppets()
+    transport = Scripted(
+        lambda requests: iter(
+            [
+                Reply(institution=NAMES[0], payload=players[NAMES[0]].handle(requests[NAMES[0]])),
+                Reply(institution=NAMES[1], payload=players[NAMES[1]].refuse(requests[NAMES[1]], "FC-4101")),
+            ]
+        )
+    )
+    table = Table(quorum(3), transport)
+    with pytest.raises(QuorumError) as caught:
+        table.run()
+    assert caught.value.code == "FC-2201"
+    assert caught.value.fields == {
+        "round": 1,
+        "received": 1,
+        "needed": 3,
+        "seconds": 60.0,
+        "missing": "fund-c, insurer-d; refused: bank-b (FC-4101)",
+    }
+    last = list(table.audit.events())[-1]
+    assert (last.kind, last.fields["missing"], last.fields["refused"]) == (
+        EventKind.ROUND_ABORTED,
+        ["fund-c", "insurer-d"],
+        ["bank-b"],
+    )
+
+
+def test_refusals_that_leave_no_quorum_stop_the_round_with_their_codes() -> None:
+    players = puppets()
+    transport = Scripted(
+        lambda requests: (Reply(institution=name, payload=players[name].refuse(requests[name])) for name in NAMES[:2])
+    )
+    with pytest.raises(RoundRefusedError, match=r"bank-a \(FC-2301\), bank-b \(FC-2301\)"):
+        Table(quorum(3), transport).run()
+
+
+def test_the_round_ends_as_soon_as_everybody_has_been_heard() -> None:
+    players = puppets()
+
+    def endless(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        for name in NAMES:
+            yield Reply(institution=name, payload=players[name].handle(requests[name]))
+        raise AssertionError("the engine went on listening")
+
+    assert Table(quorum(4), Scripted(endless)).run().contributors == NAMES
+
+
+def test_counts_are_asked_for_and_summed_in_their_own_length() -> None:
+    players = puppets()
+    lanes = np.arange(2 * SCORE_BINS, dtype=np.int64)
+    transport = Scripted(
+        lambda requests: (
+            Reply(
+                institution=name,
+                payload=players[name].seal(players[name].open(request), CountsAnswer, to_lanes(lanes)),
+            )
+            for name, request in requests.items()
+        )
+    )
+    result = Table(quorum(4), transport).run(purpose=Purpose.EVALUATE)
+    assert result.total.tolist() == (4 * lanes).tolist()
+
+
+def test_a_training_answer_does_not_stand_for_counts() -> None:
+    table = Table(quorum(1), calm(puppets()))
+    with pytest.raises(QuorumError):
+        table.run(purpose=Purpose.EVALUATE)
+    assert table.kinds().count("answer-refused") == 4
+
+
+def test_members_outside_the_plan_are_not_asked() -> None:
+    players = puppets()
+    plan = plan_of(("bank-a", "fund-c"))
+    transport = calm(players)
+    result = Table(plan, transport).run()
+    assert result.contributors == [NAMES[0], NAMES[2]]
+    assert list(transport.rounds[0]) == [NAMES[0], NAMES[2]]
+
+
+def test_every_sealed_byte_is_counted_for_the_record() -> None:
+    transport = calm(puppets())
+    result = Table(quorum(4), transport).run()
+    assert result.bytes_sent == {name: len(request) for name, request in transport.rounds[0].items()}
+    assert set(result.bytes_received) == set(NAMES)
+    assert len(set(result.bytes_received.values())) == 1

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fedcredit.data.table import CreditTable, ModalityTable
+from fedcredit.errors import NotFiniteError
+from fedcredit.messages import WEIGHT_LIMIT
+from fedcredit.model.layout import ModalityShape, ParameterLayout
+from fedcredit.model.linear_stack import LinearStack
+from fedcredit.model.logistic import LogisticRegression
+from fedcredit.model.network import MultimodalNetwork
+from fedcredit.training.network_gradient import NetworkGradient, clipped_gradient_sum
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # opacus warns about its own imports
+    from opacus.grad_sample import GradSampleModule
+
+INPUTS = {
+    "application": ModalityShape(kind="static", bins=(2,), dense=(4,)),
+    "repayment": ModalityShape(kind="sequence", bins=(2,), dense=(6, 2)),
+}
+NETWORK = MultimodalNetwork(INPUTS, width=5)
+LOGISTIC = LogisticRegression(INPUTS)
+HELD = [("application",), ("repayment",), ("application", "repayment")]
+Gradients = dict[str, torch.Tensor]
+"""Per block: (n, *shape), one gradient per borrower."""
+
+
+def table_of(rows: int, *, seed: int, held: tuple[str, ...] = HELD[2]) -> CreditTable:
+    rng = np.random.default_rng(seed)
+    return CreditTable(
+        entities=np.array([f"b{i}" for i in range(rows)], dtype=np.str_),
+        labels=rng.integers(0, 2, size=rows).astype(np.int8),
+        modalities={
+            name: ModalityTable(
+                codes=np.zeros((rows, 1), dtype=np.int16),
+                dense=rng.uniform(-1, 1, size=(rows, *INPUTS[name].dense)).astype(np.float32),
+            )
+            for name in held
+        },
+        dropped=0,
+    )
+
+
+def weights_of(model: LinearStack, seed: int, scale: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=scale, size=model.layout.size)
+
+
+class Twin(nn.Module):
+    """The same network in ordinary torch layers, so that other programs can find its per-borrower gradients."""
+
+    def __init__(self, held: tuple[str, ...], weights: np.ndarray) -> None:
+        super().__init__()
+        self.held = held
+        parts = NETWORK.layout.split(weights)
+        self.encoders = nn.ModuleDict({name: self._linear(f"{name}.encoder", parts) for name in held})
+        self.fusion = self._linear("fusion", parts)
+        self.head = self._linear("head", parts)
+
+    @staticmethod
+    def _linear(name: str, parts: Mapping[str, np.ndarray]) -> nn.Linear:
+        out, fan_in = parts[f"{name}.weight"].shape
+        layer = nn.Linear(fan_in, out, dtype=torch.float64)
+        layer.weight = nn.Parameter(torch.from_numpy(parts[f"{name}.weight"].copy()))
+        layer.bias = nn.Parameter(torch.from_numpy(parts[f"{name}.bias"].copy()))
+        return layer
+
+    def forward(self, *dense: torch.Tensor) -> torch.Tensor:
+        embeddings = []
+        for name, values in zip(self.held, dense, strict=True):
+            if INPUTS[name].kind == "static":
+                embeddings.append(torch.tanh(self.encoders[name](values)))
+            else:
+                windows = values.unfold(1, 3, 1).flatten(2)
+                embeddings.append(torch.tanh(self.encoders[name](windows)).mean(1))
+        hidden = torch.tanh(self.fusion(torch.stack(embeddings).mean(0)))
+        result: torch.Tensor = self.head(hidden).squeeze(-1)
+        return result
+
+
+def block_name(parameter: str) -> str:
+    """encoders.application.weight -> application.encoder.weight"""
+    parts = parameter.removeprefix("_module.").split(".")
+    return f"{parts[1]}.encoder.{parts[2]}" if parts[0] == "encoders" else parameter.removeprefix("_module.")
+
+
+def inputs_of(table: CreditTable) -> tuple[list[torch.Tensor], torch.Tensor]:
+    dense = [torch.from_numpy(part.dense.astype(np.float64)) for part in table.modalities.values()]
+    return dense, torch.from_numpy(table.labels.astype(np.float64))
+
+
+def by_vmap(table: CreditTable, weights: np.ndarray) -> Gradients:
+    twin = Twin(tuple(table.modalities), weights)
+    parameters = {name: value.detach() for name, value in twin.named_parameters()}
+    dense, labels = inputs_of(table)
+
+    def loss(named: Gradients, label: torch.Tensor, *record: torch.Tensor) -> torch.Tensor:
+        logits = torch.func.functional_call(twin, named, tuple(part.unsqueeze(0) for part in record))
+        return nn.functional.binary_cross_entropy_with_logits(logits.squeeze(0), label)
+
+    per_borrower = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, *[0] * len(dense)))
+    return {block_name(name): value for name, value in per_borrower(parameters, labels, *dense).items()}
+
+
+def by_opacus(table: CreditTable, weights: np.ndarray) -> Gradients:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns about the hooks that opacus uses
+        twin = GradSampleModule(Twin(tuple(table.modalities), weights), loss_reduction="sum")
+        dense, labels = inputs_of(table)
+        nn.functional.binary_cross_entropy_with_logits(twin(*dense), labels, reduction="sum").backward()
+        return {block_name(name): value.grad_sample.detach() for name, value in twin.named_parameters()}
+
+
+def clipped_sum(gradients: Gradients, layout: ParameterLayout, *, clip: float) -> tuple[np.ndarray, np.ndarray]:
+    norms = sum((value.flatten(1) ** 2).sum(1) for value in gradients.values()).sqrt()  # type: ignore[union-attr]
+    factors = torch.clamp(clip / norms, max=1.0)
+    parts = {
+        block.name: (gradients[block.name] * factors.reshape(-1, *[1] * len(block.shape))).sum(0).numpy()
+        if block.name in gradients
+        else np.zeros(block.shape)
+        for block in layout.blocks
+    }
+    return layout.join(parts), norms.numpy()
+
+
+def ours(model: LinearStack, table: CreditTable, weights: np.ndarray, *, clip: float) -> np.ndarray:
+    dense = {name: part.dense for name, part in table.modalities.items()}
+    return clipped_gradient_sum(model, weights, dense, table.labels, clip=clip)
+
+
+@pytest.mark.parametrize("held", HELD, ids=str)
+@pytest.mark.parametrize("route", [by_vmap, by_opacus], ids=["vmap", "opacus"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0], ids=["all clipped", "half clipped", "none clipped"])
+def test_the_closed_form_is_the_sum_of_clipped_per_borrower_gradients(
+    held: tuple[str, ...], route: object, share: float
+) -> None:
+    table, weights = table_of(17, seed=1, held=held), weights_of(NETWORK, 2)
+    gradients = route(table, weights)  # type: ignore[operator]
+    _, norms = clipped_sum(gradients, NETWORK.layout, clip=1.0)
+    clip = {0.0: norms.min() / 2, 0.5: float(np.median(norms)), 1.0: norms.max() * 2}[share]
+    assert (norms < clip).mean() == pytest.approx(share, abs=0.05)
+    expected, _ = clipped_sum(gradients, NETWORK.layout, clip=clip)
+    result = ours(NETWORK, table, weights, clip=clip)
+    np.testing.assert_allclose(result, expected, rtol=1e-10, atol=1e-12)
+    assert np.abs(result).max() > 0
+
+
+@pytest.mark.parametrize("held", HELD, ids=str)
+def test_logistic_regression_has_the_gradient_of_autograd(held: tuple[str, ...]) -> None:
+    table, weights = table_of(9, seed=3, held=held), weights_of(LOGISTIC, 4)
+    dense, labels = inputs_of(table)
+    flat = torch.cat([part.flatten(1) for part in dense] + [torch.ones(9, 1, dtype=torch.float64)], dim=1)
+    columns = [
+        index
+        for name in (*(f"{name}.weight" for name in held), "bias")
+        for index in range(LOGISTIC.layout.slices()[name].start, LOGISTIC.layout.slices()[name].stop)
+    ]
+    residuals = torch.sigmoid(flat @ torch.from_numpy(weights[columns])) - labels
+    per_borrower = residuals.unsqueeze(1) * flat
+    for clip in (0.2, 100.0):
+        factors = torch.clamp(clip / per_borrower.norm(dim=1), max=1.0)
+        expected = np.zeros(LOGISTIC.layout.size)
+        expected[columns] = (per_borrower * factors.unsqueeze(1)).sum(0).numpy()
+        np.testing.assert_allclose(ours(LOGISTIC, table, weights, clip=clip), expected, rtol=1e-12, atol=1e-14)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    model=st.sampled_from([NETWORK, LOGISTIC]),
+    held=st.sampled_from(HELD),
+    rows=st.integers(1, 6),
+    seed=st.integers(0, 2**32),
+    scale=st.sampled_from([0.0, 0.1, 1.0, 30.0, 1e5]),
+    clip=st.sampled_from([1e-6, 0.5, 100.0]),
+    grid=st.sampled_from([2, 100, 100_000]),
+    data=st.data(),
+)
+def test_no_borrower_changes_the_integers_by_more_than_the_stated_sensitivity(
+    model: LinearStack,
+    held: tuple[str, ...],
+    rows: int,
+    seed: int,
+    scale: float,
+    clip: float,
+    grid: int,
+    data: st.DataObject,
+) -> None:
+    table = table_of(rows, seed=seed, held=held)
+    weights = np.clip(weights_of(model, seed + 1, scale), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    gone = data.draw(st.integers(0, rows - 1))
+    others = table.take(np.arange(rows) != gone)
+    everyone = NetworkGradient(model, table, clip=clip, grid=grid)
+    change = (
+        everyone.integer_sum(weights).values
+        - NetworkGradient(model, others, clip=clip, grid=grid).integer_sum(weights).values
+    )
+    assert everyone.sensitivity_squared is not None
+    assert int((change**2).sum()) <= everyone.sensitivity_squared
+    assert everyone.dimension == int(model.layout.trained_by(held).sum())
+    # Half a step of rounding at either end: the sum alone obeys the clip to within that.
+    single = ours(model, table.take(np.array([gone])), weights, clip=clip)
+    assert np.linalg.norm(single) <= clip * (1 + 1e-9)
+
+
+def test_the_stated_sensitivity_is_the_clip_on_the_grid_plus_rounding() -> None:
+    table = table_of(3, seed=5, held=("repayment",))
+    computation = NetworkGradient(NETWORK, table, clip=0.7, grid=100)
+    trained = 5 * 6 + 5 + 5 * 5 + 5 + 5 + 1
+    assert computation.dimension == trained
+    assert computation.sensitivity_squared == math.ceil((100 + math.sqrt(trained) + 1) ** 2)
+
+
+@pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
+@pytest.mark.parametrize("held", HELD, ids=str)
+def test_what_an_institution_does_not_hold_stays_zero(model: LinearStack, held: tuple[str, ...]) -> None:
+    result = NetworkGradient(model, table_of(8, seed=6, held=held), clip=1.0, grid=1000).integer_sum(
+        weights_of(model, 7)
+    )
+    assert result.trained.tolist() == model.layout.trained_by(held).tolist()
+    assert not result.values[~result.trained].any()
+    for name, place in model.layout.slices().items():
+        assert result.values[place].any() == bool(result.trained[place].all()), name
+
+
+@pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
+def test_no_borrower_gives_zeros(model: LinearStack) -> None:
+    empty = table_of(3, seed=8).take(np.arange(0))
+    assert not ours(model, empty, weights_of(model, 9), clip=1.0).any()
+
+
+@pytest.mark.parametrize("where", ["weights", "data"])
+def test_a_number_that_is_not_finite_raises_because_no_scaling_bounds_it(where: str) -> None:
+    table, weights = table_of(4, seed=10), weights_of(NETWORK, 11)
+    if where == "weights":
+        weights[3] = np.nan
+    else:
+        table.modalities["application"].dense[2, 1] = np.inf
+        table.modalities["application"].dense[2, 2] = -np.inf
+        weights[:] = 1.0
+        table.modalities["repayment"].dense[1, 1, 1] = np.nan
+    with pytest.raises(NotFiniteError):
+        ours(NETWORK, table, weights, clip=1.0)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
+def test_the_largest_weights_that_a_request_may_carry_stay_finite(model: LinearStack, sign: float) -> None:
+    weights = sign * np.where(np.arange(model.layout.size) % 3 == 0, -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    table = table_of(20, seed=12)
+    for name, part in table.modalities.items():
+        part.dense[:] = np.sign(part.dense)
+        assert part.dense.shape[1:] == INPUTS[name].dense
+    assert np.isfinite(ours(model, table, weights, clip=1.0)).all()
+
+
+def test_a_borrower_without_gradient_is_not_divided_by_zero() -> None:
+    # Logits of plus and minus a million: sigmoid is exact, so the right label leaves a gradient of zero.
+    weights = np.zeros(LOGISTIC.layout.size)
+    weights[LOGISTIC.layout.slices()["bias"]] = 1e6
+    table = table_of(5, seed=13)
+    table.labels[:] = 1
+    assert not ours(LOGISTIC, table, weights, clip=1.0).any()
