@@ -44,10 +44,11 @@ class Wiretap:
         assert 0 < len(marker) <= _OVERLAP + 1
         return any(marker in block for block in list(self._blocks))
 
-    def shares_a_window(self, secret: bytes) -> bool:
-        """Tell whether any 16 bytes of ``secret`` in a row were ever in a file; padding does not count."""
-        wanted = windows(secret)
-        assert wanted, "a secret without a telling window proves nothing"
+    def shares_a_window(self, *secrets: bytes) -> bool:
+        """Tell whether any 16 bytes in a row of one of ``secrets`` were ever in a file; padding does not count."""
+        each = [windows(secret) for secret in secrets]
+        assert all(each), "a secret without a telling window proves nothing"
+        wanted = set().union(*each)
         return any(
             block[start : start + WINDOW] in wanted
             for block in list(self._blocks)

@@ -172,7 +172,7 @@ def test_the_relay_never_held_sixteen_bytes_of_a_model_an_answer_or_a_key(throug
         *(_key_bytes(through_flower.folder)),
     ]
     assert len(secrets) == 2 * ROUNDS + len(INSTITUTIONS) * ROUNDS + 2 * len(INSTITUTIONS) + 1
-    assert not through_flower.tap.shares_a_window(b"".join(secrets))
+    assert not through_flower.tap.shares_a_window(*secrets)
 
 
 def _weights(run: Finished) -> list[bytes]:

@@ -153,19 +153,22 @@ def _tell_result(result: Mapping[str, Any]) -> None:
             _interval(line, "alone_auc"),
             _interval(line, "alone_ks"),
             _interval(line, "gain", sign="+"),
+            _interval(line, "own_gain", sign="+"),
         ]
         for line in result["rows"]
     ]
     first = result["rows"][0]
     everybody = f"{sum(line['n'] for line in result['rows']):,}"
     lines.append(
-        ["federated, ours", everybody, _interval(first, "federated_auc"), _interval(first, "federated_ks"), ""]
+        ["federated, ours", everybody, _interval(first, "federated_auc"), _interval(first, "federated_ks"), "", ""]
     )
-    lines.append(["pooled, no privacy", everybody, _interval(first, "pooled_auc"), _interval(first, "pooled_ks"), ""])
+    lines.append(
+        ["pooled, no privacy", everybody, _interval(first, "pooled_auc"), _interval(first, "pooled_ks"), "", ""]
+    )
     say("")
     say(f" Scored on the {result['summary']['test_n']:,} held-out borrowers of all institutions, 95 % intervals;")
     say(f" {result['provenance_note']}.")
-    table("", ["model", "trained on", "AUC", "KS", "federated gains"], lines)
+    table("", ["model", "trained on", "AUC", "KS", "federated gains", "on its own customers"], lines)
     _tell_privacy(result)
     traffic = result["traffic"]["institutions"]
     say("")
@@ -206,5 +209,7 @@ def _tell_privacy(result: Mapping[str, Any]) -> None:
 
 
 def _interval(line: Mapping[str, Any], name: str, *, sign: str = "") -> str:
+    if line[name] is None:
+        return "too few"
     value, low, high = (f"{line[key]:{sign}.3f}".replace("0.", ".") for key in (name, f"{name}_low", f"{name}_high"))
     return f"{value} ({low}–{high})" if not sign else f"{value} ({low}…{high})"

@@ -17,7 +17,7 @@ from fedcredit.errors import FedcreditError, InternalError, operator_language
 SCHEMA_VERSION: Final = "1"
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
-NARROWEST: Final = 100
+NARROWEST: Final = 120
 """Columns that tables may take; a narrower terminal wraps lines rather than losing figures."""
 _detected: Final = Console(stderr=True)
 console: Final = Console(stderr=True, highlight=False, soft_wrap=True, width=max(NARROWEST, _detected.width))

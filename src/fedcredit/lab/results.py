@@ -8,6 +8,7 @@ modality that it never learned. Nothing computed here leaves an institution in p
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -24,6 +25,7 @@ from fedcredit.audit.log import AuditLog
 from fedcredit.checkpoint import CheckpointStore
 from fedcredit.data.inputs import model_inputs
 from fedcredit.data.table import CreditTable
+from fedcredit.errors import EvaluationError
 from fedcredit.evaluation import Interval, rows
 from fedcredit.institution.node import STATE, NodeState
 from fedcredit.lab.baselines import Baseline, best_own_model
@@ -96,9 +98,10 @@ class StudyEvaluation:
         """Compare everything, write ``metrics.jsonl`` and ``result.json``, and return the result."""
         alone, pooled = self.baselines()
         plan = self._study.plan
-        federated = self._scores(_released(run_folder, plan.run.rounds))
+        weights = _released(run_folder, plan.run.rounds)
+        federated = self._scores(weights)
         labels = self._labels
-        lines = self._lines(alone, pooled, federated)
+        lines = self._lines(alone, pooled, weights)
         result = {
             "schema_version": "1",
             "version": __version__,
@@ -142,8 +145,9 @@ class StudyEvaluation:
         return np.concatenate([self._family.probabilities(weights, table) for table in self._test.values()])
 
     def _lines(
-        self, alone: Mapping[InstitutionId, Baseline], pooled: Baseline, federated: Scores
+        self, alone: Mapping[InstitutionId, Baseline], pooled: Baseline, weights: Scores
     ) -> list[dict[str, Any]]:
+        federated = self._scores(weights)
         generator = np.random.default_rng(self._study.options.seed)
         labels = self._labels
         shared = {
@@ -163,23 +167,34 @@ class StudyEvaluation:
                     "alone_method": baseline.method,
                     **_figures("alone", baseline.scores, labels, generator),
                     **shared,
-                    **_flat("gain", gain, first="gain"),
-                    **self._own_customers(name, baseline, federated),
+                    **_flat("gain", gain),
+                    **self._own_customers(name, baseline, weights),
                 }
             )
         return lines
 
-    def _own_customers(self, name: InstitutionId, baseline: Baseline, federated: Scores) -> dict[str, Any]:
-        """Return figures on the institution's own held-out customers."""
+    def _own_customers(self, name: InstitutionId, baseline: Baseline, weights: Scores) -> dict[str, Any]:
+        """Return figures on the institution's own held-out customers, seen with the modalities that it holds.
+
+        This is what an institution would ask first, and it can differ from the pooled test in sign. With too few
+        customers of one outcome there is no figure: ``None``.
+        """
         names = list(self._test)
         start = sum(len(self._test[other]) for other in names[: names.index(name)])
-        labels = self._test[name].labels
-        place = slice(start, start + len(labels))
-        return {
-            "own_n": len(labels),
-            "own_alone_auc": rows.auc(baseline.scores[place], labels),
-            "own_federated_auc": rows.auc(federated[place], labels),
-        }
+        complete = self._test[name]
+        own = complete.with_modalities(self._study.dataset.parts[name].modalities)
+        federated = self._family.probabilities(weights, own)
+        alone = baseline.scores[start : start + len(own)]
+        figures: dict[str, Any] = dict.fromkeys(
+            ("own_alone_auc", "own_federated_auc", "own_gain", "own_gain_low", "own_gain_high")
+        )
+        with contextlib.suppress(EvaluationError):
+            figures |= {
+                "own_alone_auc": rows.auc(alone, own.labels),
+                "own_federated_auc": rows.auc(federated, own.labels),
+            }
+            figures |= _flat("own_gain", rows.delong_difference(federated, alone, own.labels))
+        return {"own_n": len(own), **figures}
 
     def _privacy(self) -> dict[str, Any]:
         facts = asdict(privacy_plan(self._study.plan).describe())
@@ -231,8 +246,8 @@ def _figures(
     }
 
 
-def _flat(name: str, interval: Interval, *, first: str | None = None) -> dict[str, float]:
-    return {first or name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+def _flat(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _released(run_folder: Path, rounds: int) -> Scores:
