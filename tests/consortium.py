@@ -111,7 +111,7 @@ def plan_of(names: Sequence[str] = NAMES, **changes: Any) -> RunPlan:
             "evaluation_epsilon": 1.0,
             "test_noise": False,
         },
-        "rounds": {"quorum": len(names), "deadline_s": 60.0},
+        "rounds": {"quorum": len(names), "retries": 2, "deadline_s": 60.0},
         "institutions": {
             name: {"kind": "bank", "expected_borrowers": 40, "modalities": list(MODALITIES[name])} for name in names
         },

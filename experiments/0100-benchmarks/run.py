@@ -100,7 +100,7 @@ def make_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
                 "neighbours": "add-or-remove-one",
                 "evaluation_epsilon": float("inf"),
             },
-            "rounds": {"quorum": len(names), "deadline_s": 600.0},
+            "rounds": {"quorum": len(names), "retries": 0, "deadline_s": 600.0},
             "institutions": {
                 name: {"kind": "bank", "expected_borrowers": ROWS, "modalities": ["numbers"]} for name in names
             },

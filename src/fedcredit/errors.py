@@ -305,8 +305,8 @@ class DeadlinePassedError(RoundError):
     code = "FC-2303"
     en = "The request for round {round} arrived after its deadline."
     zh = "第 {round} 轮的请求在截止时间之后到达。"
-    fix_en = "Check this machine's clock; the coordinator will ask again with a new attempt."
-    fix_zh = "请检查本机时钟;协调方会以新的尝试重新请求。"
+    fix_en = "Check this machine's clock, and ask the coordinator for a longer deadline."
+    fix_zh = "请检查本机时钟,并请协调方延长截止时间。"
 
 
 class NotAMemberError(RoundError):

@@ -32,8 +32,8 @@ WEIGHT_LIMIT: Final = 2.0**20
 refusal for a non-finite number would tell, without noise, that a certain borrower is there."""
 AVERAGING_GRID: Final = 2**24
 """Grid steps per unit of weight change in federated averaging."""
-SCORE_BINS: Final = 20
-"""Score bins of an evaluation, on the public logit grid."""
+SCORE_BINS: Final = 10
+"""Score bins of an evaluation (``evaluation.score_edges``)."""
 COUNT_GRID: Final = 64
 """Grid steps per counted borrower in a score histogram; finer steps make the integer noise finer."""
 

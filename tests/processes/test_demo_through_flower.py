@@ -68,7 +68,9 @@ def _processes_of(folder: Path) -> list[int]:
     """Return the ids of the processes whose command line or environment names ``folder``; this one does not count."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
-        if place.name != str(os.getpid()) and os.fsencode(folder) in _read(place / "cmdline") + _read(place / "environ"):
+        if place.name != str(os.getpid()) and os.fsencode(folder) in _read(place / "cmdline") + _read(
+            place / "environ"
+        ):
             found.append(int(place.name))
     return found
 

@@ -35,6 +35,7 @@ def planned_sigma(epsilon: float) -> int:
         unit="borrower",
         steps=1,
         evaluation_epsilon=epsilon,
+        evaluation_steps=1,
         mechanism=Mechanism.ROUNDED_GAUSSIAN,
         test_noise=False,
     )

@@ -68,7 +68,7 @@ def test_arbitrary_bytes_decode_to_their_only_encoding_or_are_refused(data: byte
 
 @pytest.mark.parametrize(
     "bad",
-    [1.0, float("nan"), {1: 2}, {"a": {b"k": 1}}, object(), {1, 2}, [1.5], cbor2.CBORTag(1, 2), bytearray(b"a")],
+    [1.0, float("nan"), {1: 2}, {"a": {b"k": 1}}, ..., {1, 2}, [1.5], cbor2.CBORTag(1, 2), bytearray(b"a")],
     ids=repr,
 )
 def test_a_type_without_a_canonical_form_cannot_be_encoded(bad: object) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fedcredit.config.plan import GradientTraining, RunPlan
 from fedcredit.errors import NotFiniteError
-from fedcredit.messages import AVERAGING_GRID
+from fedcredit.messages import AVERAGING_GRID, WEIGHT_LIMIT
 from fedcredit.model.layout import ParameterLayout
 from fedcredit.parties import InstitutionId
 
@@ -102,8 +102,7 @@ class GradientStep:
         moved = self._training.momentum * state.velocity - step
         velocity = np.where(reached, moved, state.velocity)
         weights = np.where(reached, state.weights + self._training.momentum * moved - step, state.weights)
-        if not np.isfinite(weights).all():
-            raise NotFiniteError(what="the next model")
+        _require_usable(weights)
         averaging = state.round + 1 > self._average_after
         averaged = state.averaged + averaging
         average = state.average + (weights - state.average) / averaged if averaging else state.average
@@ -131,8 +130,13 @@ class AveragingStep:
             present += self._masks[name] * (self._expected[name] / everyone)
         change = np.divide(total / AVERAGING_GRID, present, out=np.zeros(total.size), where=present > 0)
         weights = state.weights + change
-        if not np.isfinite(weights).all():
-            raise NotFiniteError(what="the next model")
+        _require_usable(weights)
         return ServerState(
             round=state.round + 1, weights=weights, velocity=state.velocity, average=state.average, averaged=0
         )
+
+
+def _require_usable(weights: Vector) -> None:
+    """Refuse a model that institutions would refuse to open; NaN fails the comparison as well."""
+    if not (np.abs(weights) <= WEIGHT_LIMIT).all():
+        raise NotFiniteError(what="the next model")

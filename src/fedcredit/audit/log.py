@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +59,13 @@ class AuditLog:
 
     def record_all(self, events: Iterable[tuple[EventKind, Mapping[str, Encodable]]]) -> None:
         """Append several events that become durable together."""
-        with self._journal.together():
+        with self.together():
             for kind, fields in events:
                 self.record(kind, **fields)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Return a context in which events and other writes to the same database become durable together."""
+        return self._journal.together()
 
     def events(self) -> Iterator[Event]:
         """Yield all events in order; an entry that does not decode raises ``AuditError``."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from fedcredit.cli.options import Debug, Format, OutputFormat, guarded, passphrase
+from fedcredit.cli.options import Debug, Format, ModelChoice, OutputFormat, guarded, passphrase
 from fedcredit.cli.output import console, done, next_step, note, say, table
 
 app = typer.Typer(help="Coordinate a consortium: members, plans, runs.", no_args_is_help=True)
@@ -129,9 +129,12 @@ def plan_new(
     borrowers: Annotated[
         list[str], typer.Option(help="INSTITUTION=COUNT[:MODALITY,…]: public size and modalities; repeat per member.")
     ],
-    model: Annotated[str, typer.Option(help="scorecard or network.")] = "scorecard",
+    model: Annotated[ModelChoice, typer.Option(help="What is trained.")] = ModelChoice.SCORECARD,
     rounds: Annotated[int | None, typer.Option(min=1, help="Training rounds; recommended number if absent.")] = None,
     quorum: Annotated[int | None, typer.Option(min=1, help="Answers that a round needs; all if absent.")] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Failed attempts in the whole run that the noise pays for as well.")
+    ] = 2,
     deadline_s: Annotated[float, typer.Option(help="Seconds that a round waits.")] = 180.0,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
@@ -150,9 +153,10 @@ def plan_new(
         delta=delta,
         evaluation_epsilon=evaluation_epsilon,
         borrowers=borrowers,
-        model=model,
+        model=model.value,
         rounds=rounds,
         quorum=quorum,
+        retries=retries,
         deadline_s=deadline_s,
     )
     write_new(path, plan.to_toml().encode(), mode=0o644)

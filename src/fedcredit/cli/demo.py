@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fedcredit import __version__
-from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
+from fedcredit.cli.options import Debug, Format, ModelChoice, OutputFormat, guarded
 from fedcredit.cli.output import console, done, next_step, note, say, table
 
 if TYPE_CHECKING:
@@ -37,13 +37,6 @@ class RuntimeChoice(StrEnum):
 
     INPROCESS = "inprocess"
     FLOWER = "flower"
-
-
-class ModelChoice(StrEnum):
-    """What is trained."""
-
-    SCORECARD = "scorecard"
-    NETWORK = "network"
 
 
 @guarded

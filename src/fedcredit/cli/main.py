@@ -9,6 +9,8 @@ from typing import Annotated
 # Nothing phones home: the switches are set before any dependency can be imported.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+# Waiting threads sleep instead of spinning, so that a busy machine stays usable.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import typer
 from click.exceptions import Abort, ClickException, NoArgsIsHelpError

@@ -25,6 +25,13 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class ModelChoice(StrEnum):
+    """What is trained."""
+
+    SCORECARD = "scorecard"
+    NETWORK = "network"
+
+
 Format = Annotated[
     OutputFormat, typer.Option("--format", help="text: for people, on stderr. json: one envelope on stdout.")
 ]

@@ -27,6 +27,7 @@ def draft_plan(
     model: str,
     rounds: int | None,
     quorum: int | None,
+    retries: int,
     deadline_s: float,
 ) -> RunPlan:
     """Return a plan for the members named in ``borrowers``.
@@ -73,7 +74,7 @@ def draft_plan(
             "evaluation_epsilon": evaluation_epsilon,
             "test_noise": False,
         },
-        "rounds": {"quorum": quorum or len(institutions), "deadline_s": deadline_s},
+        "rounds": {"quorum": quorum or len(institutions), "retries": retries, "deadline_s": deadline_s},
         "institutions": institutions,
     }
     return validate(RunPlan, raw, source="coord plan new")

@@ -134,6 +134,8 @@ class RoundSection(Section):
     """When a round counts."""
 
     quorum: Annotated[int, Field(ge=1)]
+    retries: Annotated[int, Field(ge=0, le=1000)]
+    """Failed attempts in the whole run whose releases the noise pays for too; institutions refuse any further one."""
     deadline_s: Positive
 
 

@@ -5,7 +5,7 @@ through their module.
 """
 
 from fedcredit.evaluation import figures, rows
-from fedcredit.evaluation.counts import ScoreCounts, count_scores, uniform_logit_edges
+from fedcredit.evaluation.counts import ScoreCounts, count_scores, score_edges
 from fedcredit.evaluation.figures import CumulativeShares, Figures, auc_interval, noisy_auc_interval
 from fedcredit.evaluation.intervals import CalibrationBin, Interval
 
@@ -20,5 +20,5 @@ __all__ = [
     "figures",
     "noisy_auc_interval",
     "rows",
-    "uniform_logit_edges",
+    "score_edges",
 ]

@@ -91,9 +91,18 @@ class RunMemory:
         if known is not None and (known.plan_digest, known.roster_digest) != (terms.plan_digest, terms.roster_digest):
             raise WrongContextError(what="run", field="plan or roster")
         if known is None:
+            self._use_plan(run, terms.plan_digest)
             value = encode({"plan": terms.plan_text, "roster": terms.roster_digest})
             self._records.put(f"terms/{run}", value)
             self._terms[run] = terms
+
+    def _use_plan(self, run: str, plan_digest: bytes) -> None:
+        """Give a plan to one run only: an approval is for one training, not for as many as the coordinator likes."""
+        key = f"plan/{plan_digest.hex()}"
+        used = self._records.get(key)
+        if used is not None and used != run.encode():
+            raise PolicyError(reason="the plan was approved for one run, and another run has used it")
+        self._records.put(key, run.encode())
 
     def answer_to(self, manifest_digest: bytes, *, run: str) -> bytes | None:
         """Return the stored answer if this manifest was the last one answered in its run."""
@@ -152,6 +161,8 @@ class Admission:
         if self.institution not in manifest.cohort:
             raise NotAMemberError(institution=self.institution)
         terms = self._terms(opened)
+        if manifest.quorum != terms.plan.rounds.quorum or not set(manifest.cohort) <= set(terms.plan.institutions):
+            raise WrongContextError(what="round manifest", field="quorum or cohort")
         if (terms.plan_digest, terms.roster_digest) != (manifest.plan_digest, manifest.roster_digest):
             raise WrongContextError(what="round manifest", field="plan or roster")
         if not 1 <= manifest.round <= terms.plan.run.rounds:

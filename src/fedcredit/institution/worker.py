@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -19,8 +20,15 @@ from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.data.inputs import model_inputs
 from fedcredit.envelope import OpenedRequest, open_request, seal_answer, seal_unreadable
-from fedcredit.errors import FedcreditError, InternalError, NoiseRangeError, PrivacyPlanError, ReplayError
-from fedcredit.evaluation import count_scores, uniform_logit_edges
+from fedcredit.errors import (
+    FedcreditError,
+    InternalError,
+    NoiseRangeError,
+    PolicyError,
+    PrivacyPlanError,
+    ReplayError,
+)
+from fedcredit.evaluation import count_scores, score_edges
 from fedcredit.institution.admission import Admission, Terms
 from fedcredit.institution.holdings import Holdings, Split
 from fedcredit.messages import (
@@ -38,7 +46,7 @@ from fedcredit.messages import (
 )
 from fedcredit.privacy.ledger import PrivacyLedger
 from fedcredit.privacy.noise_share import draw_noise, streams_for
-from fedcredit.privacy.plan import PrivacyPlan
+from fedcredit.privacy.plan import HOLDOUT, TRAIN, PrivacyPlan
 from fedcredit.privacy.release import Mechanism, Release
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.training.families import LocalComputation, ModelFamily, model_family
@@ -85,25 +93,31 @@ class InstitutionWorker:
         self._audit = audit
         self._entropy = entropy
         self._prepared: dict[str, Preparation] = {}
+        self._one_at_a_time = threading.Lock()
 
     def handle(self, request: bytes) -> bytes:
         """Answer one request; never raises. A failure leaves as a code, its text stays in the institution's log."""
         opened: OpenedRequest | None = None
-        try:
-            opened = open_request(
-                request,
-                consortium=self._consortium,
-                institution=self._institution,
-                keys=self._keys,
-                coordinator=self._coordinator,
-            )
-            return self._reply(opened)
-        except FedcreditError as error:
-            return self._refuse(error, request, opened)
-        except Exception as error:  # noqa: BLE001 - the guard around everything
-            # Neither the wire nor the log gets the text of an unforeseen error: it could quote a cell.
-            LOG.error("internal error of type %s while answering a request", type(error).__name__)
-            return self._refuse(InternalError(kind=type(error).__name__), request, opened)
+        # One at a time: the charge, the answer and its log line belong together.
+        with self._one_at_a_time:
+            try:
+                opened = self._open(request)
+                return self._reply(opened)
+            except FedcreditError as error:
+                return self._refuse(error, request, opened)
+            except Exception as error:  # noqa: BLE001 - the guard around everything
+                # Neither the wire nor the log gets the text of an unforeseen error: it could quote a cell.
+                LOG.error("internal error of type %s while answering a request", type(error).__name__)
+                return self._refuse(InternalError(kind=type(error).__name__), request, opened)
+
+    def _open(self, request: bytes) -> OpenedRequest:
+        return open_request(
+            request,
+            consortium=self._consortium,
+            institution=self._institution,
+            keys=self._keys,
+            coordinator=self._coordinator,
+        )
 
     def _reply(self, opened: OpenedRequest) -> bytes:
         manifest = opened.manifest
@@ -122,17 +136,23 @@ class InstitutionWorker:
             coordinator=self._coordinator,
             length=answer_length(prepared.family.layout.size),
         )
-        self._memory.remember_answer(manifest, opened.manifest_digest, sealed)
-        self._audit.record(
-            EventKind.REQUEST_ANSWERED,
-            run=manifest.run,
-            round=manifest.round,
-            attempt=manifest.attempt,
-            purpose=manifest.purpose,
-            manifest=opened.manifest_digest,
-            answer=hashlib.sha256(sealed).digest(),
-        )
+        self._remember(opened, sealed)
         return sealed
+
+    def _remember(self, opened: OpenedRequest, sealed: bytes) -> None:
+        """Store the answer and its log line durably and together, before anything is sent."""
+        manifest = opened.manifest
+        with self._audit.together():
+            self._memory.remember_answer(manifest, opened.manifest_digest, sealed)
+            self._audit.record(
+                EventKind.REQUEST_ANSWERED,
+                run=manifest.run,
+                round=manifest.round,
+                attempt=manifest.attempt,
+                purpose=manifest.purpose,
+                manifest=opened.manifest_digest,
+                answer=hashlib.sha256(sealed).digest(),
+            )
 
     def _answer(self, opened: OpenedRequest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> Answer:
         if opened.manifest.purpose == Purpose.EVALUATE:
@@ -152,7 +172,7 @@ class InstitutionWorker:
             sensitivity_squared=bound or 0,
             dimension=prepared.computation.dimension,
         )
-        noise = self._reserved_noise(release, manifest)
+        noise = self._reserved_noise(release, manifest, prepared.privacy)
         total: IntegerSum = prepared.computation.integer_sum(weights)
         released = total.values.copy()
         released[total.trained] += noise
@@ -163,14 +183,17 @@ class InstitutionWorker:
         release = prepared.privacy.evaluation_release(
             release_id=_release_id(manifest), sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
         )
-        noise = self._reserved_noise(release, manifest)
+        noise = self._reserved_noise(release, manifest, prepared.privacy)
         holdout = prepared.split.holdout
         scores = prepared.family.probabilities(weights, holdout)
-        counts = count_scores(scores, holdout.labels, uniform_logit_edges(SCORE_BINS)).to_lanes()
+        counts = count_scores(scores, holdout.labels, score_edges(prepared.terms.plan.model.base_rate)).to_lanes()
         return _lanes(counts * COUNT_GRID + noise)
 
-    def _reserved_noise(self, release: Release, manifest: Manifest) -> Integers:
+    def _reserved_noise(self, release: Release, manifest: Manifest, privacy: PrivacyPlan) -> Integers:
         """Charge the release on disk, then draw its noise; nothing private has been computed for it yet."""
+        allowed = {TRAIN: privacy.steps, HOLDOUT: privacy.evaluation_steps}[release.partition]
+        if self._ledger.charges(run=manifest.run, partition=release.partition) >= allowed:
+            raise PolicyError(reason="the plan's epsilon pays for no further release in this run")
         reservation = self._ledger.reserve(release)
         if reservation.repeated:
             raise ReplayError(
@@ -205,6 +228,8 @@ class InstitutionWorker:
         except FedcreditError as storage_error:
             # The refusal still leaves: nothing was computed, and the coordinator must not wait.
             LOG.error("%s %s", storage_error.code, storage_error)
+        except Exception as unforeseen:  # noqa: BLE001 - neither may what nobody foresaw keep the refusal here
+            LOG.error("internal error of type %s while logging a refusal", type(unforeseen).__name__)
         if opened is None:
             return seal_unreadable(
                 refusal,

@@ -38,8 +38,9 @@ from fedcredit.store.files import make_directory, write_atomic
 
 CONSORTIUM: Final = "fedcredit-demo"
 DELTA: Final = 1e-5
-EVALUATION_EPSILON: Final = 0.5
+EVALUATION_EPSILON: Final = 1.0
 HOLDOUT_FRACTION: Final = 0.2
+RETRIES: Final = 1
 DATA_FILE: Final = "data.parquet"
 ModelKind = Literal["scorecard", "network"]
 OnRound = Callable[[int, npt.NDArray[np.float64], int], None]
@@ -163,7 +164,7 @@ def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[Instit
             "evaluation_epsilon": math.inf if off else min(EVALUATION_EPSILON, options.epsilon),
             "test_noise": options.test_noise,
         },
-        "rounds": {"quorum": len(holdings), "deadline_s": options.deadline_s},
+        "rounds": {"quorum": len(holdings), "retries": RETRIES, "deadline_s": options.deadline_s},
         "institutions": {
             name: {
                 "kind": str(dataset.parts[name].kind),

@@ -10,6 +10,7 @@ import contextlib
 import math
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -154,6 +155,7 @@ class PrivacyLedger:
         self._allow_fixed_noise = allow_fixed_noise
         self._lock = threading.Lock()
         self._charged: dict[str, bytes] = {}
+        self._per_run: Counter[tuple[str, str]] = Counter()
         self._spending: dict[str, Spending] = {}
         self._length = 0
         with self._storage_errors():
@@ -187,6 +189,10 @@ class PrivacyLedger:
             if before is None:
                 self._charge(release, content)
             return Reservation(release, repeated=before is not None, issuer=_ISSUED_BY_A_LEDGER)
+
+    def charges(self, *, run: str, partition: str) -> int:
+        """Return how many releases of a run were charged to ``partition``; ids are "run/round/attempt/kind"."""
+        return self._per_run[run, partition]
 
     def spent(self, partition: str) -> Spending:
         """Return what ``partition`` has spent so far.
@@ -247,6 +253,9 @@ class PrivacyLedger:
 
     def _remember(self, entry: Entry, release: Release, spending: Spending) -> None:
         self._charged[release.release_id] = release.to_bytes()
+        # From the right: the coordinator chooses the run's name, and one with "/" must not hide its charges.
+        run = release.release_id.rsplit("/", 3)[0]
+        self._per_run[run, release.partition] += 1
         self._spending[release.partition] = spending
         self._length = entry.index + 1
 

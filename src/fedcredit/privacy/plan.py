@@ -74,7 +74,9 @@ class PrivacyPlan:
     steps: int
     """How many training releases share ``epsilon``; each gets the same mu^2."""
     evaluation_epsilon: float
-    """Bound for the one evaluation release on the hold-out partition."""
+    """Bound for all ``evaluation_steps`` releases on the hold-out partition together."""
+    evaluation_steps: int
+    """One, and as many more as may have to be repeated."""
     mechanism: Mechanism
     test_noise: bool
     """Fixed, repeatable noise for tests: protects nobody and marks what is made from it."""
@@ -83,8 +85,9 @@ class PrivacyPlan:
         """Refuse a plan that contradicts itself."""
         if self.unit != BORROWER:
             raise PrivacyPlanError(problem=f'the unit must be "{BORROWER}"')
-        if type(self.steps) is not int or not 1 <= self.steps <= _LARGEST_STEPS:
-            raise PrivacyPlanError(problem=f"steps must be an integer from 1 to {_LARGEST_STEPS}")
+        for name, steps in (("steps", self.steps), ("evaluation_steps", self.evaluation_steps)):
+            if type(steps) is not int or not 1 <= steps <= _LARGEST_STEPS:
+                raise PrivacyPlanError(problem=f"{name} must be an integer from 1 to {_LARGEST_STEPS}")
         check_delta(self.delta)
         if Mechanism.parse(self.mechanism) is Mechanism.NONE:
             if not (self.epsilon == self.evaluation_epsilon == math.inf):
@@ -115,7 +118,9 @@ class PrivacyPlan:
         )
 
     def evaluation_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
-        """Return the one evaluation release, on the hold-out partition, within (``evaluation_epsilon``, ``delta``).
+        """Return one of the ``evaluation_steps`` releases on the hold-out partition.
+
+        All of them together stay within (``evaluation_epsilon``, ``delta``).
 
         Raises:
             NoiseRangeError: the sigma needed is above 200,000.
@@ -128,7 +133,7 @@ class PrivacyPlan:
             sensitivity_squared=sensitivity_squared,
             dimension=dimension,
             epsilon=self.evaluation_epsilon,
-            steps=1,
+            steps=self.evaluation_steps,
         )
 
     def describe(self) -> PlanFacts:

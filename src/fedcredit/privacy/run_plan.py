@@ -8,13 +8,14 @@ from fedcredit.privacy.release import Mechanism
 
 
 def privacy_plan(plan: RunPlan) -> PrivacyPlan:
-    """Return the privacy plan that a run plan states; every training round is one step."""
+    """Return the privacy plan that a run plan states; every round and every retry is one step."""
     return PrivacyPlan(
         epsilon=plan.privacy.epsilon,
         delta=plan.privacy.delta,
         unit=plan.privacy.unit,
-        steps=plan.run.rounds,
+        steps=plan.run.rounds + plan.rounds.retries,
         evaluation_epsilon=plan.privacy.evaluation_epsilon,
+        evaluation_steps=1 + plan.rounds.retries,
         mechanism=Mechanism.parse(plan.privacy.mechanism),
         test_noise=plan.privacy.test_noise,
     )

@@ -26,7 +26,6 @@ _FILTERS: Final = (
     wording.duration,
     wording.without_scheme,
     wording.gain_word,
-    wording.own_change,
 )
 
 

@@ -73,6 +73,9 @@ class InstitutionRow(_Value):
     own_n: Count
     own_alone_auc: Share | None
     own_federated_auc: Share | None
+    own_gain: Change | None
+    own_gain_low: Change | None
+    own_gain_high: Change | None
 
 
 class Summary(_Value):

@@ -140,21 +140,15 @@ def verdict(rows: Sequence[InstitutionRow]) -> str:
 
 
 def _own_verdict(rows: Sequence[InstitutionRow]) -> str:
-    differences = [value for row in rows if (value := own_change(row)) is not None]
-    if not differences:
+    known = [row for row in rows if row.own_gain_low is not None and row.own_gain_high is not None]
+    if not known:
         return ""
-    higher, lower = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
+    better = sum(row.own_gain_low is not None and row.own_gain_low > 0 for row in known)
+    worse = sum(row.own_gain_high is not None and row.own_gain_high < 0 for row in known)
     return (
-        f" On each institution’s own test records its AUC is higher than the own model’s for {higher}, lower for "
-        f"{lower} of {len(differences)} (no intervals)."
+        f" On each institution’s own test records it is better for {better}, worse for {worse} and without a clear "
+        f"difference for {len(known) - better - worse} of {len(known)}."
     )
-
-
-def own_change(row: InstitutionRow) -> float | None:
-    """Return shared minus own AUC on the institution's own test records, to three decimals; ``None`` if unknown."""
-    if row.own_federated_auc is None or row.own_alone_auc is None:
-        return None
-    return round(row.own_federated_auc, 3) - round(row.own_alone_auc, 3)
 
 
 def incomplete(rows: Sequence[InstitutionRow]) -> tuple[str, ...]:

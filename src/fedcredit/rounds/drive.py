@@ -36,9 +36,11 @@ def drive(opened: OpenRun, privacy: PrivacyPlan, *, on_round: Callable[[RoundRep
         lines.append({**_round_line(report.round, report.result), "checkpoint": report.checkpoint.hex()})
         _write_lines(opened.folder / ROUNDS_FILE, lines)
         on_round(report)
-    counts, result = run.evaluate()
-    record = {**evaluation_record(counts, result, privacy), "traffic": _round_line(run.state.round, result)}
-    write_atomic(opened.folder / EVALUATION_FILE, json.dumps(record, indent=1).encode())
+    # A crash after the evaluation must not ask, and charge, again.
+    if not (opened.folder / EVALUATION_FILE).exists():
+        counts, result = run.evaluate()
+        record = {**evaluation_record(counts, result, privacy), "traffic": _round_line(run.state.round, result)}
+        write_atomic(opened.folder / EVALUATION_FILE, json.dumps(record, indent=1).encode())
     run.finish()
 
 

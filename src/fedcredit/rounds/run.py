@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from fedcredit.errors import (
     QuorumError,
     RunMismatchError,
 )
-from fedcredit.evaluation import ScoreCounts, uniform_logit_edges
-from fedcredit.messages import COUNT_GRID, SCORE_BINS, Purpose
+from fedcredit.evaluation import ScoreCounts, score_edges
+from fedcredit.messages import COUNT_GRID, Purpose
 from fedcredit.parties import Roster
 from fedcredit.rounds.engine import RoundCall, RoundEngine, RoundResult
 from fedcredit.store.database import Database
@@ -31,8 +32,6 @@ from fedcredit.training.families import ModelFamily
 from fedcredit.transport import Clock, Transport
 
 ZERO_DIGEST: Final = bytes(32)
-MAX_ATTEMPTS: Final = 3
-"""Attempts at one round before the run stops; every attempt is charged by the institutions that answered it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ class FederatedRun:
         self._family = family
         self._checkpoints = CheckpointStore(folder / "checkpoints")
         self._step: ServerStep = server_step(plan, family.layout, input_scale=family.input_scale)
-        self._attempts: dict[tuple[int, str], int] = {}
+        self._attempts: Counter[tuple[int, Purpose]] = Counter()
         self._state = ServerState.initial(family.initial_weights())
         self._parent = ZERO_DIGEST
         self._finished = False
@@ -114,7 +113,7 @@ class FederatedRun:
             raise NothingTrainedError(reason=f"only {self._state.round} of {self.plan.run.rounds} rounds are done")
         result = self._attempt(self.plan.run.rounds, Purpose.EVALUATE, on_reply)
         lanes = np.rint(result.total / COUNT_GRID).astype(np.int64)
-        counts = ScoreCounts.from_lanes(lanes, edges=uniform_logit_edges(SCORE_BINS))
+        counts = ScoreCounts.from_lanes(lanes, edges=score_edges(self.plan.model.base_rate))
         self.audit.record(
             EventKind.EVALUATED,
             run=self.run_id,
@@ -132,18 +131,22 @@ class FederatedRun:
             self._finished = True
 
     def _attempt(self, number: int, purpose: Purpose, on_reply: Callable[[RoundResult], None]) -> RoundResult:
+        """Run one round, again with a new attempt while the plan's privacy pays for it."""
         weights = self._state.weights if purpose is Purpose.TRAIN else self._state.released()
-        place = (number, str(purpose))
-        last = self._attempts.get(place, 0) + MAX_ATTEMPTS
         while True:
-            attempt = self._attempts.get(place, 0) + 1
-            self._attempts[place] = attempt
+            attempt = self._attempts[number, purpose] + 1
+            self._attempts[number, purpose] = attempt
             call = RoundCall(run=self.run_id, round=number, attempt=attempt, purpose=purpose, weights=weights)
             try:
                 return self._engine.run(call, on_reply=on_reply)
             except QuorumError:
-                if attempt == last:
+                if self._retries_used(purpose) >= self.plan.rounds.retries:
                     raise
+
+    def _retries_used(self, purpose: Purpose) -> int:
+        """Return how many attempts failed so far; an attempt that a crash cut short counts as failed."""
+        opened = sum(count for (_, kind), count in self._attempts.items() if kind is purpose)
+        return opened - (self._state.round if purpose is Purpose.TRAIN else 0) - 1
 
     def _release(self, state: ServerState, result: RoundResult) -> None:
         digest = self._save(state, manifest=result.manifest_digest)
@@ -197,8 +200,8 @@ class FederatedRun:
     def _resume(self, events: list[Event]) -> None:
         for event in events:
             if event.kind is EventKind.ROUND_OPENED:
-                place = (cast(int, event.fields["round"]), str(event.fields["purpose"]))
-                self._attempts[place] = max(self._attempts.get(place, 0), cast(int, event.fields["attempt"]))
+                place = (cast(int, event.fields["round"]), Purpose(cast(str, event.fields["purpose"])))
+                self._attempts[place] = max(self._attempts[place], cast(int, event.fields["attempt"]))
             self._finished |= event.kind is EventKind.RUN_FINISHED
         last = next(event for event in reversed(events) if "checkpoint" in event.fields)
         released = [event for event in events if event.kind is EventKind.ROUND_RELEASED]

@@ -53,9 +53,15 @@ class LinearStackFamily:
     def computation(self, plan: RunPlan, institution: InstitutionId, table: CreditTable) -> LocalComputation:
         """Return clipped gradients or local epochs, as the plan says."""
         training = plan.training
-        if isinstance(training, GradientTraining):
-            return NetworkGradient(self._model, table, clip=training.clip, grid=training.grid)
         expected = plan.expected_borrowers()
+        if isinstance(training, GradientTraining):
+            return NetworkGradient(
+                self._model,
+                table,
+                clip=training.clip,
+                grid=training.grid,
+                public_borrowers=expected[institution],
+            )
         return LocalAveraging(
             self._model,
             table,

@@ -51,11 +51,14 @@ class NetworkGradient:
     """The full-batch gradient of one institution's borrowers on the integer grid.
 
     The float64 sum is rounded once. Each of the two neighbouring sums is off by at most 1/2 per entry, so the integer
-    vectors differ by at most ``grid + √d`` in L2 norm; one grid step more covers the rounding errors of the float64
-    arithmetic, which stay below 2⁻²⁰ steps for fewer than 10⁸ borrowers.
+    vectors differ by at most ``grid + √d`` in L2 norm, plus the rounding errors of the sum itself. A float64 sum of n
+    terms, each of at most ``grid``, errs by at most ``n² · grid · 2⁻⁵³`` per entry in any order of addition (Higham 2002,
+    section 4.2); both sums may, and ``public_borrowers``, taken twice to be safe, stands for n, which is private.
     """
 
-    def __init__(self, model: LinearStack, table: CreditTable, *, clip: float, grid: int) -> None:
+    def __init__(
+        self, model: LinearStack, table: CreditTable, *, clip: float, grid: int, public_borrowers: int
+    ) -> None:
         self._model = model
         self._dense = {name: part.dense for name, part in table.modalities.items()}
         self._labels = table.labels
@@ -63,7 +66,8 @@ class NetworkGradient:
         self._clip = clip
         self._grid = grid
         self.dimension = int(self._trained.sum())
-        self.sensitivity_squared: int | None = math.ceil((grid + math.sqrt(self.dimension) + 1) ** 2)
+        per_entry = 1 + 2 * (2 * public_borrowers) ** 2 * grid * 2.0**-53
+        self.sensitivity_squared: int | None = math.ceil((grid + math.sqrt(self.dimension) * per_entry) ** 2)
 
     def integer_sum(self, weights: npt.NDArray[np.float64]) -> IntegerSum:
         """Return the summed gradient at ``weights`` (layout.size,)."""

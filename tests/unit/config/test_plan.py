@@ -55,6 +55,7 @@ evaluation_epsilon = 0.5
 
 [rounds]
 quorum = 2
+retries = 1
 deadline_s = 60
 
 [institutions.bank-a]
@@ -132,6 +133,7 @@ VALID_CHANGES = [
     ("privacy/evaluation_epsilon", 0.25),
     ("privacy/test_noise", True),
     ("rounds/quorum", 1),
+    ("rounds/retries", 0),
     ("rounds/deadline_s", 61),
     ("institutions/bank-a/kind", "lessor"),
     ("institutions/bank-a/expected_borrowers", 1001),
@@ -175,7 +177,7 @@ def test_no_decision_has_a_default(place: str) -> None:
             "institutions.bank-a.expected_borrower",
             'Did you mean "expected_borrowers"?',
         ),
-        ("rounds/zzz", "rounds.zzz", "Known here: deadline_s, quorum"),
+        ("rounds/zzz", "rounds.zzz", "Known here: deadline_s, quorum, retries"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(place: str, key: str, hint: str) -> None:
@@ -240,6 +242,10 @@ WRONG: list[tuple[str, object]] = [
     ("privacy/test_noise", 1),
     ("rounds/quorum", 0),
     ("rounds/quorum", 3),
+    ("rounds/retries", -1),
+    ("rounds/retries", 1001),
+    ("rounds/retries", 1.0),
+    ("rounds/retries", True),
     ("rounds/deadline_s", 0),
     ("rounds/deadline_s", float("inf")),
     ("institutions", {}),

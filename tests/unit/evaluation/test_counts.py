@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcredit.errors import EvaluationInputError, LayoutMismatchError, NotFiniteError
-from fedcredit.evaluation import ScoreCounts, count_scores, uniform_logit_edges
+from fedcredit.evaluation import ScoreCounts, count_scores, score_edges
+from fedcredit.messages import SCORE_BINS
 
 EDGES = np.array([0.0, 0.25, 0.5, 1.0])
 SCORED_ROWS = st.lists(st.tuples(st.floats(0.0, 1.0), st.integers(0, 1)), max_size=30)
@@ -79,20 +80,21 @@ def test_the_arrays_are_copies_and_cannot_be_written() -> None:
             array[0] = 0
 
 
-@pytest.mark.parametrize("bins", [3, 20, 51])
-def test_the_public_grid_is_uniform_in_the_logit_between_minus_seven_and_three(bins: int) -> None:
-    edges = uniform_logit_edges(bins)
-    inner = edges[1:-1]
-    logits = np.log(inner / (1.0 - inner))
-    assert edges.size == bins + 1
+def test_the_public_edges_are_symmetric_around_nothing_but_the_base_rate() -> None:
+    edges = score_edges(0.2)
+    assert edges.size == SCORE_BINS + 1
     assert (edges[0], edges[-1]) == (0.0, 1.0)
-    assert (logits[0], logits[-1]) == (pytest.approx(-7.0), pytest.approx(3.0))
-    assert np.diff(logits) == pytest.approx(np.full(bins - 2, 10.0 / (bins - 2)))
+    logits = np.log(edges[1:-1] / (1.0 - edges[1:-1]))
+    # logit(0.2) = ln(0.25) = -1.3863
+    assert (logits[0], logits[-1]) == (pytest.approx(-3.3863, abs=1e-4), pytest.approx(0.3137, abs=1e-4))
+    assert np.all(np.diff(edges) > 0)
+    assert score_edges(0.5)[1:-1] == pytest.approx(1 / (1 + np.exp(-(logits + np.log(4)))))
 
 
-def test_a_grid_of_two_bins_is_refused() -> None:
+@pytest.mark.parametrize("base_rate", [0.0, 1.0, -0.1, float("nan")])
+def test_edges_around_an_impossible_base_rate_are_refused(base_rate: float) -> None:
     with pytest.raises(EvaluationInputError):
-        uniform_logit_edges(2)
+        score_edges(base_rate)
 
 
 @pytest.mark.parametrize(

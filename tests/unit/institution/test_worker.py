@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from consortium import COORDINATOR, NO_PRIVACY, Consortium, Question, Site, keys_of, plan_of, question
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedcredit.audit.log import EventKind
 from fedcredit.crypto.sealing import SEAL_OVERHEAD
@@ -23,6 +27,7 @@ from fedcredit.messages import (
 )
 from fedcredit.parties import Member, Roster
 from fedcredit.privacy.run_plan import privacy_plan
+from fedcredit.store.records import Records
 from fedcredit.training.scorecard_gradient import ScorecardGradient
 
 CELL = 12_345
@@ -270,6 +275,51 @@ def test_a_second_plan_may_not_mix_training_and_held_out_borrowers(
     assert question(consortium, "bank-a", plan=other, run="run-2").code() == "FC-2302"
 
 
+def test_an_approved_plan_serves_one_run(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path, on_disk=True)
+    site = consortium.sites["bank-a"]
+    assert question(consortium, "bank-a").code() == ""
+    site.reopen()
+    reworded = b"# the same plan\n" + consortium.plan.to_toml().encode()
+    for number, sent in enumerate(({}, {"plan": reworded}, {})):
+        again = question(consortium, "bank-a", run=f"another-{number}", sent=sent)
+        assert again.code() == "FC-2302"
+    assert question(consortium, "bank-a", run="another-0", brief=True).code() == "FC-3106"
+    assert (site.charged(), site.charged("holdout")) == (1, 0)
+    assert question(consortium, "bank-a", round=2).code() == ""
+    # Another plan is another training, and needs its own approval.
+    other = plan_of(**{"run/name": "second"})
+    assert question(consortium, "bank-a", plan=other, run="another-0").code() == "FC-2301"
+    site.approvals.approve(other)
+    assert question(consortium, "bank-a", plan=other, run="another-0").code() == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quorum": 3},
+        {"quorum": 0},
+        {"quorum": 5},
+        {"cohort": ("bank-a", "stranger")},
+        {"cohort": ("bank-a", "bank-b", "fund-c", "insurer-d", "stranger")},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("acquainted", [False, True])
+def test_a_quorum_or_a_cohort_that_is_not_that_of_the_plan_is_refused(
+    consortium: Consortium, bank: Site, change: dict[str, object], acquainted: bool
+) -> None:
+    if acquainted:
+        assert question(consortium, "bank-a").code() == ""
+    before = bank.charged()
+    assert question(consortium, "bank-a", round=2, brief=acquainted, **change).code() == "FC-3106"
+    assert bank.charged() == before
+
+
+def test_a_part_of_the_plans_cohort_is_answered(consortium: Consortium) -> None:
+    assert question(consortium, "bank-a", cohort=("bank-a", "bank-b")).code() == ""
+
+
 @pytest.mark.parametrize("number", [0, 4, 2**53])
 def test_a_round_that_the_plan_does_not_have_is_refused(consortium: Consortium, number: int) -> None:
     assert question(consortium, "bank-a", round=number).code() == "FC-2302"
@@ -284,9 +334,10 @@ def test_a_request_after_its_deadline_is_refused(consortium: Consortium, bank: S
 
 
 BUDGETS = [
-    ("train", {"epsilon": 4.0, "delta": 1e-5, "holdout_epsilon": 5.0}, 3),
-    ("evaluate", {"epsilon": 20.0, "delta": 1e-5, "holdout_epsilon": 1.0}, 1),
+    ("train", {"epsilon": 3.0, "delta": 1e-5, "holdout_epsilon": 5.0}, 3),
+    ("evaluate", {"epsilon": 20.0, "delta": 1e-5, "holdout_epsilon": 0.6}, 1),
 ]
+"""Caps below the plan's own epsilon: they end the answers before the plan does (5 training releases, 3 evaluations)."""
 
 
 @pytest.mark.parametrize(("purpose", "budget", "affordable"), BUDGETS)
@@ -305,10 +356,87 @@ def test_the_cap_ends_the_answers_and_nothing_is_computed_any_more(
     assert (site.charged(partition), site.epsilon(partition)) == (affordable, spent)
 
 
-def test_the_cap_holds_over_all_runs_of_a_plan(tmp_path: Path) -> None:
-    consortium = Consortium.make(tmp_path, budget={"epsilon": 4.0, "delta": 1e-5, "holdout_epsilon": 5.0})
-    codes = [question(consortium, "bank-a", run=f"run-{number}").code() for number in range(5)]
+def test_the_cap_holds_over_all_plans_and_runs(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path, budget={"epsilon": 3.0, "delta": 1e-5, "holdout_epsilon": 5.0})
+    site, codes = consortium.sites["bank-a"], []
+    for number in range(5):
+        plan = plan_of(**{"training/learning_rate": 1.0 + number})
+        site.approvals.approve(plan)
+        codes.append(question(consortium, "bank-a", plan=plan, run=f"run-{number}").code())
     assert codes == ["", "", "", "FC-4101", "FC-4101"]
+    assert site.epsilon() <= 3.0
+
+
+TRAINING_RELEASES, EVALUATIONS = 5, 3
+"""Three rounds and one evaluation, and two retries for each kind."""
+
+
+def greedy_manifests() -> Iterator[dict[str, object]]:
+    """Everything that a coordinator may ask in order: all rounds, twelve attempts at each, both purposes."""
+    for number in (1, 2, 3):
+        for purpose in ("train", "evaluate"):
+            for attempt in range(1, 13):
+                yield {"round": number, "purpose": purpose, "attempt": attempt}
+
+
+@pytest.mark.parametrize("run", ["run-1", "run/1", "a/b/c/d", "1/1/train"])
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_run_is_never_charged_more_than_its_plan_pays_for_whatever_is_asked(
+    tmp_path: Path, run: str, retries: int
+) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**{"rounds/retries": retries}), on_disk=True)
+    site, codes = consortium.sites["bank-b"], []
+    for asked, manifest in enumerate(greedy_manifests()):
+        codes.append(question(consortium, "bank-b", run=run, **manifest).code())
+        if asked % 7 == 6:
+            site.reopen()  # a restart forgets nothing
+    assert (site.charged(), site.charged("holdout")) == (3 + retries, 1 + retries)
+    assert site.epsilon() <= consortium.plan.privacy.epsilon
+    assert site.epsilon("holdout") <= consortium.plan.privacy.evaluation_epsilon
+    # Answered as long as the plan pays, then refused; the two partitions do not share their retries.
+    training = [
+        code for code, manifest in zip(codes, greedy_manifests(), strict=True) if manifest["purpose"] == "train"
+    ]
+    counting = [
+        code for code, manifest in zip(codes, greedy_manifests(), strict=True) if manifest["purpose"] != "train"
+    ]
+    assert training == [""] * (3 + retries) + ["FC-2302"] * (33 - retries)
+    assert counting == [""] * (1 + retries) + ["FC-2302"] * (35 - retries)
+
+
+ASKED = st.fixed_dictionaries(
+    {},
+    optional={
+        "round": st.integers(0, 5),
+        "attempt": st.integers(0, 9) | st.just(2**53),
+        "purpose": st.sampled_from(["train", "evaluate"]),
+        "run": st.sampled_from(["run-1", "run-2", "run-1/1", "run-1/1/1/train", "run"]),
+        "quorum": st.sampled_from([1, 4, 5]),
+        "cohort": st.sampled_from([("bank-a",), ("bank-a", "stranger"), ()]),
+        "deadline": st.sampled_from([0, 2_000_000]),
+        "brief": st.booleans(),
+        "weights": st.sampled_from([0.0, 1.0]).map(lambda value: np.full(151, value)),
+    },
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(ASKED, max_size=25))
+def test_no_sequence_of_hostile_manifests_costs_more_than_the_plan_states(manifests: list[dict[str, object]]) -> None:
+    with TemporaryDirectory() as folder:
+        consortium = Consortium.make(Path(folder), plan_of(("bank-a",)))
+        site = consortium.sites["bank-a"]
+        answers = set()
+        for manifest in manifests:
+            asked = question(consortium, "bank-a", **manifest)
+            reply = asked.ask()
+            if not isinstance(asked.read(reply), Refusal):
+                answers.add(reply)
+        assert site.charged() <= TRAINING_RELEASES
+        assert site.charged("holdout") <= EVALUATIONS
+        assert site.charged() + site.charged("holdout") == len(answers)
+        assert site.epsilon() <= consortium.plan.privacy.epsilon
+        assert site.epsilon("holdout") <= consortium.plan.privacy.evaluation_epsilon
 
 
 @pytest.mark.parametrize("purpose", ["train", "evaluate"])
@@ -339,6 +467,78 @@ def test_the_charge_is_on_disk_before_anything_is_computed(tmp_path: Path, monke
     assert site.charged() == 1
 
 
+WRITES = [
+    ("journal_entries", "NEW.journal = 'audit' AND NEW.kind = 'request-answered'"),
+    ("journal_heads", "NEW.journal = 'audit'"),
+    ("records", "NEW.key LIKE 'answer/%'"),
+    ("records", "NEW.key LIKE 'last/%'"),
+]
+
+
+@pytest.mark.parametrize(("table", "condition"), WRITES, ids=[condition for _, condition in WRITES])
+@pytest.mark.parametrize("purpose", ["train", "evaluate"])
+def test_an_answer_and_its_log_line_are_stored_together_or_not_at_all(
+    tmp_path: Path, table: str, condition: str, purpose: str
+) -> None:
+    consortium = Consortium.make(tmp_path, on_disk=True)
+    site = consortium.sites["bank-a"]
+    partition = "train" if purpose == "train" else "holdout"
+    failing = (
+        f"CREATE TEMP TRIGGER disk BEFORE INSERT ON main.{table} WHEN {condition} BEGIN SELECT RAISE(FAIL, 'x'); END"
+    )
+    site.state.database.execute(failing)
+    request = question(consortium, "bank-a", purpose=purpose)
+    assert request.code() == "FC-9001"
+    site.reopen()  # what a new process finds on disk; the trigger is gone with the old one
+    memory = Records(site.state.database, "run-memory")
+    assert [key for key in memory.keys("") if key.startswith(("answer/", "last/"))] == []
+    assert EventKind.REQUEST_ANSWERED not in [event.kind for event in site.events()]
+    site.state.audit.verify()
+    # The charge stands, nothing left for it, and only a new attempt is answered.
+    assert site.charged(partition) == 1
+    assert request.code() == "FC-3105"
+    assert question(consortium, "bank-a", purpose=purpose, attempt=2).code() == ""
+    assert site.charged(partition) == 2
+
+
+def test_a_power_cut_between_the_answer_and_its_log_line_leaves_neither(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path, on_disk=True)
+    site = consortium.sites["bank-a"]
+
+    def cut(kind: EventKind, **fields: object) -> None:
+        raise PowerCutError
+
+    site.state.audit.record = cut  # type: ignore[method-assign]
+    with pytest.raises(PowerCutError):
+        question(consortium, "bank-a").ask()
+    site.reopen()
+    assert Records(site.state.database, "run-memory").get("answer/run-1") is None
+    assert site.events() == []
+    assert site.charged() == 1
+
+
+def test_two_equal_requests_at_once_get_one_answer_and_one_charge(consortium: Consortium, bank: Site) -> None:
+    request = question(consortium, "bank-a")
+    replies: list[bytes] = []
+    calm, second = bank.entropy, threading.Thread(target=lambda: replies.append(request.ask()))
+
+    def meanwhile(count: int) -> bytes:
+        # The charge is on disk and the noise is not drawn yet: the worst moment for the second request to arrive.
+        bank.entropy = calm
+        second.start()
+        second.join(timeout=0.2)
+        return calm(count)
+
+    bank.entropy = meanwhile
+    replies.append(request.ask())
+    second.join()
+    assert len(replies) == 2
+    assert len(set(replies)) == 1
+    assert isinstance(request.read(replies[0]), TrainAnswer)
+    assert bank.charged() == 1
+    assert [event.kind for event in bank.events()] == [EventKind.REQUEST_ANSWERED]
+
+
 def test_after_a_crash_between_charge_and_answer_only_a_new_attempt_is_answered(tmp_path: Path) -> None:
     consortium = Consortium.make(tmp_path, on_disk=True)
     site = consortium.sites["bank-a"]
@@ -358,10 +558,14 @@ def test_after_a_crash_between_charge_and_answer_only_a_new_attempt_is_answered(
     assert site.charged() == 2
 
 
+BY_PYTHON = {"created", "msecs", "relativeCreated", "thread", "process", "lineno"}
+"""Times and identifiers that logging itself adds; digits of theirs may look like anything."""
+
+
 def every_text(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
     for record in caplog.records:
         yield record.getMessage()
-        yield repr(record.__dict__)
+        yield repr({key: value for key, value in record.__dict__.items() if key not in BY_PYTHON})
 
 
 @pytest.mark.parametrize("purpose", ["train", "evaluate"])

@@ -136,6 +136,7 @@ def test_a_plan_at_the_cap_fits_to_its_last_step_and_no_further(database: Databa
         unit="borrower",
         steps=30,
         evaluation_epsilon=0.5,
+        evaluation_steps=1,
         mechanism=Mechanism.ROUNDED_GAUSSIAN,
         test_noise=False,
     )

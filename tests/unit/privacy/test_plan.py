@@ -20,6 +20,7 @@ def plan(**changes: object) -> PrivacyPlan:
         "unit": "borrower",
         "steps": 30,
         "evaluation_epsilon": 0.5,
+        "evaluation_steps": 1,
         "mechanism": Mechanism.ROUNDED_GAUSSIAN,
         "test_noise": False,
     }
@@ -47,6 +48,10 @@ NO_PRIVACY = {"mechanism": Mechanism.NONE, "epsilon": math.inf, "evaluation_epsi
         {"steps": 0},
         {"steps": True},
         {"steps": 1_000_001},
+        {"evaluation_steps": 0},
+        {"evaluation_steps": True},
+        {"evaluation_steps": 1.0},
+        {"evaluation_steps": 1_000_001},
         {"unit": "row"},
     ],
 )

@@ -217,8 +217,9 @@ def test_a_shared_model_that_loses_on_own_borrowers_is_said_to_lose_in_the_first
     result = sample.result()
     for row in result["rows"]:
         row |= {"own_alone_auc": 0.8, "own_federated_auc": 0.77}
+        row |= {"own_gain": -0.03, "own_gain_low": -0.05, "own_gain_high": -0.01}
     outline = Outline(render(result, sample.metrics()))
-    assert "is higher than the own model’s for 0, lower for 4 of 4 (no intervals)" in outline.text["summary"]
+    assert "it is better for 0, worse for 4 and without a clear difference for 0 of 4" in outline.text["summary"]
     assert outline.text["tables"].count("−0.030") == 4
 
 
@@ -246,6 +247,7 @@ def test_a_result_without_federated_evaluation_or_own_figures_is_still_a_page() 
     result = sample.result()
     result["federated_evaluation"] = None
     result["rows"][0] |= {"own_n": 0, "own_alone_auc": None, "own_federated_auc": None}
+    result["rows"][0] |= {"own_gain": None, "own_gain_low": None, "own_gain_high": None}
     result["privacy"] |= {"mu": None, "zcdp_epsilon": None, "tpr_ceiling_at_fpr_1_percent": None, "spent": []}
     outline = Outline(render(result, sample.metrics(1)))
     assert "Federated evaluation" not in outline.text["tables"]

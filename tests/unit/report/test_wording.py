@@ -65,8 +65,8 @@ def test_an_interval_that_holds_zero_counts_for_neither_side() -> None:
     # Gains fall from +0.022 to -0.006 in steps of 0.004, all with half width 0.009: four intervals lie above zero.
     assert wording.verdict(rows) == (
         "On the common test records the shared model is better than the institution’s own best model for 4 of 8 "
-        "institutions, without a clear difference for 4. On each institution’s own test records its AUC is higher than "
-        "the own model’s for 8, lower for 0 of 8 (no intervals)."
+        "institutions, without a clear difference for 4. On each institution’s own test records it is better for 8, "
+        "worse for 0 and without a clear difference for 0 of 8."
     )
     worse = rows[0].model_copy(
         update={"gain": -0.02, "gain_low": -0.03, "gain_high": -0.01, "own_alone_auc": None, "own_n": 0}

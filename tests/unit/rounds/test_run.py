@@ -22,7 +22,7 @@ from fedcredit.errors import (
 )
 from fedcredit.parties import InstitutionId, Roster
 from fedcredit.rounds.engine import RoundResult
-from fedcredit.rounds.run import MAX_ATTEMPTS, FederatedRun
+from fedcredit.rounds.run import FederatedRun
 from fedcredit.store.database import Database
 from fedcredit.transport import Deadline, Reply, Transport
 
@@ -179,7 +179,7 @@ def test_a_cut_in_the_middle_of_a_round_asks_with_a_new_attempt(tmp_path: Path) 
     again.close()
 
 
-def test_a_lost_quorum_is_asked_again_with_new_attempts_and_then_stops(tmp_path: Path) -> None:
+def test_a_lost_quorum_is_asked_again_while_the_plan_has_retries_and_then_stops(tmp_path: Path) -> None:
     consortium = Consortium.make(tmp_path)
     transport = Flaky(consortium.loopback(), lambda name, number: name == "bank-b")
     run = consortium.run(transport)
@@ -187,17 +187,92 @@ def test_a_lost_quorum_is_asked_again_with_new_attempts_and_then_stops(tmp_path:
     with pytest.raises(QuorumError) as caught:
         trained(run)
     assert caught.value.fields["missing"] == "bank-b"
-    assert transport.exchanges == MAX_ATTEMPTS
+    assert transport.exchanges == 3  # one attempt and two retries
     assert run.state is before
     assert sorted((tmp_path / "run" / "checkpoints").iterdir()) == [
         CheckpointStore(tmp_path / "run" / "checkpoints").path(0)
     ]
     assert [site.charged() for site in consortium.sites.values()] == [3, 0, 3, 3]
-    # When bank-b is back, the same run goes on with the next attempt.
+    # The others have paid for three of their five releases. What bank-b lost cannot be made up for: they refuse.
     transport.lost = lambda name, number: False
+    with pytest.raises(RoundRefusedError, match=r"bank-a \(FC-2302\), fund-c \(FC-2302\), insurer-d \(FC-2302\)"):
+        trained(run)
+    assert run.state.round == 2
+    assert [site.charged() for site in consortium.sites.values()] == [5, 3, 5, 5]
+    assert all(site.epsilon() <= consortium.plan.privacy.epsilon for site in consortium.sites.values())
+
+
+@pytest.mark.parametrize("lose_reply", [False, True])
+def test_retries_that_the_plan_pays_for_end_in_the_whole_model(tmp_path: Path, lose_reply: bool) -> None:
+    consortium = Consortium.make(tmp_path)
+    # Attempts: round 1 fails once, round 3 fails once, the evaluation fails twice.
+    transport = Flaky(consortium.loopback(), lambda name, number: number in (1, 4, 6, 7), lose_reply=lose_reply)
+    run = consortium.run(transport)
     trained(run)
-    assert run.state.round == 3
-    assert consortium.sites["bank-b"].charged() == 3
+    run.evaluate()
+    run.finish()
+    opened = [event.fields for event in run.audit.events() if event.kind is EventKind.ROUND_OPENED]
+    assert [(fields["round"], fields["attempt"], fields["purpose"]) for fields in opened] == [
+        *[(1, 1, "train"), (1, 2, "train"), (2, 1, "train"), (3, 1, "train"), (3, 2, "train")],
+        *[(3, 1, "evaluate"), (3, 2, "evaluate"), (3, 3, "evaluate")],
+    ]
+    for site in consortium.sites.values():
+        assert (site.charged(), site.charged("holdout")) == ((5, 3) if lose_reply else (3, 1))
+        assert site.epsilon() <= consortium.plan.privacy.epsilon
+        assert site.epsilon("holdout") <= consortium.plan.privacy.evaluation_epsilon
+
+
+@pytest.mark.parametrize(("retries", "failing"), [(0, (1,)), (1, (1, 2)), (2, (1, 3, 5)), (3, (2, 3, 4, 6))], ids=str)
+def test_a_run_makes_exactly_its_retries_whatever_round_they_are_for(
+    tmp_path: Path, retries: int, failing: tuple[int, ...]
+) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**{"rounds/retries": retries}))
+    transport = Flaky(consortium.loopback(), lambda name, number: number in failing)
+    with pytest.raises(QuorumError):
+        trained(consortium.run(transport))
+    # The last exchange is the failure that no retry was left for.
+    assert transport.exchanges == failing[-1]
+    assert len(failing) == retries + 1
+
+
+def test_the_retries_of_a_run_are_counted_over_a_resume(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path)  # two retries
+    database = Database.in_memory()
+
+    def cut(result: object) -> None:
+        raise PowerCutError
+
+    # One attempt of round 1 fails; then the coordinator loses power in the middle of an attempt of round 2.
+    first = Flaky(consortium.loopback(), lambda name, number: number == 1)
+    rounds = consortium.run(first, database=database).rounds()
+    next(rounds)
+    with pytest.raises(PowerCutError):
+        next(consortium.run(database=database).rounds(on_reply=cut))
+    # Both count as failed, so the resumed run asks once, and not again.
+    deaf = Flaky(consortium.loopback(), lambda name, number: True)
+    resumed = consortium.run(deaf, database=database)
+    with pytest.raises(QuorumError):
+        trained(resumed)
+    assert deaf.exchanges == 1
+    opened = [event.fields for event in resumed.audit.events() if event.kind is EventKind.ROUND_OPENED]
+    assert [(fields["round"], fields["attempt"]) for fields in opened] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    # Nothing of those attempts was charged but what bank-a answered: an operator who resumes may still finish.
+    trained(consortium.run(database=database))
+    assert [site.charged() for site in consortium.sites.values()] == [4, 3, 3, 3]
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_the_retries_of_the_evaluation_are_counted_over_a_resume(tmp_path: Path, retries: int) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**{"rounds/retries": retries}))
+    database = Database.in_memory()
+    trained(consortium.run(database=database))
+    for exchanges in (retries + 1, 1):
+        deaf = Flaky(consortium.loopback(), lambda name, number: True)
+        with pytest.raises(QuorumError):
+            consortium.run(deaf, database=database).evaluate()
+        assert deaf.exchanges == exchanges
+    consortium.run(database=database).evaluate()
+    assert [site.charged("holdout") for site in consortium.sites.values()] == [1] * 4
 
 
 @pytest.mark.parametrize("lose_reply", [False, True])
@@ -231,7 +306,7 @@ def test_a_minority_that_drops_out_leaves_the_others_with_an_exact_sum(tmp_path:
 def test_a_budget_that_ends_in_the_middle_stops_the_run_and_keeps_the_model(tmp_path: Path) -> None:
     consortium = Consortium.make(tmp_path)
     poor = consortium.sites["fund-c"]
-    poor.budget = {"epsilon": 3.3, "delta": 1e-5, "holdout_epsilon": 5.0}
+    poor.budget = {"epsilon": 2.5, "delta": 1e-5, "holdout_epsilon": 5.0}
     poor.open()
     run = consortium.run()
     rounds = run.rounds()
@@ -242,7 +317,7 @@ def test_a_budget_that_ends_in_the_middle_stops_the_run_and_keeps_the_model(tmp_
         next(rounds)
     assert run.state is kept
     assert poor.charged() == 2
-    assert poor.epsilon() <= 3.3
+    assert poor.epsilon() <= 2.5
     with pytest.raises(NothingTrainedError):
         run.evaluate()
     with pytest.raises(NothingTrainedError):
@@ -371,9 +446,25 @@ def test_a_second_evaluation_is_charged_again_and_never_for_free(tmp_path: Path)
     consortium = Consortium.make(tmp_path)
     run = consortium.run()
     trained(run)
-    run.evaluate()
-    run.evaluate()
-    assert [site.charged("holdout") for site in consortium.sites.values()] == [2] * 4
+    for number in (1, 2, 3):
+        run.evaluate()
+        assert [site.charged("holdout") for site in consortium.sites.values()] == [number] * 4
+    with pytest.raises(RoundRefusedError, match="FC-2302"):
+        run.evaluate()
+    assert [site.charged("holdout") for site in consortium.sites.values()] == [3] * 4
+    assert all(
+        site.epsilon("holdout") <= consortium.plan.privacy.evaluation_epsilon for site in consortium.sites.values()
+    )
+
+
+def test_a_second_run_of_an_approved_plan_trains_nothing(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path)
+    trained(consortium.run())
+    again = consortium.run(run_id="run-2")
+    with pytest.raises(RoundRefusedError, match="FC-2302"):
+        trained(again)
+    assert again.state.round == 0
+    assert [site.charged() for site in consortium.sites.values()] == [3] * 4
 
 
 @pytest.mark.parametrize("kind", ["network", "logistic"])

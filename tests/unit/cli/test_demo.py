@@ -1,0 +1,132 @@
+"""``fedcredit demo`` on the smallest real data set: its envelope, its folder, and what it says when privacy is off."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROW_KEYS = {
+    "institution",
+    "n",
+    *(
+        f"{model}_{figure}{bound}"
+        for model in ("alone", "federated", "pooled")
+        for figure in ("auc", "ks")
+        for bound in ("", "_low", "_high")
+    ),
+}
+INSTITUTIONS = ["auto-lender-a", "retail-bank-b", "guarantee-fund-c", "bank-d"]
+
+
+@pytest.fixture
+def shown(type_in):
+    return type_in("demo --data german --rounds 2 --out run --format json")
+
+
+def test_it_prints_one_envelope_and_leaves_a_whole_run_folder(shown, tmp_path: Path, type_in) -> None:
+    assert shown.code == 0
+    assert shown.stdout.count("\n") == 1
+    data = shown.data
+    assert [row["institution"] for row in data["rows"]] == INSTITUTIONS
+    for row in data["rows"]:
+        assert row.keys() >= ROW_KEYS
+        assert all(row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for name in ("alone_auc", "federated_auc"))
+    assert sum(row["n"] for row in data["rows"]) + data["summary"]["test_n"] == 1000
+    privacy = data["privacy"]
+    assert (privacy["unit"], privacy["mechanism"], privacy["steps"]) == (
+        "borrower",
+        "rounded-gaussian",
+        3,
+    )  # two rounds, one retry
+    assert privacy["epsilon"] <= 3
+    assert privacy["delta"] == 1e-5
+    assert privacy["protects"] is True
+    assert all(0 < spent["epsilon"] <= spent["cap"] for spent in privacy["spent"])
+    for line in data["traffic"]["institutions"]:
+        assert line["messages"] == 3  # two rounds and one evaluation
+        assert line["bytes_up"] > 0
+        assert line["bytes_down"] > 0
+    assert data["wall_s"] > 0
+    assert data["run_dir"] == str(tmp_path / "run")
+    assert data["protected"] is True
+
+    _check_folder(tmp_path / "run", rounds=2)
+    assert "NOT PRIVATE" not in shown.stderr
+    assert "Next: fedcredit audit verify run/coordinator/runs/" in shown.stderr
+    assert type_in("audit verify run --format json").data["released"] == 2
+
+    before = _content(tmp_path / "run")
+    type_in("demo --data german --rounds 2 --out run").refuses("FC-7004", 1, str(tmp_path / "run"))
+    assert _content(tmp_path / "run") == before
+
+
+def _check_folder(folder: Path, *, rounds: int) -> None:
+    for name in ("plan.toml", "metrics.jsonl", "result.json", "report.html"):
+        assert (folder / name).stat().st_size > 100, name
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in lines] == list(range(1, rounds + 1))
+    (run,) = (folder / "coordinator" / "runs").iterdir()
+    assert {path.name for path in run.iterdir()} >= {"plan.toml", "run.db", "audit.jsonl", "evaluation.json"}
+    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert checkpoints == [f"round-{number:05d}.safetensors" for number in range(rounds + 1)]
+    for name in INSTITUTIONS:
+        assert (folder / "institutions" / name / "state" / "node.db").stat().st_size > 0
+
+
+def _content(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_epsilon_inf_is_said_aloud_recorded_and_marks_every_output(type_in, tmp_path: Path) -> None:
+    outcome = type_in("demo --data german --rounds 2 --epsilon inf --out run --format json")
+    assert outcome.code == 0
+    assert "WITHOUT differential privacy" in outcome.stderr
+    assert "NOT PRIVATE" in outcome.stderr
+    data = outcome.data
+    assert data["protected"] is False
+    assert (data["privacy"]["mechanism"], data["privacy"]["epsilon"]) == ("none", "inf")
+    assert data["privacy"]["protects"] is False
+    assert all(spent["epsilon"] == "inf" for spent in data["privacy"]["spent"])
+
+    plan = tomllib.loads((tmp_path / "run" / "plan.toml").read_text())
+    assert plan["privacy"]["mechanism"] == "none"
+    assert plan["privacy"]["epsilon"] == float("inf")
+    stored = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (stored["protected"], stored["privacy"]["epsilon"]) == (False, "inf")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epsilon"] for line in lines] == ["inf", "inf"]
+    assert "not private" in (tmp_path / "run" / "report.html").read_text().lower()
+
+
+def test_fixed_noise_is_said_aloud_and_counts_as_no_protection(type_in) -> None:
+    outcome = type_in("demo --data german --rounds 1 --test-noise --out run --format json")
+    assert "protects NOBODY" in outcome.stderr
+    assert "NOT PRIVATE" in outcome.stderr
+    assert outcome.data["protected"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "exit_code"),
+    [
+        ("--epsilon 0", "FC-1006", 2),
+        ("--epsilon -1", "FC-1006", 2),
+        ("--epsilon nan", "FC-1006", 2),
+        ("--epsilon 1e-9", "FC-4001", 4),
+        ("--seed -1", "FC-1006", 2),
+        ("--rounds 10001", "FC-1006", 2),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_refused_before_anything_is_written(
+    type_in, tmp_path: Path, options: str, code: str, exit_code: int
+) -> None:
+    type_in(f"demo --data german --out run {options}").refuses(code, exit_code)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_name_every_demo_gets_a_folder_of_its_own(type_in, tmp_path: Path) -> None:
+    (tmp_path / "fedcredit-demo").mkdir()
+    outcome = type_in("demo --data german --rounds 1 --format json")
+    assert outcome.data["run_dir"] == str(tmp_path / "fedcredit-demo-2")
