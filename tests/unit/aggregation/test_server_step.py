@@ -8,7 +8,7 @@ import pytest
 from fedcredit.aggregation.server_step import AveragingStep, GradientStep, ServerState
 from fedcredit.config.plan import GradientTraining
 from fedcredit.errors import NotFiniteError
-from fedcredit.messages import AVERAGING_GRID
+from fedcredit.messages import AVERAGING_GRID, WEIGHT_LIMIT
 from fedcredit.parties import InstitutionId
 
 BANK, FUND = InstitutionId("bank"), InstitutionId("fund")
@@ -110,6 +110,18 @@ def test_a_model_that_is_not_finite_is_never_the_next_one() -> None:
         step().apply(start([math.inf, 0.0, 0.0]), sums(0, 0, 0), [BANK, FUND])
     with pytest.raises(NotFiniteError), np.errstate(over="ignore"):
         averaging().apply(start([math.nan, 0.0, 0.0]), sums(0, 0, 0), [BANK, FUND])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_model_that_institutions_would_not_open_is_never_the_next_one(sign: int) -> None:
+    # One integer moves a shared weight by 2 * 0.01 / 400; at the limit is allowed, beyond it is not.
+    edge = sign * WEIGHT_LIMIT
+    assert step().apply(start([edge, 0.0, 0.0]), sums(0, 0, 0), [BANK, FUND]).weights[0] == edge
+    with pytest.raises(NotFiniteError):
+        step().apply(start([edge, 0.0, 0.0]), sums(-sign, 0, 0), [BANK, FUND])
+    assert averaging().apply(start([0.0, edge, 0.0]), sums(0, 0, 0), [BANK, FUND]).weights[1] == edge
+    with pytest.raises(NotFiniteError):
+        averaging().apply(start([0.0, edge, 0.0]), sums(0, sign, 0), [BANK, FUND])
 
 
 def averaging() -> AveragingStep:

@@ -148,6 +148,25 @@ def test_a_plan_at_the_cap_fits_to_its_last_step_and_no_further(database: Databa
         ledger.reserve(plan.training_release(release_id="r/30", sensitivity_squared=10_000, dimension=320))
 
 
+def test_charges_are_counted_by_run_and_partition_and_after_reopening(database: Database) -> None:
+    ledger = open_ledger(database)
+    for name in ("a/1/1/train", "a/2/1/train", "a/b/1/1/train", "a/1/1/evaluate"):
+        ledger.reserve(release(name, partition="holdout" if name.endswith("evaluate") else "train", sigma=1000))
+    ledger.reserve(release("a/2/1/train", sigma=1000))  # the same again is no further charge
+    for opened in (ledger, open_ledger(database)):
+        assert opened.charges(run="a", partition="train") == 2
+        assert opened.charges(run="a", partition="holdout") == 1
+        # A run whose name holds the separator is a run of its own, and hides nothing.
+        assert opened.charges(run="a/b", partition="train") == 1
+        assert opened.charges(run="b", partition="train") == 0
+
+
+def test_releases_without_noise_are_counted_as_well(database: Database) -> None:
+    ledger = open_ledger(database, allow_no_privacy=True)
+    ledger.reserve(release("a/1/1/train", **NOTHING))
+    assert ledger.charges(run="a", partition="train") == 1
+
+
 def test_a_partition_without_a_cap_has_no_budget(database: Database) -> None:
     with pytest.raises(PrivacyPlanError, match="no budget"):
         open_ledger(database).reserve(release(partition="other"))

@@ -100,6 +100,17 @@ def test_the_evaluation_is_one_release_on_the_hold_out_borrowers() -> None:
     assert epsilon_for_mu(compose([release]), 1e-5) <= 0.5
 
 
+@settings(deadline=None, max_examples=30)
+@given(epsilon=st.floats(0.05, 8), steps=st.integers(1, 30))
+def test_all_evaluations_together_cost_at_most_their_epsilon(epsilon: float, steps: int) -> None:
+    private = plan(evaluation_epsilon=epsilon, evaluation_steps=steps)
+    release = private.evaluation_release(release_id="r/1/1/evaluate", sensitivity_squared=64**2, dimension=20)
+    spent = epsilon_with_sampler(compose([release] * steps), 1e-5, distance=steps * release.sampler_distance)
+    assert spent <= epsilon
+    if release.sigma > 8:
+        assert math.sqrt(Fraction(steps * 64**2, (release.sigma - 1) ** 2)) > mu_for_epsilon(epsilon, 1e-5) * (1 - 1e-3)
+
+
 def test_noise_never_falls_below_the_smallest_deviation() -> None:
     assert smallest_sigma(mu=5.0, steps=1, sensitivity_squared=1) == 8
 
@@ -123,6 +134,13 @@ def test_an_impossible_sensitivity_is_refused() -> None:
 def test_more_numbers_than_the_sampler_can_serve_are_refused() -> None:
     with pytest.raises(PrivacyPlanError, match="too many"):
         plan(epsilon=40.0).training_release(release_id="r", sensitivity_squared=100, dimension=1)
+
+
+def test_a_training_without_a_bound_is_released_without_noise_only() -> None:
+    release = plan(**NO_PRIVACY).training_release(release_id="r", sensitivity_squared=0, dimension=3)
+    assert (release.sensitivity_squared, release.protects) == (0, False)
+    with pytest.raises(PrivacyPlanError, match="sensitivity_squared"):
+        plan(test_noise=True).training_release(release_id="r", sensitivity_squared=0, dimension=3)
 
 
 def test_without_privacy_the_release_says_so() -> None:

@@ -69,7 +69,15 @@ def test_an_interval_that_holds_zero_counts_for_neither_side() -> None:
         "worse for 0 and without a clear difference for 0 of 8."
     )
     worse = rows[0].model_copy(
-        update={"gain": -0.02, "gain_low": -0.03, "gain_high": -0.01, "own_alone_auc": None, "own_n": 0}
+        update={
+            "gain": -0.02,
+            "gain_low": -0.03,
+            "gain_high": -0.01,
+            "own_gain": None,
+            "own_gain_low": None,
+            "own_gain_high": None,
+            "own_n": 0,
+        }
     )
     assert wording.verdict([worse]).endswith("for 0 of 1 institutions, worse for 1.")
 

@@ -465,6 +465,44 @@ def test_members_outside_the_plan_are_not_asked() -> None:
     assert list(transport.rounds[0]) == [NAMES[0], NAMES[2]]
 
 
+def test_a_round_is_in_the_log_before_anybody_is_asked_and_its_answers_at_its_end() -> None:
+    players = puppets()
+    seen: list[list[str]] = []
+
+    def watching(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        for name, request in requests.items():
+            seen.append(table.kinds())
+            yield Reply(institution=name, payload=players[name].handle(request))
+
+    table = Table(quorum(4), Scripted(watching))
+    table.run()
+    # A power cut now would leave the open round, so its attempt is never used twice.
+    assert seen == [["round-opened"]] * 4
+    assert table.kinds() == ["round-opened"] + ["answer-accepted"] * 4
+    table.run(number=2)
+    assert table.kinds()[5:] == ["round-opened"] + ["answer-accepted"] * 4
+
+
+def test_what_was_heard_is_logged_even_when_the_carrier_breaks_down() -> None:
+    class CarrierBrokeError(Exception):
+        pass
+
+    players = puppets()
+
+    def breaking(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        yield Reply(institution=NAMES[0], payload=players[NAMES[0]].handle(requests[NAMES[0]]))
+        raise CarrierBrokeError
+
+    table = Table(quorum(1), Scripted(breaking))
+    with pytest.raises(CarrierBrokeError):
+        table.run()
+    assert table.kinds() == ["round-opened", "answer-accepted"]
+    # No line of it is written a second time with the next round.
+    table.engine._transport = calm(players)
+    table.run(attempt=2)
+    assert table.kinds() == ["round-opened", "answer-accepted", "round-opened"] + ["answer-accepted"] * 4
+
+
 def test_every_sealed_byte_is_counted_for_the_record() -> None:
     transport = calm(puppets())
     result = Table(quorum(4), transport).run()

@@ -62,7 +62,7 @@ def test_a_whole_run_from_the_plan_to_the_evaluated_model(tmp_path: Path) -> Non
     assert all(len(report.result.contributors) == 4 for report in reports)
     assert np.isfinite(run.state.released()).all()
     counts, result = run.evaluate()
-    assert counts.bins == 20
+    assert counts.bins == 10
     assert len(result.contributors) == 4
     run.finish()
     run.finish()
