@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help venv demo test lint unit process test-slow bench experiments proto clean
+.PHONY: help venv demo test lint unit process test-slow bench experiments docs proto clean
 
 help:
 	@echo "make demo         set up and run the main job on real data"
@@ -15,6 +15,7 @@ help:
 	@echo "make venv         make the environment alone"
 	@echo "make test-slow    the slower tests as well"
 	@echo "make bench        speed ratios -> experiments/0100-benchmarks/results.json"
+	@echo "make docs         the generated parts of the documentation: error codes"
 	@echo "make experiments  the figures of the README (five seeds; about 20 minutes)"
 
 venv: $(STAMP)
@@ -50,6 +51,9 @@ bench: $(STAMP)
 
 experiments: $(STAMP)
 	$(BIN)/python experiments/0001-demo/run.py
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 # The generated code is committed; run this after a change of local.proto.
 proto: $(STAMP)

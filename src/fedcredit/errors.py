@@ -262,8 +262,8 @@ class QuorumError(RoundError):
         "第 {round} 轮停止:{seconds:.0f} 秒内仅 {received} 家机构应答,需要 {needed} 家;缺少:{missing}。"
         "模型未变;已预留的隐私预算仍计入。"
     )
-    fix_en = "Ask the missing institutions for: fedcredit node status; then resume the run."
-    fix_zh = "请缺席机构执行 fedcredit node status,然后继续运行。"
+    fix_en = "Ask the missing institutions for the last lines of their node's log; then: fedcredit coord run resume"
+    fix_zh = "请缺席机构查看其节点日志的最后几行;然后执行:fedcredit coord run resume"
 
 
 class RoundRefusedError(RoundError):
@@ -295,8 +295,8 @@ class PolicyError(RoundError):
     exit_code = 7
     en = "This institution's policy refuses the request: {reason}."
     zh = "本机构的政策拒绝该请求:{reason}。"
-    fix_en = "Change [policy] in node.toml if the institution agrees."
-    fix_zh = "如本机构同意,请修改 node.toml 的 [policy]。"
+    fix_en = "The institution decides: if it agrees, the coordinator sends a plan that fits, or node.toml is changed."
+    fix_zh = "由本机构决定:若同意,请协调方提供合适的计划,或修改 node.toml。"
 
 
 class DeadlinePassedError(RoundError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -39,10 +40,11 @@ from fedcredit.store.journal import Journal
 
 pytestmark = [pytest.mark.process]
 
+LOG = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PATH": f"{BIN}:{os.environ['PATH']}"}
-ROUNDS = 5
+ROUNDS = 3
 PATIENCE_S = 150
 
 CELL = "MARKER-IN-A-CELL"
@@ -79,6 +81,7 @@ class Terminals:
 
     def first(self, command: str) -> dict[str, Any]:
         """Type a command from the documentation."""
+        begun = time.monotonic()
         done = subprocess.run(
             [*command.split(), "--format", "json"],
             cwd=self.folder,
@@ -91,6 +94,7 @@ class Terminals:
         self._read(done.stderr)
         envelope = json.loads(done.stdout)
         assert (done.returncode, envelope["status"]) == (0, "ok"), done.stderr
+        LOG.info("%.1f s: %s", time.monotonic() - begun, command)
         data: dict[str, Any] = envelope["data"]
         return data
 
@@ -287,7 +291,7 @@ def _foreign_app(folder: Path) -> Path:
 
 def _flwr_run(app: Path, folder: Path) -> str:
     """Type ``flwr run .`` in ``app`` as any user of Flower would, and return how the run ended."""
-    address = tomlless_address(folder)
+    address = _relay_address(folder)
     home = folder / "flwr-home"
     control = RelayControl(
         address=address, ca=folder / "desk" / "tls" / "ca.crt", flwr_home=home, log=folder / "flwr-commands.log"
@@ -308,7 +312,7 @@ def _flwr_run(app: Path, folder: Path) -> str:
     return control.run_status(run_id)
 
 
-def tomlless_address(folder: Path) -> str:
+def _relay_address(folder: Path) -> str:
     """Return the relay's address from what an institution was told."""
     text = (folder / "desk" / "federation.toml").read_text()
     (port,) = re.findall(r"^port = (\d+)$", text, flags=re.MULTILINE)

@@ -229,7 +229,6 @@ def _key_bytes(folder: Path) -> list[bytes]:
     return keys
 
 
-@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_training_leaves_no_process_behind(place: Path) -> None:
     folder = place / "interrupted"
     errors = place / "interrupted.txt"

@@ -10,6 +10,7 @@ import typer
 
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
 from fedcredit.cli.output import done
+from fedcredit.cli.texts import tr
 
 app = typer.Typer(help="Check the evidence of a run.", no_args_is_help=True)
 
@@ -25,6 +26,7 @@ def verify(
     from fedcredit.rounds.evidence import verify_run
 
     evidence = verify_run(folder)
-    done(f"audit log: {evidence.entries} entries, chain unbroken, head {evidence.head.hex()[:16]}")
-    done(f"{evidence.released} released models match their log lines")
-    return {"entries": evidence.entries, "head": evidence.head.hex(), "released": evidence.released}
+    head = evidence.head.hex()
+    done(tr("audit log: {entries} entries, chain unbroken, head {head}", entries=evidence.entries, head=head[:16]))
+    done(tr("{released} released models match their log lines", released=evidence.released))
+    return {"entries": evidence.entries, "head": head, "released": evidence.released}

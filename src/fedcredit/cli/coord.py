@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from fedcredit.cli.options import Debug, Format, ModelChoice, OutputFormat, guarded, passphrase
 from fedcredit.cli.output import console, done, next_step, note, say, table
+from fedcredit.cli.texts import tr, word
+
+if TYPE_CHECKING:
+    from fedcredit.daemon.control import Status
 
 app = typer.Typer(help="Coordinate a consortium: members, plans, runs.", no_args_is_help=True)
 member = typer.Typer(help="Members of the consortium.", no_args_is_help=True)
@@ -24,6 +29,7 @@ Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.", metava
 Sockets = Annotated[Path | None, typer.Option(help="Folder of the daemon's sockets. Default: COORDINATOR/sockets")]
 INVITATION_SUFFIX: Final = ".fcinvite"
 DEFAULT_PORT: Final = 9443
+HOLDOUT_FRACTION: Final = 0.2
 
 
 def _sockets(folder: Path, given: Path | None) -> Path:
@@ -35,7 +41,7 @@ def _sockets(folder: Path, given: Path | None) -> Path:
 def init(
     folder: Folder,
     consortium: Annotated[str, typer.Option(help="Name of the consortium: lower-case letters, digits, hyphens.")],
-    host: Annotated[str, typer.Option(help="Address at which institutions reach the relay.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address that the relay listens on and institutions reach.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the relay.")] = DEFAULT_PORT,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
@@ -47,14 +53,20 @@ def init(
 
     config = validate(
         FederationConfig,
-        {"schema_version": 1, "consortium": consortium, "relay": {"host": host, "port": port}},
+        {
+            "schema_version": 1,
+            "consortium": consortium,
+            "relay": {"host": host, "port": port},
+            # A public key of the split; random, so that nobody can choose who is held out.
+            "holdout": {"salt": secrets.token_hex(16), "fraction": HOLDOUT_FRACTION},
+        },
         source="coord init",
     )
     hosts = list(dict.fromkeys([host, "127.0.0.1", "localhost"]))
     keys = init_coordinator(folder, config, hosts=hosts, passphrase=passphrase())
     fingerprint = keys.public.fingerprint()
-    done(f"wrote {folder}/federation.toml, keys and the relay's certificate")
-    say(f"   federation key: {fingerprint}   ← read it aloud to every institution")
+    done(tr("wrote {folder}/federation.toml, keys and the relay's certificate", folder=folder))
+    say(tr("   federation key: {fingerprint}   ← read it aloud to every institution", fingerprint=fingerprint))
     next_step(f"fedcredit coord invite {folder}")
     return {"folder": str(folder), "consortium": consortium, "fingerprint": fingerprint}
 
@@ -76,8 +88,8 @@ def invite(
     path = out or folder / f"{coordinator.config.consortium}{INVITATION_SUFFIX}"
     write_atomic(path, armoured(coordinator.invitation()))
     fingerprint = coordinator.keys.public.fingerprint()
-    done(f"wrote {path}")
-    next_step(f"fedcredit node join NODE {path} --fingerprint {fingerprint}      (by the institution)")
+    done(tr("wrote {path}", path=path))
+    next_step(f"fedcredit node join NODE {path} --fingerprint {fingerprint}      {tr('(by the institution)')}")
     return {"invitation": str(path), "fingerprint": fingerprint}
 
 
@@ -96,10 +108,18 @@ def member_approve(
     coordinator = Coordinator(folder, passphrase=passphrase())
     approved = coordinator.approve_member(request, fingerprint=fingerprint)
     members = len(coordinator.members())
-    done(f"{approved.institution} ({approved.kind}) is member {members} of {coordinator.config.consortium}")
+    done(
+        tr(
+            "{institution} ({kind}) is member {members} of {consortium}",
+            institution=approved.institution,
+            kind=word(approved.kind),
+            members=members,
+            consortium=coordinator.config.consortium,
+        )
+    )
     next_step(
         f"fedcredit coord plan new {folder} plan.toml --contract CONTRACT --epsilon EPSILON --delta DELTA "
-        "--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT      (once all members are approved)"
+        f"--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT      {tr('(once all members are approved)')}"
     )
     return {"institution": approved.institution, "members": members}
 
@@ -113,7 +133,8 @@ def member_show(folder: Folder, output_format: Format = OutputFormat.TEXT, debug
 
     requests = Coordinator(folder, passphrase=passphrase()).members()
     lines = [[item.institution, item.kind, PublicIdentity.from_bytes(item.identity).fingerprint()] for item in requests]
-    table("Members", ["institution", "kind", "fingerprint"], lines, left=3)
+    shown = [[institution, word(kind), fingerprint] for institution, kind, fingerprint in lines]
+    table(tr("Members"), [tr("institution"), tr("kind"), tr("fingerprint")], shown, left=3)
     return {"members": [{"institution": a, "kind": b, "fingerprint": c} for a, b, c in lines]}
 
 
@@ -161,8 +182,18 @@ def plan_new(
     )
     write_new(path, plan.to_toml().encode(), mode=0o644)
     digest = plan.digest().hex()
-    done(f"wrote {path} · digest {digest[:16]} · {plan.run.rounds} rounds · {len(plan.institutions)} institutions")
-    next_step(f"fedcredit node approve NODE {path}      (by every institution)", f"fedcredit coord serve {folder}")
+    done(
+        tr(
+            "wrote {path} · digest {digest} · {rounds} rounds · {institutions} institutions",
+            path=path,
+            digest=digest[:16],
+            rounds=plan.run.rounds,
+            institutions=len(plan.institutions),
+        )
+    )
+    next_step(
+        f"fedcredit node approve NODE {path}      {tr('(by every institution)')}", f"fedcredit coord serve {folder}"
+    )
     return {"plan": str(path), "digest": digest, "rounds": plan.run.rounds}
 
 
@@ -180,13 +211,14 @@ def serve(
     daemon = CoordinatorDaemon(folder, sockets=_sockets(folder, sockets), passphrase=passphrase())
 
     def ready() -> None:
-        done(f"coordinator serves at {_sockets(folder, sockets)}")
+        done(tr("coordinator serves at {sockets}", sockets=_sockets(folder, sockets)))
         next_step(
-            "fedcredit node run NODE      (by every institution)", f"fedcredit coord run start {folder} plan.toml"
+            f"fedcredit node run NODE      {tr('(by every institution)')}",
+            f"fedcredit coord run start {folder} plan.toml",
         )
 
     serve_until(stop_event(), daemon, ready=ready)
-    say("Stopped.")
+    say(tr("Stopped."))
     return {"stopped": True}
 
 
@@ -205,7 +237,7 @@ def run_start(
 
     wanted = RunPlan.read(plan)
     run_id = ControlClient(_sockets(folder, sockets) / "control.sock").start(wanted)
-    done(f"run {run_id} started · plan {wanted.digest().hex()[:16]}")
+    done(tr("run {run} started · plan {digest}", run=run_id, digest=wanted.digest().hex()[:16]))
     next_step(f"fedcredit coord run watch {folder}")
     return {"run": run_id, "plan": wanted.digest().hex()}
 
@@ -223,7 +255,7 @@ def run_resume(
     from fedcredit.daemon.control import ControlClient
 
     resumed = ControlClient(_sockets(folder, sockets) / "control.sock").resume(run_id)
-    done(f"run {resumed} goes on")
+    done(tr("run {run} goes on", run=resumed))
     next_step(f"fedcredit coord run watch {folder}")
     return {"run": resumed}
 
@@ -237,27 +269,48 @@ def run_watch(
     from fedcredit.daemon.control import ControlClient, error_from
 
     client = ControlClient(_sockets(folder, sockets) / "control.sock")
-    with console.status("waiting for the coordinator …") as line:
+    with console.status(tr("waiting for the coordinator …")) as line:
         while True:
             status = client.status()
-            line.update(
-                f"run {status.run or '–'} · {status.state} · round {status.round} of {status.rounds} released · "
-                f"{status.institutions} institutions"
-            )
+            line.update(_progress(status))
             if status.state != "running":
                 break
             time.sleep(0.5)
     if status.state == "failed":
-        note(f"run {status.run} stopped after round {status.round} of {status.rounds}; once the cause is gone:")
+        note(
+            tr(
+                "run {run} stopped after round {round} of {rounds}; once the cause is gone:",
+                run=status.run,
+                round=status.round,
+                rounds=status.rounds,
+            )
+        )
         next_step(f"fedcredit coord run resume {folder} {status.run}")
         raise error_from(status.error or {})
     if status.state == "idle":
-        note("no run since the daemon started")
+        note(tr("no run since the daemon started"))
         next_step(f"fedcredit coord run start {folder} plan.toml")
     else:
-        done(f"run {status.run} finished after {status.round} rounds")
+        done(tr("run {run} finished after {rounds} rounds", run=status.run, rounds=status.round))
+        say(
+            tr(
+                "   figures from the noised counts of all members: {path}",
+                path=folder / "runs" / status.run / "evaluation.json",
+            )
+        )
         next_step(f"fedcredit audit verify {folder}/runs/{status.run}")
     return {"run": status.run, "state": status.state, "round": status.round, "rounds": status.rounds}
+
+
+def _progress(status: Status) -> str:
+    return tr(
+        "run {run} · {state} · round {round} of {rounds} released · {institutions} institutions",
+        run=status.run or "–",
+        state=word(status.state),
+        round=status.round,
+        rounds=status.rounds,
+        institutions=status.institutions,
+    )
 
 
 @run_app.command("status")
@@ -277,6 +330,13 @@ def run_status(folder: Folder, output_format: Format = OutputFormat.TEXT, debug:
         runs.append(
             {"run": run_id, "released": released, "rounds": total, "finished": (place / EVALUATION_FILE).exists()}
         )
-    lines = [[r["run"], f"{r['released']} of {r['rounds']}", "finished" if r["finished"] else "open"] for r in runs]
-    table("Runs", ["run", "rounds released", "state"], lines)
+    lines = [
+        [
+            r["run"],
+            tr("{released} of {rounds}", released=r["released"], rounds=r["rounds"]),
+            tr("finished") if r["finished"] else tr("open"),
+        ]
+        for r in runs
+    ]
+    table(tr("Runs"), [tr("run"), tr("rounds released"), tr("state")], lines)
     return {"runs": runs}

@@ -12,7 +12,9 @@ import typer
 
 from fedcredit import __version__
 from fedcredit.cli.options import Debug, Format, ModelChoice, OutputFormat, guarded
-from fedcredit.cli.output import console, done, next_step, note, say, table
+from fedcredit.cli.output import console, done, next_step, note, say
+from fedcredit.cli.result_view import tell_result
+from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
     from fedcredit.lab.results import StudyEvaluation
@@ -80,7 +82,14 @@ def demo(
         test_noise=test_noise,
         deadline_s=DEADLINES_S[runtime],
     )
-    say(f"fedcredit {__version__} demo · {data} · {model} · everything on this machine")
+    say(
+        tr(
+            "fedcredit {version} demo · {data} · {model} · everything on this machine",
+            version=__version__,
+            data=data,
+            model=word(model),
+        )
+    )
     study = build_study(folder.absolute(), options, relay_port=free_relay_port())
     _tell_set_up(study)
     evaluation = StudyEvaluation(study)
@@ -88,11 +97,11 @@ def demo(
     run_folder = _with_progress(study, evaluation, run)
     result = evaluation.finish(run_folder, runtime=str(runtime), started=started)
     report = write_report(study.folder)
-    _tell_result(result)
-    done(f"wrote {report}")
+    tell_result(result)
+    done(tr("wrote {path}", path=report))
     steps = [f"fedcredit audit verify {_short(run_folder)}"]
     if runtime is RuntimeChoice.INPROCESS:
-        steps.append(f"fedcredit demo --data {data} --runtime flower      (real processes, TLS)")
+        steps.append(f"fedcredit demo --data {data} --runtime flower      {tr('(real processes, TLS)')}")
     next_step(*steps)
     return {**result, "report": str(report)}
 
@@ -108,101 +117,38 @@ def _short(path: Path) -> str:
 
 def _tell_set_up(study: Study) -> None:
     plan = study.plan
-    done(f"keys, enrolment, approved plan        {len(study.holdings)} institutions")
+    done(tr("keys, enrolment, approved plan        {institutions} institutions", institutions=len(study.holdings)))
     borrowers = sum(len(holdings.table) for holdings in study.holdings.values())
     bad = sum(int(holdings.table.labels.sum()) for holdings in study.holdings.values())
-    done(f"data checked against the contract     {borrowers:,} borrowers, {bad / borrowers:.1%} default")
+    done(
+        tr(
+            "data checked against the contract     {borrowers:,} borrowers, {default:.1%} default",
+            borrowers=borrowers,
+            default=bad / borrowers,
+        )
+    )
     if plan.privacy.mechanism == "none":
-        note("epsilon = inf: this run trains WITHOUT differential privacy; every output says so")
+        note(tr("epsilon = inf: this run trains WITHOUT differential privacy; every output says so"))
     elif plan.privacy.test_noise:
-        note("test noise: the noise is repeatable and protects NOBODY; every output says so")
+        note(tr("test noise: the noise is repeatable and protects NOBODY; every output says so"))
 
 
 def _with_progress(study: Study, evaluation: StudyEvaluation, run: Callable[..., Path]) -> Path:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("   round"),
+        TextColumn(f"   {tr('round')}"),
         MofNCompleteColumn(),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("rounds", total=study.plan.run.rounds, figures="")
+        task = progress.add_task("", total=study.plan.run.rounds, figures="")
 
         def on_round(number: int, released: Any, institutions: int) -> None:
             line = evaluation.round_figures(number, released, institutions=institutions)
-            progress.update(task, completed=number, figures=f"AUC {line['auc']:.3f}  ε {line['epsilon']:.2f}")
+            figures = tr("AUC {auc:.3f}  ε {epsilon:.2f}", auc=line["auc"], epsilon=line["epsilon"])
+            progress.update(task, completed=number, figures=figures)
 
         return run(study, on_round=on_round)
-
-
-def _tell_result(result: Mapping[str, Any]) -> None:
-    lines = [
-        [
-            f"{line['institution']} alone",
-            f"{line['n']:,}",
-            _interval(line, "alone_auc"),
-            _interval(line, "alone_ks"),
-            _interval(line, "gain", sign="+"),
-            _interval(line, "own_gain", sign="+"),
-        ]
-        for line in result["rows"]
-    ]
-    first = result["rows"][0]
-    everybody = f"{sum(line['n'] for line in result['rows']):,}"
-    lines.append(
-        ["federated, ours", everybody, _interval(first, "federated_auc"), _interval(first, "federated_ks"), "", ""]
-    )
-    lines.append(
-        ["pooled, no privacy", everybody, _interval(first, "pooled_auc"), _interval(first, "pooled_ks"), "", ""]
-    )
-    say("")
-    say(f" Scored on the {result['summary']['test_n']:,} held-out borrowers of all institutions, 95 % intervals;")
-    say(f" {result['provenance_note']}.")
-    table("", ["model", "trained on", "AUC", "KS", "federated gains", "on its own customers"], lines)
-    _tell_privacy(result)
-    traffic = result["traffic"]["institutions"]
-    say("")
-    table(
-        f"What left each institution ({', '.join(result['traffic']['message_types'])}; sealed)",
-        ["institution", "messages", "kB out", "kB in", "ε spent of cap"],
-        [
-            [
-                line["institution"],
-                str(line["messages"]),
-                f"{line['bytes_up'] / 1000:.1f}",
-                f"{line['bytes_down'] / 1000:.1f}",
-                f"{spent['epsilon']:.3f} of {spent['cap']:.3f}",
-            ]
-            for line, spent in zip(traffic, result["privacy"]["spent"], strict=True)
-        ],
-    )
-    say("")
-    summary = result["summary"]
-    say(
-        f" Federated {summary['federated_auc']:.3f} · average of alone {summary['alone_mean_auc']:.3f} · "
-        f"pooled without privacy {summary['pooled_auc']:.3f} · {result['wall_s']:.0f} s"
-    )
-
-
-def _tell_privacy(result: Mapping[str, Any]) -> None:
-    privacy = result["privacy"]
-    say("")
-    if not privacy["protects"]:
-        note("NOT PRIVATE: nothing here is protected by differential privacy")
-        return
-    say(
-        f" Privacy: every message is ({privacy['epsilon']:g}, {privacy['delta']:g})-differentially private on its own "
-        f"over the whole training, per {privacy['unit']}"
-    )
-    ceiling = privacy["tpr_ceiling_at_fpr_1_percent"]
-    say(f"          a membership test with 1 % false alarms finds at most {ceiling:.1%} of the borrowers")
-
-
-def _interval(line: Mapping[str, Any], name: str, *, sign: str = "") -> str:
-    if line[name] is None:
-        return "too few"
-    value, low, high = (f"{line[key]:{sign}.3f}".replace("0.", ".") for key in (name, f"{name}_low", f"{name}_high"))
-    return f"{value} ({low}–{high})" if not sign else f"{value} ({low}…{high})"

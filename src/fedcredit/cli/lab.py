@@ -10,6 +10,7 @@ import typer
 
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
 from fedcredit.cli.output import done, next_step
+from fedcredit.cli.texts import tr
 
 app = typer.Typer(help="Reproduce and compare experiments.", no_args_is_help=True)
 data = typer.Typer(help="Real data sets.", no_args_is_help=True)
@@ -30,6 +31,6 @@ def data_get(
 
     make_directory(out)
     path = fetch_dataset(name, out)
-    done(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, SHA-256 checked)")
+    done(tr("wrote {path} ({kilobytes:,.0f} kB, SHA-256 checked)", path=path, kilobytes=path.stat().st_size / 1000))
     next_step(f"fedcredit demo --data {name}")
     return {"name": name, "path": str(path)}

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded, passphrase
 from fedcredit.cli.output import done, next_step, note, say, table
+from fedcredit.cli.texts import tr, word
+
+if TYPE_CHECKING:
+    from fedcredit.config.node import NodeConfig
+    from fedcredit.config.plan import RunPlan
+    from fedcredit.privacy.plan import PlanFacts
 
 app = typer.Typer(help="Run one institution: its data, keys and privacy ledger never leave it.", no_args_is_help=True)
 REQUEST_SUFFIX: Final = ".fcrequest"
@@ -66,8 +72,14 @@ def init(
     )
     keys = init_node(folder, config, passphrase=passphrase())
     fingerprint = keys.public.fingerprint()
-    done(f"wrote {folder}/node.toml and keys (they never leave)")
-    say(f"   fingerprint of {name}: {fingerprint}   ← read it to the coordinator when asked")
+    done(tr("wrote {folder}/node.toml and keys (they never leave)", folder=folder))
+    say(
+        tr(
+            "   fingerprint of {institution}: {fingerprint}   ← read it to the coordinator when asked",
+            institution=name,
+            fingerprint=fingerprint,
+        )
+    )
     next_step(f"fedcredit node check-data {folder}", _join_command(folder))
     return {"folder": str(folder), "institution": name, "fingerprint": fingerprint}
 
@@ -85,9 +97,21 @@ def check_data(
     held = holdings_of(folder, config).table
     rows = len(held)
     bad = int(held.labels.sum())
-    done(f"{rows:,} borrowers · {bad / rows:.1%} default · modalities {', '.join(held.modalities)}")
+    done(
+        tr(
+            "{borrowers:,} borrowers · {default:.1%} default · modalities {modalities}",
+            borrowers=rows,
+            default=bad / rows,
+            modalities=", ".join(held.modalities),
+        )
+    )
     if held.dropped:
-        note(f"{held.dropped:,} rows are left out: their borrower has another row, and the unit is the borrower")
+        note(
+            tr(
+                "{dropped:,} rows are left out: their borrower has another row, and the unit is the borrower",
+                dropped=held.dropped,
+            )
+        )
     next_step(_join_command(folder), f"fedcredit node run {folder}")
     return {"rows": rows, "bad": bad, "dropped": held.dropped, "modalities": list(held.modalities)}
 
@@ -112,11 +136,17 @@ def join(
     request = node.join(folder, invited, passphrase=passphrase())
     path = folder / f"{request.institution}{REQUEST_SUFFIX}"
     write_atomic(path, armoured(request))
-    done(f"pinned the coordinator of {invited.consortium}, relay {invited.relay}")
-    done(f"wrote {path}: send it to the coordinator")
+    done(
+        tr(
+            "pinned the coordinator of {consortium}, relay {relay}",
+            consortium=invited.consortium,
+            relay=invited.relay,
+        )
+    )
+    done(tr("wrote {path}: send it to the coordinator", path=path))
     own = PublicIdentity.from_bytes(request.identity).fingerprint()
     next_step(
-        f"fedcredit coord member approve COORDINATOR {path} --fingerprint {own}      (by the coordinator)",
+        f"fedcredit coord member approve COORDINATOR {path} --fingerprint {own}      {tr('(by the coordinator)')}",
         f"fedcredit node approve {folder} plan.toml",
     )
     return {"consortium": invited.consortium, "request": str(path), "relay": invited.relay, "fingerprint": own}
@@ -145,14 +175,58 @@ def approve(
         raise PolicyError(reason=f"the plan counts on modalities that are not held: {', '.join(absent)}")
     facts = privacy_plan(wanted).describe()
     Approvals(folder / "approvals").approve(wanted)
-    done(f"approved plan {wanted.digest().hex()[:16]} ({wanted.run.name})")
-    say(f"   trains      {wanted.model.kind}, {wanted.run.rounds} rounds, quorum {wanted.rounds.quorum}")
-    say(f"   releases    {facts.steps} noised sums and one noised histogram; never rows or per-borrower scores")
-    say(f"   privacy     epsilon {facts.epsilon:g} at delta {facts.delta:g} per {facts.unit}, {facts.mechanism}")
-    if not facts.protects:
-        note("this plan protects NOBODY")
+    _tell_approved(wanted, facts, config)
     next_step(f"fedcredit node run {folder}")
     return {"plan": wanted.digest().hex(), "epsilon": facts.epsilon, "delta": facts.delta, "steps": facts.steps}
+
+
+def _tell_approved(plan: RunPlan, facts: PlanFacts, config: NodeConfig) -> None:
+    done(tr("approved plan {digest} ({plan})", digest=plan.digest().hex()[:16], plan=plan.run.name))
+    say(
+        tr(
+            "   trains      {model}, {rounds} rounds, quorum {quorum}",
+            model=word(plan.model.kind),
+            rounds=plan.run.rounds,
+            quorum=plan.rounds.quorum,
+        )
+    )
+    say(
+        tr(
+            "   releases    at most {sums} noised sums, {histograms} noised histograms; never rows or borrowers' scores",
+            sums=facts.steps,
+            histograms=1 + plan.rounds.retries,
+        )
+    )
+    say(
+        tr(
+            "   privacy     epsilon {epsilon:g} at delta {delta:g} per {unit}, {mechanism}; held out {held_out:g}",
+            epsilon=facts.epsilon,
+            delta=facts.delta,
+            unit=word(facts.unit),
+            mechanism=facts.mechanism,
+            held_out=facts.evaluation_epsilon,
+        )
+    )
+    if not facts.protects:
+        note(tr("this plan protects NOBODY"))
+        return
+    _warn_of_caps(plan, facts, config)
+
+
+def _warn_of_caps(plan: RunPlan, facts: PlanFacts, config: NodeConfig) -> None:
+    """Say before training what would be refused in the middle of it, and what delta is too large to mean much."""
+    budget = config.budget
+    if facts.epsilon > budget.epsilon or facts.evaluation_epsilon > budget.holdout_epsilon:
+        note(tr("the plan asks for more epsilon than the caps in node.toml; rounds beyond a cap will be refused"))
+    largest = 1 / (10 * plan.institutions[config.institution].expected_borrowers)
+    if facts.delta > largest:
+        note(
+            tr(
+                "delta {delta:g} is above 1/(10 n) = {largest:.1e} for this institution's size",
+                delta=facts.delta,
+                largest=largest,
+            )
+        )
 
 
 @app.command("run")
@@ -165,6 +239,9 @@ def run(
     supernode: Annotated[
         bool, typer.Option(help="Start a stock SuperNode too; without it, another user runs one.")
     ] = True,
+    group_socket: Annotated[
+        bool, typer.Option("--group-socket", help="Let the group of the socket's new folder connect (two-user layout).")
+    ] = False,
     ready_file: Annotated[Path | None, typer.Option(help="Touched when the node can be reached.")] = None,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
@@ -179,13 +256,28 @@ def run(
     place = socket or folder / "state" / "node.sock"
 
     def ready(node: Node) -> None:
-        done(f"{node.config.institution} answers at {place} · {len(node.holdings.table):,} borrowers")
-        next_step("fedcredit coord run start COORDINATOR plan.toml      (by the coordinator)")
+        done(
+            tr(
+                "{institution} answers at {place} · {borrowers:,} borrowers",
+                institution=node.config.institution,
+                place=place,
+                borrowers=len(node.holdings.table),
+            )
+        )
+        next_step(f"fedcredit coord run start COORDINATOR plan.toml      {tr('(by the coordinator)')}")
         if ready_file is not None:
             ready_file.touch()
 
-    serve_node(folder, socket=place, with_supernode=supernode, passphrase=passphrase(), stop=stop_event(), ready=ready)
-    say("Stopped.")
+    serve_node(
+        folder,
+        socket=place,
+        with_supernode=supernode,
+        group_socket=group_socket,
+        passphrase=passphrase(),
+        stop=stop_event(),
+        ready=ready,
+    )
+    say(tr("Stopped."))
     return {"stopped": True}
 
 
@@ -204,9 +296,11 @@ def status(folder: NodeFolder, output_format: Format = OutputFormat.TEXT, debug:
         spent = {name: state.ledger.spent(name) for name in (TRAIN, HOLDOUT)}
         entries, head = len(state.audit), state.audit.head.hex()
     caps = {TRAIN: config.budget.epsilon, HOLDOUT: config.budget.holdout_epsilon}
-    lines = [[name, f"{item.epsilon:.4f}", f"{caps[name]:.4f}", str(item.releases)] for name, item in spent.items()]
-    table(config.institution, ["borrowers", "epsilon spent", "cap", "releases"], lines)
-    done(f"privacy ledger and audit log verified · {entries} entries, head {head[:16]}")
+    lines = [
+        [word(name), f"{item.epsilon:.4f}", f"{caps[name]:.4f}", str(item.releases)] for name, item in spent.items()
+    ]
+    table(config.institution, [tr("borrowers"), tr("epsilon spent"), tr("cap"), tr("releases")], lines)
+    done(tr("privacy ledger and audit log verified · {entries} entries, head {head}", entries=entries, head=head[:16]))
     return {
         "institution": config.institution,
         "spent": {name: {"epsilon": item.epsilon, "releases": item.releases} for name, item in spent.items()},
@@ -233,10 +327,10 @@ def keys_check(
     own = IdentityKeys.load(folder / IDENTITY, passphrase=passphrase()).public.fingerprint()
     done(f"{config.institution}: {own}")
     pinned = read_invitation(folder).identity.fingerprint() if (folder / INVITATION).exists() else None
-    say(f"   coordinator: {pinned}" if pinned else "   no coordinator is pinned yet")
+    say(tr("   coordinator: {fingerprint}", fingerprint=pinned) if pinned else tr("   no coordinator is pinned yet"))
     next_step(f"fedcredit node run {folder}" if pinned else _join_command(folder))
     return {"institution": config.institution, "fingerprint": own, "coordinator": pinned}
 
 
 def _join_command(folder: Path) -> str:
-    return f"fedcredit node join {folder} INVITATION --fingerprint FINGERPRINT      (both from the coordinator)"
+    return f"fedcredit node join {folder} INVITATION --fingerprint FINGERPRINT      {tr('(both from the coordinator)')}"

@@ -9,10 +9,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from fedcredit.errors import FedcreditError, InternalError, operator_language
+from fedcredit.cli.texts import tr
+from fedcredit.errors import FedcreditError, InternalError
 
 SCHEMA_VERSION: Final = "1"
 INTERRUPTED: Final = 130
@@ -40,9 +42,10 @@ def note(text: str) -> None:
 
 def next_step(*commands: str) -> None:
     """Print the next commands."""
-    for index, command in enumerate(commands):
-        label = ("Next:" if operator_language() == "en" else "下一步:") if index == 0 else "     "
+    label = tr("Next:")
+    for command in commands:
         console.print(f"{label} [bold]{_escape(command)}[/bold]")
+        label = " " * cell_len(label)
 
 
 def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], *, left: int = 1) -> None:
@@ -81,7 +84,7 @@ def run_guarded(command: Callable[[], None], *, as_json: bool, debug: bool) -> N
     except FedcreditError as error:
         fail(error, as_json=as_json, debug=debug)
     except KeyboardInterrupt:
-        say("Stopped." if operator_language() == "en" else "已停止。")
+        say(tr("Stopped."))
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         raise SystemExit(1) from None

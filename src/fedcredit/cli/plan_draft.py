@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,8 +59,8 @@ def draft_plan(
             "contract": contract_name,
             "contract_digest": contract.digest().hex(),
             "rounds": rounds or settings.rounds,
-            "holdout_fraction": 0.2,
-            "holdout_salt": secrets.token_hex(16),
+            "holdout_fraction": coordinator.config.holdout.fraction,
+            "holdout_salt": coordinator.config.holdout.salt,
         },
         "model": settings.model,
         "training": settings.training,

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from fedcredit.config.plan import Real
 from fedcredit.config.reading import Section, read_toml, validate
 
 FEDERATION_FILE: Final = "federation.toml"
@@ -19,12 +20,20 @@ class RelaySection(Section):
     port: Annotated[int, Field(ge=1, le=65535)]
 
 
+class HoldoutSection(Section):
+    """The one split of borrowers into training and held-out; the same in every plan, or members refuse the second."""
+
+    salt: Annotated[str, Field(min_length=16, max_length=64)]
+    fraction: Annotated[Real, Field(gt=0, lt=1)]
+
+
 class FederationConfig(Section):
     """federation.toml."""
 
     schema_version: Literal[1]
     consortium: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
     relay: RelaySection
+    holdout: HoldoutSection
 
     @classmethod
     def read(cls, folder: Path) -> FederationConfig:

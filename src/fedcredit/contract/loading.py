@@ -79,7 +79,7 @@ def load_contract(name_or_path: str | Path) -> Contract:
 def parse_contract(text: str, *, source: str) -> Contract:
     """Return the contract in YAML ``text``; ``source`` names it in errors, which are those of ``load_contract``."""
     try:
-        raw = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses a repeated key
+        raw = _StrictLoader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ContractSyntaxError(path=source, detail=f"{error.problem or 'syntax'} (line {line})") from error

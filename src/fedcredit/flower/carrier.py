@@ -17,10 +17,9 @@ from typing import Final, Protocol, Self
 
 from fedcredit.daemon.courier_transport import CourierTransport
 from fedcredit.errors import FedcreditError
-from fedcredit.flower.control import RunConfig
+from fedcredit.flower.control import FINISHED, RunConfig
 
 CARRIER_FAILED: Final = "carrier-failed"
-FINISHED: Final = "finished:"
 LOOK_S: Final = 0.5
 """Time between two looks at the leg."""
 

@@ -21,6 +21,8 @@ RunConfig = Mapping[str, str | int | bool]
 
 CONNECTION: Final = "relay"
 COMMAND_S: Final = 60.0
+FINISHED: Final = "finished:"
+"""How the status of a run begins once it has ended."""
 
 
 class RelayControl:
@@ -80,6 +82,20 @@ class RelayControl:
             if str(run.get("run-id")) == str(run_id) and isinstance(run.get("status"), str):
                 return str(run["status"])
         raise RelayCommandError(action="list", log=self._log)
+
+    def open_runs(self) -> list[int]:
+        """Return the ids of the runs that have not ended.
+
+        Raises:
+            RelayCommandError: the relay is not there.
+        """
+        action = "list"
+        runs = self._flwr(action, "list", CONNECTION).get("runs") or ()
+        return [
+            self._number(run.get("run-id"), action=action)
+            for run in runs
+            if not str(run.get("status")).startswith(FINISHED)
+        ]
 
     def stop_run(self, run_id: int) -> None:
         """Stop a run; the relay drops what it still had to deliver.

@@ -22,11 +22,11 @@ from fedcredit.daemon.control import Controller, Status
 from fedcredit.daemon.courier_messages import MESSAGE_ROOM, CourierAnswer
 from fedcredit.daemon.courier_transport import CourierTransport
 from fedcredit.daemon.service import LocalService
-from fedcredit.errors import FedcreditError, InternalError, RunBusyError, UsageError
+from fedcredit.errors import FedcreditError, InternalError, RelayCommandError, RunBusyError, UsageError
 from fedcredit.flower.app_folder import app_folder
 from fedcredit.flower.carrier import CarrierPatience, FlowerCarrier
 from fedcredit.flower.processes import ManagedProcess
-from fedcredit.flower.relay import Relay, TlsFiles, start_superexec
+from fedcredit.flower.relay import DATABASE, Relay, TlsFiles, start_superexec
 from fedcredit.messages import MAX_MESSAGE_BYTES
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.run_plan import privacy_plan
@@ -52,6 +52,7 @@ class CoordinatorDaemon:
         self._relay = Relay(
             directory=self._folder / "relay",
             tls=TlsFiles(ca=folder / AUTHORITY, certificate=folder / SERVER_CERTIFICATE, key=folder / SERVER_KEY),
+            host=self._coordinator.config.relay.host,
             port=self._coordinator.config.relay.port,
         )
         self._superexec: ManagedProcess | None = None
@@ -68,8 +69,11 @@ class CoordinatorDaemon:
                 self._sockets / "courier.sock", self._courier, max_bytes=MAX_MESSAGE_BYTES + MESSAGE_ROOM, workers=2
             )
             starting.enter_context(courier)
+            returning = (self._folder / "relay" / DATABASE).exists()
             self._relay.start(timeout_s=START_S)
             starting.callback(self._relay.stop)
+            if returning:
+                self._end_old_legs()
             self._start_superexec(courier.socket_path)
             starting.callback(self._stop_superexec)
             self._node_ids()
@@ -161,6 +165,18 @@ class CoordinatorDaemon:
         if self._superexec is not None and not self._superexec.alive():
             self._stop_superexec()
             self._start_superexec(self._sockets / "courier.sock")
+
+    def _end_old_legs(self) -> None:
+        """Stop the carrier legs of a daemon that died.
+
+        To the relay they run for another minute, and a SuperNode that had begun to fetch one of their messages would
+        wait for the rest of it that long, deaf to the next leg.
+        """
+        try:
+            for run_id in self._relay.control.open_runs():
+                self._relay.control.stop_run(run_id)
+        except RelayCommandError as error:
+            LOG.warning("an old carrier leg could not be stopped: %s", error.code)
 
     def _start_superexec(self, courier: Path) -> None:
         self._superexec = start_superexec(

@@ -19,6 +19,9 @@ from fedcredit.messages import MAX_MESSAGE_BYTES
 from fedcredit.store.files import make_directory
 
 START_S: Final = 90.0
+OWN_DIRECTORY: Final = 0o700
+GROUP_DIRECTORY: Final = 0o750
+"""The socket's group may connect: the SuperNode runs as another user of that group."""
 
 
 def serve_node(
@@ -26,6 +29,7 @@ def serve_node(
     *,
     socket: Path,
     with_supernode: bool,
+    group_socket: bool,
     passphrase: bytes | None,
     stop: threading.Event,
     ready: Callable[[Node], Any],
@@ -36,7 +40,15 @@ def serve_node(
         node = Node.open(folder, passphrase=passphrase)
         stack.callback(node.close)
         # One request at a time: the ledger, the answer and its log line belong together.
-        stack.enter_context(LocalService(socket, node.worker.handle, max_bytes=MAX_MESSAGE_BYTES, workers=1))
+        stack.enter_context(
+            LocalService(
+                socket,
+                node.worker.handle,
+                max_bytes=MAX_MESSAGE_BYTES,
+                workers=1,
+                directory_mode=GROUP_DIRECTORY if group_socket else OWN_DIRECTORY,
+            )
+        )
         if with_supernode:
             make_directory(folder / "relay", mode=0o700)
             invitation = read_invitation(folder)

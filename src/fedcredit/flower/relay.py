@@ -22,6 +22,7 @@ from fedcredit.flower.control import RelayControl
 from fedcredit.flower.processes import ManagedProcess, carrier_environment, console_script, free_port
 
 HOST: Final = "127.0.0.1"
+DATABASE: Final = "relay.db"
 _PORT_ATTEMPTS: Final = 3
 _PROBE_S: Final = 1.0
 _CONNECTED: Final = b"SuperNode ID: "
@@ -43,8 +44,9 @@ class Relay:
     secret (mode 0600) and its logs; started again there, it still knows its nodes and runs.
     """
 
-    def __init__(self, *, directory: Path, tls: TlsFiles, port: int | None = None) -> None:
+    def __init__(self, *, directory: Path, tls: TlsFiles, host: str = HOST, port: int | None = None) -> None:
         self._directory = directory.absolute()
+        self._host = host
         self._fixed_port = port
         self._tls = tls
         self._process: ManagedProcess | None = None
@@ -54,7 +56,7 @@ class Relay:
     @property
     def address(self) -> str:
         """``host:port`` of the relay once it is started."""
-        return f"{HOST}:{self._port}"
+        return f"{self._host}:{self._port}"
 
     @property
     def ca(self) -> Path:
@@ -132,8 +134,8 @@ class Relay:
             *("--ssl-certfile", str(self._tls.certificate.absolute())),
             *("--ssl-keyfile", str(self._tls.key.absolute())),
             "--enable-supernode-auth",
-            *("--host", HOST, "--port", str(self._port)),
-            *("--database", str(self._directory / "relay.db")),
+            *("--host", self._host, "--port", str(self._port)),
+            *("--database", str(self._directory / DATABASE)),
             *("--isolation", "process"),
             *("--superexec-auth-secret-file", str(self.secret_file)),
             "--disable-runtime-dependency-installation",
@@ -151,7 +153,7 @@ class Relay:
 
     def _answers(self) -> bool:
         context = ssl.create_default_context(cafile=str(self.ca))
-        connection = http.client.HTTPSConnection(HOST, self._port, timeout=_PROBE_S, context=context)
+        connection = http.client.HTTPSConnection(self._host, self._port, timeout=_PROBE_S, context=context)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/health")
             return connection.getresponse().status == http.HTTPStatus.OK

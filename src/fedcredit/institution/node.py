@@ -49,6 +49,7 @@ def init_node(folder: Path, config: NodeConfig, *, passphrase: bytes | None = No
     """Make a node folder with new keys; an existing node is never overwritten."""
     if (folder / NODE_FILE).exists():
         raise AlreadyExistsError(path=str(folder / NODE_FILE))
+    make_directory(folder, mode=0o700)
     make_directory(folder / "keys", mode=0o700)
     make_directory(folder / "state", mode=0o700)
     keys = IdentityKeys.generate()
@@ -57,7 +58,7 @@ def init_node(folder: Path, config: NodeConfig, *, passphrase: bytes | None = No
     write_new(folder / SUPERNODE, private, mode=0o600)
     write_new(folder / SUPERNODE.with_suffix(".pub"), public, mode=0o644)
     # Written last: a folder with node.toml is complete.
-    write_new(folder / NODE_FILE, _to_toml(config).encode(), mode=0o644)
+    write_new(folder / NODE_FILE, _to_toml(config).encode(), mode=0o600)
     return keys
 
 

@@ -31,10 +31,10 @@ def settings_for(contract: str, model: str, *, epsilon: float) -> Settings:
     if model == "network":
         return _gradient(
             rounds=30,
-            model={"kind": "network", "width": 16, "base_rate": _BASE_RATE},
+            model={"kind": "network", "width": 8, "base_rate": _BASE_RATE},
             learning_rate=1.0,
-            momentum=0.8,
-            clip=0.5,
+            momentum=0.85,
+            clip=4.5,
             grid=2000,
         )
     rounds, learning_rate, momentum = _SCORECARD.get(contract, _SCORECARD["taiwan"])

@@ -118,7 +118,12 @@ def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Stud
 def _build(folder: Path, options: StudyOptions, dataset: Dataset, *, relay_port: int) -> Study:
     coordinator_folder = folder / "coordinator"
     config = FederationConfig.model_validate(
-        {"schema_version": 1, "consortium": CONSORTIUM, "relay": {"host": "127.0.0.1", "port": relay_port}}
+        {
+            "schema_version": 1,
+            "consortium": CONSORTIUM,
+            "relay": {"host": "127.0.0.1", "port": relay_port},
+            "holdout": {"salt": f"study-split-{options.seed:04d}", "fraction": HOLDOUT_FRACTION},
+        }
     )
     init_coordinator(coordinator_folder, config, hosts=["127.0.0.1", "localhost"])
     holdings: dict[InstitutionId, Holdings] = {}

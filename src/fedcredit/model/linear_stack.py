@@ -13,7 +13,7 @@ import torch
 from fedcredit.model.layout import ParameterLayout
 
 Dense: TypeAlias = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]
-"""Per modality held: (n, p) or (n, T, c)."""
+"""Per modality held: what the model's ``design`` returned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,12 @@ class LinearStack(Protocol):
 
     def initial_weights(self, *, seed: int, base_rate: float) -> npt.NDArray[np.float64]:
         """Return the public starting point."""
+        ...
+
+    def design(
+        self, modality: str, codes: npt.NDArray[np.int16], dense: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Return what ``forward`` takes of one modality, from its bins (n, F) and dense numbers (n, ...)."""
         ...
 
     def forward(self, weights: torch.Tensor, dense: Dense) -> tuple[torch.Tensor, list[LinearStep]]:

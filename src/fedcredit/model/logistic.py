@@ -31,6 +31,12 @@ class LogisticRegression:
         weights[self._places["bias"]] = logit(base_rate)
         return weights
 
+    def design(
+        self, modality: str, codes: npt.NDArray[np.int16], dense: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Return the dense numbers as they are."""
+        return dense
+
     def forward(self, weights: torch.Tensor, dense: Dense) -> tuple[torch.Tensor, list[LinearStep]]:
         """Return logits of shape (n,) and the Linear steps; the bias is a step whose input is 1."""
         rows = len(next(iter(dense.values())))

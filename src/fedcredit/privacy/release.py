@@ -96,8 +96,9 @@ class Release:
         _require(unicodedata.is_normalized("NFC", self.purpose), "purpose must be in normal form C")
         _require(self.unit == BORROWER, f'the unit must be "{BORROWER}"')
         _require(self.neighbours == ADD_OR_REMOVE_ONE, f'the relation must be "{ADD_OR_REMOVE_ONE}"')
-        unbounded = self.mechanism == Mechanism.NONE and self.sensitivity_squared == 0
-        if not unbounded:
+        # The type as well: False == 0, but it would be stored as something that never decodes again.
+        none = type(self.sensitivity_squared) is int and self.sensitivity_squared == 0
+        if not (none and self.mechanism == Mechanism.NONE):
             _require_count("sensitivity_squared", self.sensitivity_squared, largest=1 << 96)
         _require_count("dimension", self.dimension, largest=_LARGEST_DIMENSION)
         _require(type(self.test_noise) is bool, "test_noise must be true or false")

@@ -64,6 +64,8 @@ class RoundResult:
     contributors: list[InstitutionId] = field(default_factory=list)
     refusals: dict[InstitutionId, str] = field(default_factory=dict)
     """FC code per institution that refused."""
+    unusable: dict[InstitutionId, str] = field(default_factory=dict)
+    """Why nothing usable came from an institution that is not silent: the code of its answer, or the carrier's."""
     bytes_sent: dict[InstitutionId, int] = field(default_factory=dict)
     """Sealed bytes to each institution."""
     bytes_received: dict[InstitutionId, int] = field(default_factory=dict)
@@ -130,7 +132,7 @@ class RoundEngine:
                 on_reply(result)
                 if result.heard() == len(requests):
                     break
-            self._require_quorum(call, result)
+            self._require_quorum(call, result, waited_s=self._plan.rounds.deadline_s - deadline.remaining_s())
         finally:
             self._write_notes()
         return result
@@ -181,14 +183,19 @@ class RoundEngine:
     ) -> None:
         """Accept a reply once, or record why not; a bad reply changes nothing and ends nothing."""
         name = reply.institution
-        if reply.payload is None or name in result.contributors or name in result.refusals:
+        if name in result.contributors or name in result.refusals:
+            return
+        if reply.payload is None:
+            result.unusable[name] = f"carrier: {reply.carrier_error}"
             return
         try:
             answer = self._open(reply.institution, reply.payload, manifest, result.manifest_digest, requests)
             lanes = _lanes_of(answer, call.purpose, self._lane_count(call))
         except FedcreditError as error:
+            result.unusable[name] = f"answer not accepted: {error.code}"
             self._note(EventKind.ANSWER_REFUSED, call, institution=name, code=error.code)
             return
+        result.unusable.pop(name, None)
         result.bytes_received[name] = len(reply.payload)
         if isinstance(answer, Refusal):
             # A refusing institution may not have kept the plan; it gets plan and roster again.
@@ -223,7 +230,7 @@ class RoundEngine:
             request=requests[name],
         )
 
-    def _require_quorum(self, call: RoundCall, result: RoundResult) -> None:
+    def _require_quorum(self, call: RoundCall, result: RoundResult, *, waited_s: float) -> None:
         needed = self._plan.rounds.quorum
         if len(result.contributors) >= needed:
             return
@@ -236,8 +243,9 @@ class RoundEngine:
             round=call.round,
             received=len(result.contributors),
             needed=needed,
-            seconds=self._plan.rounds.deadline_s,
-            missing=", ".join(missing) + (f"; refused: {refusals}" if refusals else ""),
+            seconds=waited_s,
+            missing=", ".join(_with_reason(name, result.unusable) for name in missing)
+            + (f"; refused: {refusals}" if refusals else ""),
         )
 
     def _lane_count(self, call: RoundCall) -> int:
@@ -257,6 +265,10 @@ class RoundEngine:
         """Make the events so far durable. Until then a crash forgets them together with the open round."""
         notes, self._notes = self._notes, []
         self._audit.record_all(notes)
+
+
+def _with_reason(name: InstitutionId, reasons: Mapping[InstitutionId, str]) -> str:
+    return f"{name} ({reasons[name]})" if name in reasons else name
 
 
 def _lanes_of(answer: Answer, purpose: Purpose, count: int) -> Integers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -48,11 +49,13 @@ class LinearStackFamily:
 
     def probabilities(self, weights: npt.NDArray[np.float64], table: CreditTable) -> npt.NDArray[np.float64]:
         """Return default probabilities, shape (n,)."""
-        return probabilities(self._model, weights, {name: part.dense for name, part in table.modalities.items()})
+        designed = self._designed(table)
+        return probabilities(self._model, weights, {name: part.dense for name, part in designed.modalities.items()})
 
     def computation(self, plan: RunPlan, institution: InstitutionId, table: CreditTable) -> LocalComputation:
         """Return clipped gradients or local epochs, as the plan says."""
         training = plan.training
+        table = self._designed(table)
         expected = plan.expected_borrowers()
         if isinstance(training, GradientTraining):
             return NetworkGradient(
@@ -70,4 +73,14 @@ class LinearStackFamily:
             batch_size=training.batch_size,
             share=expected[institution] / sum(expected.values()),
             seed=f"{training.seed}/{institution}".encode(),
+        )
+
+    def _designed(self, table: CreditTable) -> CreditTable:
+        """Return the table with the model's own inputs as dense part, made once and not in every round."""
+        return replace(
+            table,
+            modalities={
+                name: replace(part, dense=self._model.design(name, part.codes, part.dense))
+                for name, part in table.modalities.items()
+            },
         )

@@ -52,15 +52,16 @@ class NetworkGradient:
 
     The float64 sum is rounded once. Each of the two neighbouring sums is off by at most 1/2 per entry, so the integer
     vectors differ by at most ``grid + √d`` in L2 norm, plus the rounding errors of the sum itself. A float64 sum of n
-    terms, each of at most ``grid``, errs by at most ``n² · grid · 2⁻⁵³`` per entry in any order of addition (Higham 2002,
-    section 4.2); both sums may, and ``public_borrowers``, taken twice to be safe, stands for n, which is private.
+    terms, each of at most ``grid``, errs by at most ``n² · grid · 2⁻⁵³`` per entry in any order of addition (Higham
+    2002, section 4.2); both sums may, and ``public_borrowers``, taken twice to be safe, stands for n, which is private.
     """
 
     def __init__(
         self, model: LinearStack, table: CreditTable, *, clip: float, grid: int, public_borrowers: int
     ) -> None:
         self._model = model
-        self._dense = {name: part.dense for name, part in table.modalities.items()}
+        # Once, instead of in every round.
+        self._dense = {name: part.dense.astype(np.float64) for name, part in table.modalities.items()}
         self._labels = table.labels
         self._trained = model.layout.trained_by(table.modalities)
         self._clip = clip
@@ -78,7 +79,11 @@ class NetworkGradient:
 def _squared_norm(step: LinearStep, delta: torch.Tensor) -> torch.Tensor:
     one = 1.0 if step.bias else 0.0
     if step.inputs.dim() == 2:
-        return ((step.inputs**2).sum(1) + one) * (delta**2).sum(1)
+        # vector_norm reads the wide one-hot records once and writes no squares beside them.
+        norm = torch.linalg.vector_norm
+        squared: torch.Tensor = (norm(step.inputs, dim=1) ** 2 + one) * norm(delta, dim=1) ** 2
+        return squared
+    # Rounding cannot hide a norm here: tanh gives a unit's δ_t one sign, so the bias alone adds Σ_t ‖δ_t‖² or more.
     inputs = step.inputs @ step.inputs.transpose(1, 2) + one
     return (inputs * (delta @ delta.transpose(1, 2))).sum((1, 2)).clamp_min(0.0)
 

@@ -10,6 +10,7 @@ from fedcredit.encoding import encode
 from fedcredit.errors import AuditError
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
+from fedcredit.store.records import Records
 
 
 def opened(path: Path) -> tuple[Database, AuditLog]:
@@ -83,6 +84,37 @@ def test_the_export_has_one_json_line_per_event(tmp_path: Path) -> None:
     assert [line["event"] for line in lines] == ["round-released", "run-finished"]
     assert lines[0]["checkpoint"] == "01ff"
     assert lines[1]["digest"] == log.head.hex()
+
+
+def test_several_events_are_recorded_in_order_or_not_at_all() -> None:
+    log = AuditLog(Journal(Database.in_memory(), "audit"))
+    log.record_all([(EventKind.ROUND_OPENED, {"round": 1}), (EventKind.ROUND_ABORTED, {"round": 1})])
+    assert [event.kind for event in log.events()] == [EventKind.ROUND_OPENED, EventKind.ROUND_ABORTED]
+    head = log.head
+    with pytest.raises(TypeError):
+        log.record_all([(EventKind.ROUND_OPENED, {"round": 2}), (EventKind.EVALUATED, {"auc": 0.8})])  # type: ignore[dict-item]
+    assert (len(log), log.head) == (2, head)
+    log.record_all([])
+    log.verify()
+
+
+def test_events_and_other_writes_become_durable_together(tmp_path: Path) -> None:
+    database, log = opened(tmp_path / "run.db")
+    records = Records(database, "memory")
+
+    def answered() -> None:
+        records.put("answer", b"bytes")
+        log.record(EventKind.REQUEST_ANSWERED, run="run-1")
+
+    with pytest.raises(ZeroDivisionError), log.together():
+        answered()
+        _ = 1 // 0
+    assert (len(log), records.get("answer")) == (0, None)
+    with log.together():
+        answered()
+    assert (len(log), records.get("answer")) == (1, b"bytes")
+    log.verify()
+    database.close()
 
 
 def test_a_float_cannot_be_recorded() -> None:

@@ -1,4 +1,4 @@
-"""What goes in wrong: each with its code, one sentence with the place and the fix, the exit code, and nothing written."""
+"""Bad input: each with its code, one sentence with the place, the way out, the exit code, and nothing half-written."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import typer
 
 from fedcredit.cli.main import app
 
+MAIN = "from fedcredit.cli.main import main; main()"
 HEAVY = ("torch", "opacus", "flwr", "matplotlib", "sklearn", "dp_accounting", "grpc")
 
 
@@ -80,14 +81,15 @@ def test_a_group_alone_shows_its_help_and_ends_as_wrong_usage(path: tuple[str, .
 
 @pytest.mark.parametrize(
     "statement",
-    ["import fedcredit", "import fedcredit.cli.main", "import sys; sys.argv[1:] = ['--help']; HELP"],
+    ["import fedcredit", "import fedcredit.cli.main", f"sys.argv[1:] = ['--help']\n{MAIN}"],
     ids=["the package", "the command line", "help"],
 )
 def test_nothing_heavy_is_imported_before_a_command_needs_it(statement: str) -> None:
     code = f"""
-import sys
-{statement.replace("HELP", "from fedcredit.cli.main import main" + chr(10) + "try: main()" + chr(10) + "except SystemExit: pass")}
-print(sorted({{name.partition(".")[0] for name in sys.modules}} & {set(HEAVY)!r}), file=sys.stderr)
+import atexit, sys
+heavy = {set(HEAVY)!r}
+atexit.register(lambda: print(sorted({{name.partition(".")[0] for name in sys.modules}} & heavy), file=sys.stderr))
+{statement}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == "[]\n"

@@ -34,6 +34,10 @@ consortium = "credit"
 [relay]
 host = "relay.example"
 port = 9092
+
+[holdout]
+salt = "0123456789abcdef"
+fraction = 0.25
 """
 
 
@@ -108,12 +112,35 @@ def test_a_coordinator_reads_its_relay(tmp_path: Path) -> None:
     (tmp_path / "federation.toml").write_text(FEDERATION, encoding="utf-8")
     config = FederationConfig.read(tmp_path)
     assert (config.consortium, config.relay.host, config.relay.port) == ("credit", "relay.example", 9092)
+    assert (config.holdout.salt, config.holdout.fraction) == ("0123456789abcdef", 0.25)
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("9092", "0"), ("9092", "65536"), ("9092", '"9092"'), ("credit", "Credit"), ("relay.example", "")]
+    ("old", "new"),
+    [
+        ("9092", "0"),
+        ("9092", "65536"),
+        ("9092", '"9092"'),
+        ("credit", "Credit"),
+        ("relay.example", ""),
+        ("0123456789abcdef", "0123456789abcde"),
+        ("0123456789abcdef", "x" * 65),
+        ("0.25", "0.0"),
+        ("0.25", "1.0"),
+        ("0.25", "nan"),
+    ],
 )
 def test_a_wrong_coordinator_file_is_refused(tmp_path: Path, old: str, new: str) -> None:
     (tmp_path / "federation.toml").write_text(FEDERATION.replace(old, new), encoding="utf-8")
     with pytest.raises(ConfigValueError):
+        FederationConfig.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", ['salt = "0123456789abcdef"', "fraction = 0.25", "port = 9092", 'consortium = "credit"']
+)
+def test_no_decision_of_a_coordinator_has_a_default(tmp_path: Path, line: str) -> None:
+    assert line in FEDERATION
+    (tmp_path / "federation.toml").write_text(FEDERATION.replace(line, ""), encoding="utf-8")
+    with pytest.raises(MissingKeyError):
         FederationConfig.read(tmp_path)

@@ -58,8 +58,4 @@ def test_without_both_outcomes_in_the_check_part_the_scorecard_is_taken_unchecke
     few = np.flatnonzero(table.labels == 1 - labels)[:1]
     rare = table.take(np.isin(np.arange(len(table)), few) | (table.labels == labels))
     assert int((rare.labels == 1 - labels).sum()) == 1
-    try:
-        found = best_own_model([rare], [rare], INPUTS, seed=1)
-    except ValueError:
-        pytest.fail("one outcome in a part must not break the baseline")
-    assert found.method == "scorecard"
+    assert best_own_model([rare], [rare], INPUTS, seed=1).method == "scorecard"

@@ -32,7 +32,7 @@ def test_every_institution_is_enrolled_and_has_approved_the_plan(study: Study) -
     members = Coordinator(study.coordinator_folder).members()
     assert {member.institution for member in members} == set(study.holdings) == set(study.plan.institutions)
     for name in study.holdings:
-        Approvals(study.node_folder(name) / "approvals").require(study.plan)
+        Approvals(study.node_folder(name) / "approvals").require(study.plan.digest())
 
 
 def test_private_files_of_an_institution_are_open_to_nobody_else(study: Study) -> None:

@@ -68,6 +68,10 @@ def test_a_release_that_protects_nobody_has_no_finite_cost(changes: dict[str, ob
         {"dimension": 2**31 + 1},
         {"test_noise": 1},
         {"mechanism": Mechanism.NONE},
+        {"mechanism": Mechanism.NONE, "sigma": 0, "sensitivity_squared": False},
+        {"mechanism": Mechanism.NONE, "sigma": 0, "sensitivity_squared": 0.0},
+        {"mechanism": Mechanism.NONE, "sigma": 0, "sensitivity_squared": -1},
+        {"test_noise": True, "sensitivity_squared": 0},
         {"mechanism": Mechanism.NONE, "sigma": 0, "test_noise": True},
     ],
 )
@@ -90,6 +94,12 @@ def test_a_mechanism_without_accounting_is_refused_by_name() -> None:
 def test_decoding_gives_back_the_same_release(sensitivity: int, sigma: int, dimension: int, test_noise: bool) -> None:
     original = release(sensitivity_squared=sensitivity, sigma=sigma, dimension=dimension, test_noise=test_noise)
     assert Release.from_bytes(original.to_bytes()) == original
+
+
+def test_no_bound_at_all_can_be_said_where_there_is_no_noise_either() -> None:
+    unbounded = release(mechanism=Mechanism.NONE, sigma=0, sensitivity_squared=0)
+    assert not unbounded.protects
+    assert Release.from_bytes(unbounded.to_bytes()) == unbounded
 
 
 def test_the_stored_fields_are_the_dataclass_fields_and_a_version() -> None:

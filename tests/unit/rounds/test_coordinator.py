@@ -29,7 +29,12 @@ from fedcredit.store.database import Database
 from fedcredit.transport import LoopbackTransport
 
 CONFIG = FederationConfig.model_validate(
-    {"schema_version": 1, "consortium": "credit", "relay": {"host": "127.0.0.1", "port": 9092}}
+    {
+        "schema_version": 1,
+        "consortium": "credit",
+        "relay": {"host": "127.0.0.1", "port": 9092},
+        "holdout": {"salt": "0123456789abcdef", "fraction": 0.2},
+    }
 )
 NOBODY = LoopbackTransport({})
 

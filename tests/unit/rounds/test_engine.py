@@ -385,16 +385,14 @@ def test_an_answer_after_the_deadline_does_not_count() -> None:
 
 
 def test_too_few_answers_stop_the_round_and_name_who_is_missing() -> None:
-    players = puppets()
-    transport = Scripted(
-        lambda requests: iter(
-            [
-                Reply(institution=NAMES[0], payload=players[NAMES[0]].handle(requests[NAMES[0]])),
-                Reply(institution=NAMES[1], payload=players[NAMES[1]].refuse(requests[NAMES[1]], "FC-4101")),
-            ]
-        )
-    )
-    table = Table(quorum(3), transport)
+    players, clock = puppets(), Clock()
+
+    def half(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        yield Reply(institution=NAMES[0], payload=players[NAMES[0]].handle(requests[NAMES[0]]))
+        yield Reply(institution=NAMES[1], payload=players[NAMES[1]].refuse(requests[NAMES[1]], "FC-4101"))
+        clock.now += 25
+
+    table = Table(quorum(3), Scripted(half), clock=clock)
     with pytest.raises(QuorumError) as caught:
         table.run()
     assert caught.value.code == "FC-2201"
@@ -402,7 +400,7 @@ def test_too_few_answers_stop_the_round_and_name_who_is_missing() -> None:
         "round": 1,
         "received": 1,
         "needed": 3,
-        "seconds": 60.0,
+        "seconds": 25.0,  # the carrier gave up before the deadline of 60
         "missing": "fund-c, insurer-d; refused: bank-b (FC-4101)",
     }
     last = list(table.audit.events())[-1]
@@ -411,6 +409,26 @@ def test_too_few_answers_stop_the_round_and_name_who_is_missing() -> None:
         ["fund-c", "insurer-d"],
         ["bank-b"],
     )
+
+
+def test_who_is_missing_is_named_with_what_is_known_about_it() -> None:
+    players, clock = puppets(), Clock()
+
+    def bad(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        yield Reply(institution=NAMES[0], payload=None, carrier_error="unreachable")
+        yield Reply(institution=NAMES[1], payload=b"junk")
+        yield Reply(institution=NAMES[2], payload=None, carrier_error="reset")
+        yield Reply(institution=NAMES[2], payload=players[NAMES[2]].handle(requests[NAMES[2]]))
+        yield Reply(institution=NAMES[2], payload=None, carrier_error="reset")
+        clock.now += 61
+
+    table = Table(quorum(2), Scripted(bad), clock=clock)
+    with pytest.raises(QuorumError) as caught:
+        table.run()
+    assert caught.value.fields["received"] == 1
+    assert caught.value.fields["seconds"] == 60.0  # never longer than the deadline
+    missing = "bank-a (carrier: unreachable), bank-b (answer not accepted: FC-3101), insurer-d"
+    assert caught.value.fields["missing"] == missing
 
 
 def test_refusals_that_leave_no_quorum_stop_the_round_with_their_codes() -> None:

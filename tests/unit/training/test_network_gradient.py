@@ -25,8 +25,8 @@ with warnings.catch_warnings():
     from opacus.grad_sample import GradSampleModule
 
 INPUTS = {
-    "application": ModalityShape(kind="static", bins=(2,), dense=(4,)),
-    "repayment": ModalityShape(kind="sequence", bins=(2,), dense=(6, 2)),
+    "application": ModalityShape(kind="static", bins=(2, 3), dense=(4,)),
+    "repayment": ModalityShape(kind="sequence", bins=(3,), dense=(6, 2)),
 }
 NETWORK = MultimodalNetwork(INPUTS, width=5)
 LOGISTIC = LogisticRegression(INPUTS)
@@ -35,18 +35,18 @@ Gradients = dict[str, torch.Tensor]
 """Per block: (n, *shape), one gradient per borrower."""
 
 
-def table_of(rows: int, *, seed: int, held: tuple[str, ...] = HELD[2]) -> CreditTable:
+def table_of(model: LinearStack, rows: int, *, seed: int, held: tuple[str, ...] = HELD[2]) -> CreditTable:
+    """Random borrowers, their dense part already in the model's own design."""
     rng = np.random.default_rng(seed)
+    modalities = {}
+    for name in held:
+        codes = rng.integers(0, INPUTS[name].bins, size=(rows, len(INPUTS[name].bins))).astype(np.int16)
+        dense = rng.uniform(-1, 1, size=(rows, *INPUTS[name].dense)).astype(np.float32)
+        modalities[name] = ModalityTable(codes=codes, dense=model.design(name, codes, dense))
     return CreditTable(
         entities=np.array([f"b{i}" for i in range(rows)], dtype=np.str_),
         labels=rng.integers(0, 2, size=rows).astype(np.int8),
-        modalities={
-            name: ModalityTable(
-                codes=np.zeros((rows, 1), dtype=np.int16),
-                dense=rng.uniform(-1, 1, size=(rows, *INPUTS[name].dense)).astype(np.float32),
-            )
-            for name in held
-        },
+        modalities=modalities,
         dropped=0,
     )
 
@@ -62,7 +62,10 @@ class Twin(nn.Module):
         super().__init__()
         self.held = held
         parts = NETWORK.layout.split(weights)
-        self.encoders = nn.ModuleDict({name: self._linear(f"{name}.encoder", parts) for name in held})
+        sequences = [name for name in held if INPUTS[name].kind == "sequence"]
+        self.encoder = nn.ModuleDict({name: self._linear(f"{name}.encoder", parts) for name in held})
+        self.sequence = nn.ModuleDict({name: self._linear(f"{name}.sequence", parts) for name in sequences})
+        self.points = nn.ModuleDict({name: self._linear(f"{name}.points", parts) for name in held})
         self.fusion = self._linear("fusion", parts)
         self.head = self._linear("head", parts)
 
@@ -75,22 +78,25 @@ class Twin(nn.Module):
         return layer
 
     def forward(self, *dense: torch.Tensor) -> torch.Tensor:
-        embeddings = []
+        embeddings, points = [], []
         for name, values in zip(self.held, dense, strict=True):
-            if INPUTS[name].kind == "static":
-                embeddings.append(torch.tanh(self.encoders[name](values)))
-            else:
-                windows = values.unfold(1, 3, 1).flatten(2)
-                embeddings.append(torch.tanh(self.encoders[name](windows)).mean(1))
+            record = values
+            if INPUTS[name].kind == "sequence":
+                bins = sum(INPUTS[name].bins)
+                record, series = values[:, :bins], values[:, bins:].reshape(-1, *INPUTS[name].dense)
+                windows = series.unfold(1, 3, 1).flatten(2)
+                embeddings.append(torch.tanh(self.sequence[name](windows)).mean(1))
+            embeddings.append(torch.tanh(self.encoder[name](record)))
+            points.append(self.points[name](record))
         hidden = torch.tanh(self.fusion(torch.stack(embeddings).mean(0)))
-        result: torch.Tensor = self.head(hidden).squeeze(-1)
+        result: torch.Tensor = (self.head(hidden) + torch.stack(points).sum(0)).squeeze(-1)
         return result
 
 
 def block_name(parameter: str) -> str:
-    """encoders.application.weight -> application.encoder.weight"""
-    parts = parameter.removeprefix("_module.").split(".")
-    return f"{parts[1]}.encoder.{parts[2]}" if parts[0] == "encoders" else parameter.removeprefix("_module.")
+    """encoder.application.weight -> application.encoder.weight; fusion.weight stays."""
+    *layer, kind = parameter.removeprefix("_module.").split(".")
+    return ".".join([*reversed(layer), kind])
 
 
 def inputs_of(table: CreditTable) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -132,6 +138,10 @@ def clipped_sum(gradients: Gradients, layout: ParameterLayout, *, clip: float) -
     return layout.join(parts), norms.numpy()
 
 
+def gradient_of(model: LinearStack, table: CreditTable, *, clip: float, grid: int) -> NetworkGradient:
+    return NetworkGradient(model, table, clip=clip, grid=grid, public_borrowers=10)
+
+
 def ours(model: LinearStack, table: CreditTable, weights: np.ndarray, *, clip: float) -> np.ndarray:
     dense = {name: part.dense for name, part in table.modalities.items()}
     return clipped_gradient_sum(model, weights, dense, table.labels, clip=clip)
@@ -143,7 +153,7 @@ def ours(model: LinearStack, table: CreditTable, weights: np.ndarray, *, clip: f
 def test_the_closed_form_is_the_sum_of_clipped_per_borrower_gradients(
     held: tuple[str, ...], route: object, share: float
 ) -> None:
-    table, weights = table_of(17, seed=1, held=held), weights_of(NETWORK, 2)
+    table, weights = table_of(NETWORK, 17, seed=1, held=held), weights_of(NETWORK, 2)
     gradients = route(table, weights)  # type: ignore[operator]
     _, norms = clipped_sum(gradients, NETWORK.layout, clip=1.0)
     clip = {0.0: norms.min() / 2, 0.5: float(np.median(norms)), 1.0: norms.max() * 2}[share]
@@ -156,7 +166,7 @@ def test_the_closed_form_is_the_sum_of_clipped_per_borrower_gradients(
 
 @pytest.mark.parametrize("held", HELD, ids=str)
 def test_logistic_regression_has_the_gradient_of_autograd(held: tuple[str, ...]) -> None:
-    table, weights = table_of(9, seed=3, held=held), weights_of(LOGISTIC, 4)
+    table, weights = table_of(LOGISTIC, 9, seed=3, held=held), weights_of(LOGISTIC, 4)
     dense, labels = inputs_of(table)
     flat = torch.cat([part.flatten(1) for part in dense] + [torch.ones(9, 1, dtype=torch.float64)], dim=1)
     columns = [
@@ -194,14 +204,14 @@ def test_no_borrower_changes_the_integers_by_more_than_the_stated_sensitivity(
     grid: int,
     data: st.DataObject,
 ) -> None:
-    table = table_of(rows, seed=seed, held=held)
+    table = table_of(model, rows, seed=seed, held=held)
     weights = np.clip(weights_of(model, seed + 1, scale), -WEIGHT_LIMIT, WEIGHT_LIMIT)
     gone = data.draw(st.integers(0, rows - 1))
     others = table.take(np.arange(rows) != gone)
-    everyone = NetworkGradient(model, table, clip=clip, grid=grid)
+    everyone = gradient_of(model, table, clip=clip, grid=grid)
     change = (
         everyone.integer_sum(weights).values
-        - NetworkGradient(model, others, clip=clip, grid=grid).integer_sum(weights).values
+        - gradient_of(model, others, clip=clip, grid=grid).integer_sum(weights).values
     )
     assert everyone.sensitivity_squared is not None
     assert int((change**2).sum()) <= everyone.sensitivity_squared
@@ -212,19 +222,42 @@ def test_no_borrower_changes_the_integers_by_more_than_the_stated_sensitivity(
 
 
 def test_the_stated_sensitivity_is_the_clip_on_the_grid_plus_rounding() -> None:
-    table = table_of(3, seed=5, held=("repayment",))
-    computation = NetworkGradient(NETWORK, table, clip=0.7, grid=100)
-    trained = 5 * 6 + 5 + 5 * 5 + 5 + 5 + 1
-    assert computation.dimension == trained
-    assert computation.sensitivity_squared == math.ceil((100 + math.sqrt(trained) + 1) ** 2)
+    table = table_of(NETWORK, 3, seed=5, held=("repayment",))
+    # encoder 5 x (3 + 1), sequence 5 x (3 x 2 + 1), points 3 + 1, fusion 5 x (5 + 1), head 5 + 1
+    trained = 20 + 35 + 4 + 30 + 6
+    for borrowers, arithmetic in ((3, 0), (50_000_000, 2 * 1e16 * 100 / 2**53)):
+        computation = NetworkGradient(NETWORK, table, clip=0.7, grid=100, public_borrowers=borrowers)
+        assert computation.dimension == trained
+        assert computation.sensitivity_squared == math.ceil((100 + math.sqrt(trained) * (1 + arithmetic)) ** 2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    model=st.sampled_from([NETWORK, LOGISTIC]),
+    held=st.sampled_from(HELD),
+    owners=st.lists(st.integers(0, 3), min_size=1, max_size=12),
+    seed=st.integers(0, 2**32),
+    clip=st.sampled_from([0.5, 100.0]),
+)
+def test_it_does_not_matter_which_institution_holds_a_borrower(
+    model: LinearStack, held: tuple[str, ...], owners: list[int], seed: int, clip: float
+) -> None:
+    table, weights = table_of(model, len(owners), seed=seed, held=held), weights_of(model, seed + 1)
+    parts = [table.take(np.array(owners) == owner) for owner in range(4)]
+    together = ours(model, table, weights, clip=clip)
+    apart = sum(ours(model, part, weights, clip=clip) for part in parts)
+    np.testing.assert_allclose(apart, together, rtol=1e-11, atol=1e-12)
+    # On the grid every part rounds once: half a step each, and half a step for the whole.
+    steps = sum(gradient_of(model, part, clip=clip, grid=1000).integer_sum(weights).values for part in parts)
+    whole = gradient_of(model, table, clip=clip, grid=1000).integer_sum(weights).values
+    assert np.abs(steps - whole).max() <= 2
 
 
 @pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
 @pytest.mark.parametrize("held", HELD, ids=str)
 def test_what_an_institution_does_not_hold_stays_zero(model: LinearStack, held: tuple[str, ...]) -> None:
-    result = NetworkGradient(model, table_of(8, seed=6, held=held), clip=1.0, grid=1000).integer_sum(
-        weights_of(model, 7)
-    )
+    table = table_of(model, 40, seed=6, held=held)
+    result = gradient_of(model, table, clip=1.0, grid=1000).integer_sum(weights_of(model, 7))
     assert result.trained.tolist() == model.layout.trained_by(held).tolist()
     assert not result.values[~result.trained].any()
     for name, place in model.layout.slices().items():
@@ -233,20 +266,20 @@ def test_what_an_institution_does_not_hold_stays_zero(model: LinearStack, held: 
 
 @pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
 def test_no_borrower_gives_zeros(model: LinearStack) -> None:
-    empty = table_of(3, seed=8).take(np.arange(0))
+    empty = table_of(model, 3, seed=8).take(np.arange(0))
     assert not ours(model, empty, weights_of(model, 9), clip=1.0).any()
 
 
 @pytest.mark.parametrize("where", ["weights", "data"])
 def test_a_number_that_is_not_finite_raises_because_no_scaling_bounds_it(where: str) -> None:
-    table, weights = table_of(4, seed=10), weights_of(NETWORK, 11)
+    table, weights = table_of(NETWORK, 4, seed=10), weights_of(NETWORK, 11)
     if where == "weights":
         weights[3] = np.nan
     else:
         table.modalities["application"].dense[2, 1] = np.inf
         table.modalities["application"].dense[2, 2] = -np.inf
         weights[:] = 1.0
-        table.modalities["repayment"].dense[1, 1, 1] = np.nan
+        table.modalities["repayment"].dense[1, -1] = np.nan
     with pytest.raises(NotFiniteError):
         ours(NETWORK, table, weights, clip=1.0)
 
@@ -255,10 +288,10 @@ def test_a_number_that_is_not_finite_raises_because_no_scaling_bounds_it(where: 
 @pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
 def test_the_largest_weights_that_a_request_may_carry_stay_finite(model: LinearStack, sign: float) -> None:
     weights = sign * np.where(np.arange(model.layout.size) % 3 == 0, -WEIGHT_LIMIT, WEIGHT_LIMIT)
-    table = table_of(20, seed=12)
-    for name, part in table.modalities.items():
-        part.dense[:] = np.sign(part.dense)
-        assert part.dense.shape[1:] == INPUTS[name].dense
+    table = table_of(model, 20, seed=12)
+    for part in table.modalities.values():
+        # The largest inputs there are: dense numbers end at 1, active bins may lie above it.
+        part.dense[:] = np.where(np.abs(part.dense) <= 1, np.sign(part.dense), part.dense)
     assert np.isfinite(ours(model, table, weights, clip=1.0)).all()
 
 
@@ -266,6 +299,6 @@ def test_a_borrower_without_gradient_is_not_divided_by_zero() -> None:
     # Logits of plus and minus a million: sigmoid is exact, so the right label leaves a gradient of zero.
     weights = np.zeros(LOGISTIC.layout.size)
     weights[LOGISTIC.layout.slices()["bias"]] = 1e6
-    table = table_of(5, seed=13)
+    table = table_of(LOGISTIC, 5, seed=13)
     table.labels[:] = 1
     assert not ours(LOGISTIC, table, weights, clip=1.0).any()

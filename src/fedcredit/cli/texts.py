@@ -1,0 +1,205 @@
+"""What the commands say to people, in English and Chinese.
+
+The English template stands in the code, where the command says it, and is the key of its Chinese entry here. Both
+have the same fields with the same formats, so a figure reads the same in both; ``tests/unit/cli/test_texts.py``
+holds every template against this catalogue. Names of commands, options, files, error codes and data sets, and
+the JSON envelope, are the same in every language. The help texts of options stay English: typer builds them before
+``--lang`` is read. The sentences of errors have their Chinese in ``errors.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fedcredit.errors import operator_language
+
+ZH: Final[dict[str, str]] = {
+    # every command
+    "Next:": "下一步:",
+    "Stopped.": "已停止。",
+    "wrote {path}": "已写入 {path}",
+    "institution": "机构",
+    "(by every institution)": "(由各机构执行)",
+    # audit
+    "audit log: {entries} entries, chain unbroken, head {head}": "审计日志:{entries} 条,哈希链完整,日志头 {head}",
+    "{released} released models match their log lines": "{released} 个已发布模型与日志记录一致",
+    # coord
+    "wrote {folder}/federation.toml, keys and the relay's certificate": (
+        "已写入 {folder}/federation.toml、密钥和中继证书"
+    ),
+    "   federation key: {fingerprint}   ← read it aloud to every institution": (
+        "   联邦密钥指纹:{fingerprint}   ← 请向各机构当面或电话读出"
+    ),
+    "(by the institution)": "(由机构执行)",
+    "{institution} ({kind}) is member {members} of {consortium}": (
+        "{institution}({kind})已加入 {consortium},现有成员 {members} 家"
+    ),
+    "(once all members are approved)": "(待全部成员获批后执行)",
+    "Members": "成员",
+    "kind": "类型",
+    "fingerprint": "指纹",
+    "wrote {path} · digest {digest} · {rounds} rounds · {institutions} institutions": (
+        "已写入 {path} · 摘要 {digest} · {rounds} 轮 · {institutions} 家机构"
+    ),
+    "coordinator serves at {sockets}": "协调方已启动,套接字目录 {sockets}",
+    "run {run} started · plan {digest}": "运行 {run} 已启动 · 计划 {digest}",
+    "run {run} goes on": "运行 {run} 已继续",
+    "waiting for the coordinator …": "正在等待协调方 …",
+    "run {run} · {state} · round {round} of {rounds} released · {institutions} institutions": (
+        "运行 {run} · {state} · 已发布第 {round} 轮,共 {rounds} 轮 · {institutions} 家机构"
+    ),
+    "run {run} stopped after round {round} of {rounds}; once the cause is gone:": (
+        "运行 {run} 在第 {round} 轮后停止,共 {rounds} 轮;排除原因后执行:"
+    ),
+    "no run since the daemon started": "守护进程启动以来没有运行",
+    "run {run} finished after {rounds} rounds": "运行 {run} 已完成,共 {rounds} 轮",
+    "{released} of {rounds}": "{released} / {rounds}",
+    "finished": "已完成",
+    "open": "未完成",
+    "Runs": "运行",
+    "run": "运行",
+    "rounds released": "已发布轮次",
+    "state": "状态",
+    # demo
+    "fedcredit {version} demo · {data} · {model} · everything on this machine": (
+        "fedcredit {version} 演示 · {data} · {model} · 全部在本机进行"
+    ),
+    "(real processes, TLS)": "(真实进程,TLS)",
+    "keys, enrolment, approved plan        {institutions} institutions": (
+        "密钥、登记、计划批准                  {institutions} 家机构"
+    ),
+    "data checked against the contract     {borrowers:,} borrowers, {default:.1%} default": (
+        "数据已按契约检查                      {borrowers:,} 位借款人,违约率 {default:.1%}"
+    ),
+    "epsilon = inf: this run trains WITHOUT differential privacy; every output says so": (
+        "epsilon = inf:本次训练不使用差分隐私;所有输出均注明"
+    ),
+    "test noise: the noise is repeatable and protects NOBODY; every output says so": (
+        "测试噪声:噪声可重现,不保护任何人;所有输出均注明"
+    ),
+    "round": "轮次",
+    "AUC {auc:.3f}  ε {epsilon:.2f}": "AUC {auc:.3f}  ε {epsilon:.2f}",
+    # the result of a demo
+    " Scored on the {borrowers:,} held-out borrowers of all institutions, 95 % intervals;": (
+        " 在全部机构的 {borrowers:,} 位留出借款人上评估,95 % 置信区间;"
+    ),
+    " {provenance}.": " {provenance}。",
+    "model": "模型",
+    "trained on": "训练样本数",
+    "AUC": "AUC",
+    "KS": "KS",
+    "federated gains": "联邦增益",
+    "on its own customers": "对自有客户的增益",
+    "{institution} alone": "{institution} 单独训练",
+    "federated, ours": "联邦训练(本次)",
+    "pooled, no privacy": "集中训练(无隐私保护)",
+    "too few": "样本不足",
+    "NOT PRIVATE: nothing here is protected by differential privacy": ("无隐私保护:此处任何内容都不受差分隐私保护"),
+    (
+        " Privacy: every message is ({epsilon:g}, {delta:g})-differentially private on its own over the whole "
+        "training, per {unit}"
+    ): " 隐私:整个训练过程中,每家机构发出的消息单独满足 ({epsilon:g}, {delta:g})-差分隐私,保护单位为{unit}",
+    "          a membership test with 1 % false alarms finds at most {ceiling:.1%} of the borrowers": (
+        "       误报率为 1 % 的成员推断检验至多识别出 {ceiling:.1%} 的借款人"
+    ),
+    "What left each institution ({types}; sealed)": "各机构对外发出的内容({types};已密封)",
+    "messages": "消息数",
+    "kB out": "发出 kB",
+    "kB in": "收到 kB",
+    "ε spent of cap": "已用 ε / 上限",
+    "{spent:.3f} of {cap:.3f}": "{spent:.3f} / {cap:.3f}",
+    (
+        " Federated {federated:.3f} · average of alone {alone:.3f} · pooled without privacy {pooled:.3f} · "
+        "{seconds:.0f} s"
+    ): (" 联邦训练 {federated:.3f} · 单独训练平均 {alone:.3f} · 集中训练(无隐私保护) {pooled:.3f} · {seconds:.0f} 秒"),
+    # lab
+    "wrote {path} ({kilobytes:,.0f} kB, SHA-256 checked)": "已写入 {path}({kilobytes:,.0f} kB,SHA-256 校验通过)",
+    # node
+    "wrote {folder}/node.toml and keys (they never leave)": "已写入 {folder}/node.toml 和密钥(均不离开本机构)",
+    "   fingerprint of {institution}: {fingerprint}   ← read it to the coordinator when asked": (
+        "   {institution} 的指纹:{fingerprint}   ← 协调方询问时请读出"
+    ),
+    "{borrowers:,} borrowers · {default:.1%} default · modalities {modalities}": (
+        "{borrowers:,} 位借款人 · 违约率 {default:.1%} · 模态 {modalities}"
+    ),
+    "{dropped:,} rows are left out: their borrower has another row, and the unit is the borrower": (
+        "略去 {dropped:,} 行:其借款人另有一行,而保护单位是借款人"
+    ),
+    "pinned the coordinator of {consortium}, relay {relay}": "已绑定 {consortium} 的协调方,中继 {relay}",
+    "wrote {path}: send it to the coordinator": "已写入 {path}:请发送给协调方",
+    "(by the coordinator)": "(由协调方执行)",
+    "(both from the coordinator)": "(两者均由协调方提供)",
+    "approved plan {digest} ({plan})": "已批准计划 {digest}({plan})",
+    "   trains      {model}, {rounds} rounds, quorum {quorum}": "   训练  {model},{rounds} 轮,法定应答数 {quorum}",
+    "   releases    at most {sums} noised sums, {histograms} noised histograms; never rows or borrowers' scores": (
+        "   发布  至多 {sums} 个加噪汇总和 {histograms} 个加噪直方图;绝不含数据行或借款人的评分"
+    ),
+    "   privacy     epsilon {epsilon:g} at delta {delta:g} per {unit}, {mechanism}; held out {held_out:g}": (
+        "   隐私  epsilon {epsilon:g},delta {delta:g},保护单位为{unit},机制 {mechanism};留出部分 {held_out:g}"
+    ),
+    "this plan protects NOBODY": "此计划不保护任何人",
+    "the plan asks for more epsilon than the caps in node.toml; rounds beyond a cap will be refused": (
+        "计划要求的 epsilon 超过 node.toml 中的上限;超出上限的轮次将被拒绝"
+    ),
+    "delta {delta:g} is above 1/(10 n) = {largest:.1e} for this institution's size": (
+        "delta {delta:g} 高于本机构规模对应的 1/(10 n) = {largest:.1e}"
+    ),
+    "   figures from the noised counts of all members: {path}": "   由全体成员的加噪计数得出的指标:{path}",
+    "{institution} answers at {place} · {borrowers:,} borrowers": (
+        "{institution} 已在 {place} 应答 · {borrowers:,} 位借款人"
+    ),
+    "borrowers": "借款人",
+    "epsilon spent": "已用隐私预算 ε",
+    "cap": "上限",
+    "releases": "发布次数",
+    "privacy ledger and audit log verified · {entries} entries, head {head}": (
+        "隐私账本与审计日志验证通过 · {entries} 条,日志头 {head}"
+    ),
+    "   coordinator: {fingerprint}": "   协调方:{fingerprint}",
+    "   no coordinator is pinned yet": "   尚未绑定协调方",
+}
+
+WORDS_ZH: Final[dict[str, str]] = {
+    # states of a run (daemon/control.py)
+    "idle": "空闲",
+    "running": "进行中",
+    "finished": "已完成",
+    "failed": "已失败",
+    # models (config/plan.py)
+    "scorecard": "评分卡",
+    "network": "神经网络",
+    "logistic": "逻辑回归",
+    # types of institution (parties.py)
+    "bank": "银行",
+    "auto_finance": "汽车金融公司",
+    "guarantee_fund": "融资担保机构",
+    "insurer": "保险公司",
+    "lessor": "融资租赁公司",
+    # the unit of privacy and the two parts of a ledger (privacy/plan.py)
+    "borrower": "借款人",
+    "train": "训练",
+    "holdout": "留出",
+    # where data come from (lab/results.py)
+    "real loans of real lenders": "真实贷款机构的真实贷款",
+    "real borrowers; their segments stand in for institutions, the names are ours": (
+        "真实借款人;以客群代表机构,机构名称为本演示所拟"
+    ),
+}
+"""Words that a record holds and a command shows: the key is the word in the record."""
+
+
+def tr(template: str, /, **fields: object) -> str:
+    """Return ``template`` in the operator's language with its fields filled in.
+
+    ``template`` is an English format string, written out where it is used. Without a Chinese entry it stays English:
+    a missing translation must not end a command.
+    """
+    return (ZH.get(template, template) if operator_language() == "zh" else template).format(**fields)
+
+
+def word(value: str) -> str:
+    """Return a word from a record (a state, a type of institution, a model) in the operator's language.
+
+    A word that the catalogue does not know, such as a later version's, is returned as it is.
+    """
+    return WORDS_ZH.get(value, str(value)) if operator_language() == "zh" else str(value)
