@@ -192,7 +192,7 @@ def _tell_approved(plan: RunPlan, facts: PlanFacts, config: NodeConfig) -> None:
     )
     say(
         tr(
-            "   releases    at most {sums} noised sums, {histograms} noised histograms; never rows or borrowers' scores",
+            "   releases    at most {sums} noised sums, {histograms} histograms; never rows or borrowers' scores",
             sums=facts.steps,
             histograms=1 + plan.rounds.retries,
         )

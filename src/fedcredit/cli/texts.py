@@ -131,7 +131,7 @@ ZH: Final[dict[str, str]] = {
     "(both from the coordinator)": "(两者均由协调方提供)",
     "approved plan {digest} ({plan})": "已批准计划 {digest}({plan})",
     "   trains      {model}, {rounds} rounds, quorum {quorum}": "   训练  {model},{rounds} 轮,法定应答数 {quorum}",
-    "   releases    at most {sums} noised sums, {histograms} noised histograms; never rows or borrowers' scores": (
+    "   releases    at most {sums} noised sums, {histograms} histograms; never rows or borrowers' scores": (
         "   发布  至多 {sums} 个加噪汇总和 {histograms} 个加噪直方图;绝不含数据行或借款人的评分"
     ),
     "   privacy     epsilon {epsilon:g} at delta {delta:g} per {unit}, {mechanism}; held out {held_out:g}": (

@@ -23,7 +23,7 @@ class RelaySection(Section):
 class HoldoutSection(Section):
     """The one split of borrowers into training and held-out; the same in every plan, or members refuse the second."""
 
-    salt: Annotated[str, Field(min_length=16, max_length=64)]
+    salt: Annotated[str, Field(min_length=1, max_length=64)]
     fraction: Annotated[Real, Field(gt=0, lt=1)]
 
 

@@ -122,7 +122,7 @@ def _build(folder: Path, options: StudyOptions, dataset: Dataset, *, relay_port:
             "schema_version": 1,
             "consortium": CONSORTIUM,
             "relay": {"host": "127.0.0.1", "port": relay_port},
-            "holdout": {"salt": f"study-split-{options.seed:04d}", "fraction": HOLDOUT_FRACTION},
+            "holdout": {"salt": _salt(options), "fraction": HOLDOUT_FRACTION},
         }
     )
     init_coordinator(coordinator_folder, config, hosts=["127.0.0.1", "localhost"])
@@ -156,7 +156,7 @@ def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[Instit
             "contract_digest": dataset.contract.digest().hex(),
             "rounds": options.rounds or settings.rounds,
             "holdout_fraction": HOLDOUT_FRACTION,
-            "holdout_salt": f"study-{options.seed}",
+            "holdout_salt": _salt(options),
         },
         "model": settings.model,
         "training": settings.training,
@@ -173,7 +173,7 @@ def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[Instit
         "institutions": {
             name: {
                 "kind": str(dataset.parts[name].kind),
-                "expected_borrowers": _record_band(part, f"study-{options.seed}"),
+                "expected_borrowers": _record_band(part, _salt(options)),
                 "modalities": dataset.parts[name].modalities,
             }
             for name, part in holdings.items()
@@ -222,3 +222,8 @@ def _enrol(coordinator_folder: Path, node: Path) -> None:
     path = node / "request.fcrequest"
     write_atomic(path, armoured(request))
     coordinator.approve_member(path, fingerprint=PublicIdentity.from_bytes(request.identity).fingerprint())
+
+
+def _salt(options: StudyOptions) -> str:
+    """Return the public key of a study's split: its seed decides who is held out."""
+    return f"study-{options.seed}"
