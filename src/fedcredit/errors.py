@@ -284,8 +284,8 @@ class PlanNotApprovedError(RoundError):
     exit_code = 7
     en = "The plan {digest} is not among this institution's approvals."
     zh = "计划 {digest} 未获本机构批准。"
-    fix_en = "Read it and approve it: fedcredit node approve plan.toml"
-    fix_zh = "请阅读并批准:fedcredit node approve plan.toml"
+    fix_en = "Read it and approve it: fedcredit node approve NODE plan.toml"
+    fix_zh = "请阅读并批准:fedcredit node approve NODE plan.toml"
 
 
 class PolicyError(RoundError):

@@ -143,7 +143,7 @@ def member_show(folder: Folder, output_format: Format = OutputFormat.TEXT, debug
 def plan_new(
     folder: Folder,
     path: Annotated[Path, typer.Argument(help="Where to write the plan.")],
-    contract: Annotated[str, typer.Option(help="Data contract: a shipped name or a YAML file.")],
+    contract: Annotated[str, typer.Option(help="Data contract: a shipped name (taiwan, sba, german).")],
     epsilon: Annotated[float, typer.Option(help="Privacy loss per borrower for the whole training; inf says: none.")],
     delta: Annotated[float, typer.Option(help="Delta of the claim.")],
     evaluation_epsilon: Annotated[float, typer.Option(help="Privacy loss of a held-out borrower.")],

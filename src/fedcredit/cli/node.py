@@ -40,7 +40,7 @@ def init(
     name: Annotated[str, typer.Option(help="The institution's name: lower-case letters, digits, hyphens.")],
     kind: Annotated[Kind, typer.Option("--type", help="What kind of company it is.")],
     data: Annotated[Path, typer.Option(help="Its own table, Parquet or CSV, in the contract's columns.")],
-    contract: Annotated[str, typer.Option(help="Data contract: a shipped name or a YAML file.")],
+    contract: Annotated[str, typer.Option(help="Data contract: a shipped name (taiwan, sba, german).")],
     modality: Annotated[list[str], typer.Option(help="A modality it holds; repeat for several.")],
     epsilon: Annotated[float, typer.Option(help="Most that a borrower ever loses on the training part.")],
     delta: Annotated[float, typer.Option(help="One delta for the life of the data set.")],

@@ -54,8 +54,8 @@ class RunSection(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
     consortium: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
-    contract: Text
-    """Name of the data contract; all institutions hold the same one."""
+    contract: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+    """Name of a shipped data contract, never a path: a plan must not choose which file a party opens."""
     contract_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     holdout_fraction: Annotated[Real, Field(gt=0, lt=1)]

@@ -200,6 +200,8 @@ WRONG: list[tuple[str, object]] = [
     ("run/name", 1),
     ("run/consortium", "a b"),
     ("run/contract_digest", "0" * 63),
+    ("run/contract", "../secrets.yaml"),
+    ("run/contract", "/etc/contract.yaml"),
     ("run/contract_digest", "G" * 64),
     ("run/rounds", 0),
     ("run/rounds", 10_001),
