@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.crypto.signatures import sign, verify
 from fedcredit.errors import ConfigFileMissingError, EnrolmentFileError, FedcreditError
 from fedcredit.messages import Message
-from fedcredit.parties import InstitutionId, InstitutionType, Member, institution_id
+from fedcredit.parties import COORDINATOR, InstitutionId, InstitutionType, Member, institution_id
 
+INVITATION_TAG: Final = "fedcredit invitation 1"
 JOIN_TAG: Final = "fedcredit join request 1"
 _FILE_LIMIT: Final = 64 * 1024
 MessageT = TypeVar("MessageT", bound=Message)
@@ -30,6 +32,10 @@ def _text(limit: int) -> Callable[[Any], bool]:
 
 def _octets(limit: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, bytes) and len(value) <= limit
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", value) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +51,44 @@ class Invitation(Message):
     """host:port of the SuperLink."""
     ca_certificate: bytes
     """PEM; the relay's certificate is checked against it."""
+    signature: bytes
+    """By the coordinator, over everything else: the compared fingerprint then covers relay and certificate as well."""
 
     @classmethod
     def checks(cls) -> dict[str, Callable[[Any], bool]]:
         """Return the check of every field."""
         return {
-            "consortium": _text(41),
+            "consortium": _name,
             "coordinator": _octets(4096),
             "relay": _text(300),
             "ca_certificate": _octets(16 * 1024),
+            "signature": _octets(64),
         }
+
+    @classmethod
+    def make(cls, *, consortium: str, keys: IdentityKeys, relay: str, ca_certificate: bytes) -> Invitation:
+        """Return an invitation signed by the coordinator whose keys these are."""
+        unsigned = cls(
+            consortium=consortium,
+            coordinator=keys.public.to_bytes(),
+            relay=relay,
+            ca_certificate=ca_certificate,
+            signature=b"",
+        )
+        signature = sign(keys, tag=INVITATION_TAG, body=unsigned.to_bytes())
+        return cls(**{**unsigned.__dict__, "signature": signature})
+
+    def require_signed(self) -> None:
+        """Raise ``BadSignatureError`` unless the coordinator named here signed exactly this invitation."""
+        unsigned = Invitation(**{**self.__dict__, "signature": b""})
+        verify(
+            self.identity,
+            tag=INVITATION_TAG,
+            body=unsigned.to_bytes(),
+            signature=self.signature,
+            signer=COORDINATOR,
+            what="invitation",
+        )
 
     @property
     def identity(self) -> PublicIdentity:

@@ -39,7 +39,13 @@ GOLDEN: dict[str, dict[str, Any]] = {
     "counts-answer": {"manifest_digest": DIGEST, "lanes": b""},
     "refusal": {"manifest_digest": DIGEST, "code": "FC-4101"},
     "signed": {"body": b"body", "signature": SIGNATURE},
-    "invitation": {"consortium": "credit", "coordinator": b"identity", "relay": "relay:9092", "ca_certificate": b"pem"},
+    "invitation": {
+        "consortium": "credit",
+        "coordinator": b"identity",
+        "relay": "relay:9092",
+        "ca_certificate": b"pem",
+        "signature": SIGNATURE,
+    },
     "join-request": {
         "consortium": "credit",
         "institution": "bank-a",
@@ -109,6 +115,8 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("signed", "body", "body"),
     ("signed", "signature", b""),
     ("invitation", "consortium", "x" * 42),
+    ("invitation", "consortium", "\x1b[2J"),
+    ("invitation", "signature", bytes(65)),
     ("invitation", "coordinator", bytes(4097)),
     ("invitation", "relay", ""),
     ("join-request", "kind", "spy"),

@@ -67,7 +67,14 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Message]] = {
     CountsAnswer: st.builds(CountsAnswer, manifest_digest=DIGEST, lanes=BYTES),
     Refusal: st.builds(Refusal, manifest_digest=DIGEST, code=st.integers(0, 9999).map("FC-{:04}".format)),
     Signed: st.builds(Signed, body=BYTES, signature=SIGNATURE),
-    Invitation: st.builds(Invitation, consortium=TEXT, coordinator=BYTES, relay=TEXT, ca_certificate=BYTES),
+    Invitation: st.builds(
+        Invitation,
+        consortium=st.from_regex(r"[a-z0-9][a-z0-9-]{0,40}", fullmatch=True),
+        coordinator=BYTES,
+        relay=TEXT,
+        ca_certificate=BYTES,
+        signature=st.binary(max_size=64),
+    ),
     JoinRequest: st.builds(
         JoinRequest,
         consortium=TEXT,

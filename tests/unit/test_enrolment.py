@@ -13,9 +13,7 @@ from fedcredit.parties import InstitutionId, InstitutionType
 
 KEYS = IdentityKeys(signing=b"\1" * 32, kem_classic=b"\1" * 32, kem_post_quantum=b"\1" * 64)
 OTHER = IdentityKeys(signing=b"\2" * 32, kem_classic=b"\2" * 32, kem_post_quantum=b"\2" * 64)
-INVITATION = Invitation(
-    consortium="credit", coordinator=KEYS.public.to_bytes(), relay="relay:9092", ca_certificate=b"pem"
-)
+INVITATION = Invitation.make(consortium="credit", keys=KEYS, relay="relay:9092", ca_certificate=b"pem")
 
 
 def join(name: str = "bank-a") -> JoinRequest:
@@ -55,6 +53,24 @@ def test_no_field_of_a_join_request_can_be_changed(change: dict[str, object]) ->
 def test_a_signed_request_for_a_forbidden_name_is_refused() -> None:
     with pytest.raises(ConfigValueError):
         join("coordinator").member()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"consortium": "other"},
+        {"relay": "relay.attacker:9092"},
+        {"ca_certificate": b"another pem"},
+        {"coordinator": OTHER.public.to_bytes()},
+        {"signature": b""},
+        {"signature": bytes(64)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_no_field_of_an_invitation_can_be_changed(change: dict[str, object]) -> None:
+    INVITATION.require_signed()
+    with pytest.raises(BadSignatureError):
+        replace(INVITATION, **change).require_signed()  # type: ignore[arg-type]
 
 
 def test_an_invitation_holds_the_coordinators_keys() -> None:

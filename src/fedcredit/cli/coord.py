@@ -41,7 +41,9 @@ def _sockets(folder: Path, given: Path | None) -> Path:
 def init(
     folder: Folder,
     consortium: Annotated[str, typer.Option(help="Name of the consortium: lower-case letters, digits, hyphens.")],
-    host: Annotated[str, typer.Option(help="Address that the relay listens on and institutions reach.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address that institutions reach: loopback, or a gateway in front of the relay.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the relay.")] = DEFAULT_PORT,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,

@@ -165,6 +165,7 @@ def approve(
     from fedcredit.config.plan import RunPlan
     from fedcredit.errors import NotAMemberError, PolicyError
     from fedcredit.institution.admission import Approvals
+    from fedcredit.institution.node import holdings_of
     from fedcredit.privacy.run_plan import privacy_plan
 
     config, wanted = NodeConfig.read(folder), RunPlan.read(plan)
@@ -173,11 +174,20 @@ def approve(
     absent = sorted(set(wanted.modalities(config.name)) - set(config.data.modalities))
     if absent:
         raise PolicyError(reason=f"the plan counts on modalities that are not held: {', '.join(absent)}")
+    _require_honest_size(wanted, config, borrowers=len(holdings_of(folder, config).table))
     facts = privacy_plan(wanted).describe()
     Approvals(folder / "approvals").approve(wanted)
     _tell_approved(wanted, facts, config)
     next_step(f"fedcredit node run {folder}")
     return {"plan": wanted.digest().hex(), "epsilon": facts.epsilon, "delta": facts.delta, "steps": facts.steps}
+
+
+def _require_honest_size(plan: RunPlan, config: NodeConfig, *, borrowers: int) -> None:
+    """Refuse a plan that declares far fewer borrowers than there are: rounding and delta are judged by that number."""
+    from fedcredit.errors import PolicyError
+
+    if borrowers > 2 * plan.institutions[config.institution].expected_borrowers:
+        raise PolicyError(reason="the plan's expected_borrowers is less than half of this table")
 
 
 def _tell_approved(plan: RunPlan, facts: PlanFacts, config: NodeConfig) -> None:
@@ -188,6 +198,14 @@ def _tell_approved(plan: RunPlan, facts: PlanFacts, config: NodeConfig) -> None:
             model=word(plan.model.kind),
             rounds=plan.run.rounds,
             quorum=plan.rounds.quorum,
+        )
+    )
+    say(
+        tr(
+            "   split       {fraction:.0%} of the borrowers held out by the key {salt}; contract {contract}",
+            fraction=plan.run.holdout_fraction,
+            salt=plan.run.holdout_salt,
+            contract=plan.run.contract,
         )
     )
     say(

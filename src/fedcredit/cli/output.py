@@ -27,7 +27,7 @@ console: Final = Console(stderr=True, highlight=False, soft_wrap=True, width=max
 
 def say(text: str) -> None:
     """Print one line for people."""
-    console.print(text, markup=False)
+    console.print(_printable(text), markup=False)
 
 
 def done(text: str) -> None:
@@ -117,4 +117,9 @@ def fail(error: FedcreditError, *, as_json: bool, debug: bool) -> NoReturn:
 
 
 def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+    return _printable(text).replace("[", r"\[")
+
+
+def _printable(text: str) -> str:
+    """Return the text without control characters: names from a plan or an invitation must not steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -137,6 +137,9 @@ ZH: Final[dict[str, str]] = {
     "   privacy     epsilon {epsilon:g} at delta {delta:g} per {unit}, {mechanism}; held out {held_out:g}": (
         "   隐私  epsilon {epsilon:g},delta {delta:g},保护单位为{unit},机制 {mechanism};留出部分 {held_out:g}"
     ),
+    "   split       {fraction:.0%} of the borrowers held out by the key {salt}; contract {contract}": (
+        "   划分  以密钥 {salt} 留出 {fraction:.0%} 的借款人;数据契约 {contract}"
+    ),
     "this plan protects NOBODY": "此计划不保护任何人",
     "the plan asks for more epsilon than the caps in node.toml; rounds beyond a cap will be refused": (
         "计划要求的 epsilon 超过 node.toml 中的上限;超出上限的轮次将被拒绝"

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from fedcredit.config.plan import Real
+from fedcredit.config.plan import HoldoutFraction
 from fedcredit.config.reading import Section, read_toml, validate
 
 FEDERATION_FILE: Final = "federation.toml"
@@ -24,7 +24,7 @@ class HoldoutSection(Section):
     """The one split of borrowers into training and held-out; the same in every plan, or members refuse the second."""
 
     salt: Annotated[str, Field(min_length=1, max_length=64)]
-    fraction: Annotated[Real, Field(gt=0, lt=1)]
+    fraction: HoldoutFraction
 
 
 class FederationConfig(Section):

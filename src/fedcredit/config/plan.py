@@ -32,6 +32,8 @@ def _normal(value: str) -> str:
     # Digests cover normal form C only; two spellings of one text must not be two plans.
     if not unicodedata.is_normalized("NFC", value):
         raise ValueError("must be text in Unicode normal form C")
+    if not value.isprintable():
+        raise ValueError("must be one line of printable text")
     return value
 
 
@@ -49,6 +51,10 @@ Text = Annotated[str, AfterValidator(_normal)]
 Kind = Annotated[InstitutionType, Field(strict=False)]
 
 
+HoldoutFraction = Annotated[Real, Field(ge=0.05, le=0.5)]
+"""A tiny held-out part could be made to hold one borrower, chosen by whoever draws the salt."""
+
+
 class RunSection(Section):
     """What is trained, on which contract."""
 
@@ -58,7 +64,7 @@ class RunSection(Section):
     """Name of a shipped data contract, never a path: a plan must not choose which file a party opens."""
     contract_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     rounds: Annotated[int, Field(ge=1, le=10_000)]
-    holdout_fraction: Annotated[Real, Field(gt=0, lt=1)]
+    holdout_fraction: HoldoutFraction
     holdout_salt: Annotated[Text, Field(min_length=1, max_length=64)]
     """Public key of the borrower-disjoint split; the same borrower is held out everywhere."""
 
@@ -79,6 +85,11 @@ class ModelSection(Section):
         return self
 
 
+SMALLEST_CLIP: Final = 1e-6
+LARGEST_CLIP: Final = 1e6
+"""Outside these, squared norms leave the range of float64 and a gradient would pass unclipped."""
+
+
 class GradientTraining(Section):
     """One full-batch step per round on clipped, summed, noised per-borrower gradients."""
 
@@ -86,7 +97,7 @@ class GradientTraining(Section):
     learning_rate: Positive
     momentum: Annotated[Real, Field(ge=0, lt=1)]
     """Nesterov momentum of the server's step."""
-    clip: Positive
+    clip: Annotated[Real, Field(ge=SMALLEST_CLIP, le=LARGEST_CLIP)]
     """Bound of one borrower's gradient: of the residual for the scorecard, of the L2 norm for the network."""
     grid: Annotated[int, Field(ge=2, le=1_000_000)]
     """Integer steps per clip bound; the released sums are integers on this grid."""

@@ -104,8 +104,8 @@ class Contract(Section):
     title: Text
     licence: Text
     attribution: Text
-    unit: Literal["borrower", "loan"]
-    """The unit of privacy: what one entity token stands for."""
+    unit: Literal["borrower"]
+    """The unit of privacy: one borrower, with all rows at the institution."""
     entity: Text
     label: LabelColumn
     protected: Items[Text]

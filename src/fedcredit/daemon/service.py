@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,8 @@ _LOG: Final = logging.getLogger(__name__)
 _FRAME_ROOM: Final = 64
 _WAITING_CALLS: Final = 16
 _PROBE_S: Final = 1.0
+READ_S: Final = 60.0
+"""A request must have arrived whole within this time, in seconds."""
 
 
 class _Servicer(local_pb2_grpc.LocalServicer):
@@ -37,11 +40,17 @@ class _Servicer(local_pb2_grpc.LocalServicer):
         self, request_iterator: Iterable[local_pb2.Chunk], context: grpc.ServicerContext
     ) -> Iterator[local_pb2.Chunk]:
         """Answer one request."""
+        # A client that opens a stream and sends nothing would hold a worker for ever.
+        watchdog = threading.Timer(READ_S, context.cancel)
+        watchdog.daemon = True
+        watchdog.start()
         try:
             request = gather(request_iterator, limit=self._max_bytes)
         except MessageTooLargeError:
             context.set_trailing_metadata(((LIMIT_KEY, str(self._max_bytes)),))
             _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_LARGE_TEXT)
+        finally:
+            watchdog.cancel()
         try:
             reply = self._handler(request)
         except Exception as error:  # noqa: BLE001 - a handler's text must not cross, whatever it raised

@@ -97,7 +97,7 @@ def feature_spec(contract: Contract) -> FeatureSpec:
 def encode(frame: pa.Table, contract: Contract, modalities: Iterable[str], *, place: str) -> CreditTable:
     """Return the rows of ``frame`` as features of the ``modalities``; ``place`` names the table in errors.
 
-    Where the contract's unit is the borrower, exactly one row of each borrower stays (``dropped`` counts the rest).
+    The unit of privacy is the borrower, so exactly one row of each borrower stays (``dropped`` counts the rest).
     Columns that the contract does not know, and protected ones, are not looked at.
 
     Raises:
@@ -115,9 +115,7 @@ def encode(frame: pa.Table, contract: Contract, modalities: Iterable[str], *, pl
     entities = read_entities(frame, contract, place=place)
     labels = read_labels(frame, contract, place=place)
     raw = {name: read_modality(frame, contract.modality(name), place=place) for name in names}
-    keep = np.arange(len(labels))
-    if contract.unit == "borrower":
-        keep = one_observation_per_entity(entities, [cells for part in raw.values() for cells in part.values()])
+    keep = one_observation_per_entity(entities, [cells for part in raw.values() for cells in part.values()])
     if len(set(labels[keep].tolist())) < 2:
         raise OneClassError(rows=len(keep), place=place)
     parts = {

@@ -52,7 +52,6 @@ class CoordinatorDaemon:
         self._relay = Relay(
             directory=self._folder / "relay",
             tls=TlsFiles(ca=folder / AUTHORITY, certificate=folder / SERVER_CERTIFICATE, key=folder / SERVER_KEY),
-            host=self._coordinator.config.relay.host,
             port=self._coordinator.config.relay.port,
         )
         self._superexec: ManagedProcess | None = None
@@ -200,7 +199,12 @@ class CoordinatorDaemon:
             path = self._folder / "members" / f"{name}.node"
             if not path.exists():
                 key = self._coordinator.supernode_key_path(name)
-                node = self._relay.control.register_supernode(key, name=name)
+                try:
+                    node = self._relay.control.register_supernode(key, name=name)
+                except RelayCommandError as error:
+                    # One member's unusable key must not stop the others; plans that need it are refused by name.
+                    LOG.warning("%s the transport key of %s is not enrolled at the relay", error.code, name)
+                    continue
                 write_atomic(path, str(node).encode())
             nodes[name] = int(path.read_text())
         return nodes

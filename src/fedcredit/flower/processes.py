@@ -125,6 +125,12 @@ class ManagedProcess:
                 raise ProcessStartError(process=self.name, seconds=waited, log=self.log)
             time.sleep(_POLL_S)
 
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the group and return at once, so that several end side by side; ``stop`` waits."""
+        with self._lock:
+            if self._leash is not None:
+                _signal_group(self._leash.pid, signal.SIGTERM)
+
     def stop(self, *, grace_s: float = 5.0) -> None:
         """End the whole group: SIGTERM, and SIGKILL after ``grace_s`` seconds. Doing it again does nothing."""
         with self._lock:

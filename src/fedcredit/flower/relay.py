@@ -44,9 +44,8 @@ class Relay:
     secret (mode 0600) and its logs; started again there, it still knows its nodes and runs.
     """
 
-    def __init__(self, *, directory: Path, tls: TlsFiles, host: str = HOST, port: int | None = None) -> None:
+    def __init__(self, *, directory: Path, tls: TlsFiles, port: int | None = None) -> None:
         self._directory = directory.absolute()
-        self._host = host
         self._fixed_port = port
         self._tls = tls
         self._process: ManagedProcess | None = None
@@ -56,7 +55,7 @@ class Relay:
     @property
     def address(self) -> str:
         """``host:port`` of the relay once it is started."""
-        return f"{self._host}:{self._port}"
+        return f"{HOST}:{self._port}"
 
     @property
     def ca(self) -> Path:
@@ -134,7 +133,7 @@ class Relay:
             *("--ssl-certfile", str(self._tls.certificate.absolute())),
             *("--ssl-keyfile", str(self._tls.key.absolute())),
             "--enable-supernode-auth",
-            *("--host", self._host, "--port", str(self._port)),
+            *("--host", HOST, "--port", str(self._port)),
             *("--database", str(self._directory / DATABASE)),
             *("--isolation", "process"),
             *("--superexec-auth-secret-file", str(self.secret_file)),
@@ -153,7 +152,7 @@ class Relay:
 
     def _answers(self) -> bool:
         context = ssl.create_default_context(cafile=str(self.ca))
-        connection = http.client.HTTPSConnection(self._host, self._port, timeout=_PROBE_S, context=context)
+        connection = http.client.HTTPSConnection(HOST, self._port, timeout=_PROBE_S, context=context)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/health")
             return connection.getresponse().status == http.HTTPStatus.OK

@@ -6,11 +6,14 @@ What runs are the commands that an operator types (``coord serve``, ``node run``
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from fedcredit.checkpoint import CheckpointStore
@@ -33,11 +36,13 @@ def free_relay_port() -> int:
 
 def run_through_flower(study: Study, *, on_round: OnRound) -> Path:
     """Run a study to its end and return the coordinator's run folder; no process is left behind."""
-    with running_consortium(study) as control:
+    with _interrupts() as pressed, running_consortium(study) as control:
         run_id = control.start(study.plan)
         folder = study.coordinator_folder / "runs" / run_id
         told = 0
         while True:
+            if pressed.is_set():
+                raise KeyboardInterrupt
             status = control.status()
             told = _tell_new_rounds(folder, told, on_round)
             if status.state == "failed":
@@ -67,7 +72,27 @@ def running_consortium(study: Study) -> Iterator[ControlClient]:
             stack.enter_context(nodes[name])
         for name, process in nodes.items():
             process.wait_until((sockets / f"{name}.{READY_FILE}").exists, timeout_s=READY_S)
-        yield ControlClient(sockets / "control.sock")
+        try:
+            yield ControlClient(sockets / "control.sock")
+        finally:
+            for process in (*nodes.values(), coordinator):
+                process.ask_to_end()
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Remember a Ctrl-C: the exception of one that arrives inside a destructor or a callback is lost."""
+    pressed = threading.Event()
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    previous = signal.signal(signal.SIGINT, remember)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _process(study: Study, name: str, arguments: list[str]) -> ManagedProcess:

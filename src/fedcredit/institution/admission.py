@@ -177,6 +177,8 @@ class Admission:
                 raise WrongContextError(what="request", field="run, whose plan was never received")
             return known
         terms = _terms_of(opened.request.plan, opened.manifest.roster_digest)
+        if terms.plan.run.consortium != opened.manifest.consortium:
+            raise WrongContextError(what="run plan", field="consortium")
         self._require_agreeable(terms.plan)
         self._require_membership(opened)
         self.approvals.require(terms.plan_digest)

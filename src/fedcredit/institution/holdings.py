@@ -10,7 +10,7 @@ from fedcredit.config.plan import RunPlan
 from fedcredit.contract import Contract
 from fedcredit.data.splits import holdout_mask
 from fedcredit.data.table import CreditTable
-from fedcredit.errors import NoRowsError, PolicyError
+from fedcredit.errors import PolicyError
 from fedcredit.parties import InstitutionId
 
 
@@ -27,7 +27,6 @@ class Holdings:
 
         Raises:
             PolicyError: the plan counts on a modality that the institution does not hold.
-            NoRowsError: one side of the split is empty.
         """
         modalities = plan.modalities(self.institution)
         absent = sorted(set(modalities) - set(self.table.modalities))
@@ -39,9 +38,7 @@ class Holdings:
         """Return training and held-out records with these modalities, by the plan's public key."""
         table = self.table.with_modalities(modalities)
         held_out = holdout_mask(table.entities, salt=plan.run.holdout_salt, fraction=plan.run.holdout_fraction)
-        for name, rows in (("training", ~held_out), ("held-out", held_out)):
-            if not rows.any():
-                raise NoRowsError(place=f"the {name} part of {self.institution}")
+        # An empty side is no error: a refusal would tell, without noise, that nobody is in it.
         return Split(train=table.take(~held_out), holdout=table.take(held_out))
 
 

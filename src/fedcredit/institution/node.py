@@ -64,6 +64,7 @@ def init_node(folder: Path, config: NodeConfig, *, passphrase: bytes | None = No
 
 def join(folder: Path, invitation: Invitation, *, passphrase: bytes | None = None) -> JoinRequest:
     """Pin the coordinator of an invitation and return the signed join request."""
+    invitation.require_signed()
     config = NodeConfig.read(folder)
     keys = IdentityKeys.load(folder / IDENTITY, passphrase=passphrase)
     write_atomic(folder / INVITATION, armoured(invitation))
@@ -79,9 +80,11 @@ def join(folder: Path, invitation: Invitation, *, passphrase: bytes | None = Non
 
 def read_invitation(folder: Path) -> Invitation:
     """Return the coordinator that this node has joined."""
-    return read_armoured(
+    invitation = read_armoured(
         Invitation, folder / INVITATION, command=f"fedcredit node join {folder} INVITATION --fingerprint …"
     )
+    invitation.require_signed()
+    return invitation
 
 
 def holdings_of(folder: Path, config: NodeConfig) -> Holdings:

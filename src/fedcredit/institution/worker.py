@@ -53,6 +53,8 @@ from fedcredit.training.families import LocalComputation, ModelFamily, model_fam
 from fedcredit.training.integer_sum import IntegerSum
 
 LOG: Final = logging.getLogger("fedcredit.institution")
+RECORDED_UNREADABLE: Final = 100
+"""Requests that did not open and are recorded, per start: they need no key, and must not fill the ledger's disk."""
 Integers = npt.NDArray[np.int64]
 
 
@@ -94,6 +96,7 @@ class InstitutionWorker:
         self._entropy = entropy
         self._prepared: dict[str, Preparation] = {}
         self._one_at_a_time = threading.Lock()
+        self._unreadable = 0
 
     def handle(self, request: bytes) -> bytes:
         """Answer one request; never raises. A failure leaves as a code, its text stays in the institution's log."""
@@ -218,13 +221,21 @@ class InstitutionWorker:
             self._prepared = {run: known}
         return known
 
+    def _worth_recording(self, opened: OpenedRequest | None) -> bool:
+        """Record every refusal of the coordinator's requests, but only so many of bytes that anybody can send."""
+        if opened is not None:
+            return True
+        self._unreadable += 1
+        return self._unreadable <= RECORDED_UNREADABLE
+
     def _refuse(self, error: FedcreditError, request: bytes, opened: OpenedRequest | None) -> bytes:
         LOG.warning("%s %s", error.code, error)
         digest = opened.manifest_digest if opened else hashlib.sha256(request).digest()
         run = opened.manifest.run if opened else ""
         refusal = Refusal(manifest_digest=digest, code=error.code)
         try:
-            self._audit.record(EventKind.REQUEST_REFUSED, run=run, code=error.code, manifest=digest)
+            if self._worth_recording(opened):
+                self._audit.record(EventKind.REQUEST_REFUSED, run=run, code=error.code, manifest=digest)
         except FedcreditError as storage_error:
             # The refusal still leaves: nothing was computed, and the coordinator must not wait.
             LOG.error("%s %s", storage_error.code, storage_error)

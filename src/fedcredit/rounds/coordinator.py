@@ -80,9 +80,9 @@ class Coordinator:
 
     def invitation(self) -> Invitation:
         """Return what institutions need to know; the same for all of them."""
-        return Invitation(
+        return Invitation.make(
             consortium=self.config.consortium,
-            coordinator=self.keys.public.to_bytes(),
+            keys=self.keys,
             relay=f"{self.config.relay.host}:{self.config.relay.port}",
             ca_certificate=(self.folder / AUTHORITY).read_bytes(),
         )

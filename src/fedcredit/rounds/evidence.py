@@ -8,6 +8,7 @@ from typing import cast
 
 from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.checkpoint import CheckpointStore
+from fedcredit.config.plan import RunPlan
 from fedcredit.errors import AuditError, RunNotFoundError
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
@@ -31,6 +32,9 @@ def verify_run(folder: Path) -> Evidence:
         CheckpointError: a released model is missing or not the one that the log names.
     """
     place = _run_folder(folder)
+    if (place / "run.db").stat().st_size == 0:
+        # Opening an empty file would make a new, valid log of it.
+        raise AuditError(path=str(place), index=0, problem="is missing: the log is empty")
     with Database.open(place / "run.db") as database:
         log = AuditLog(Journal(database, "audit"))
         log.verify()
@@ -39,6 +43,7 @@ def verify_run(folder: Path) -> Evidence:
 
 
 def _check_releases(log: AuditLog, place: Path) -> int:
+    _check_opening(log, place)
     checkpoints = CheckpointStore(place / "checkpoints")
     expected_round, parent = 1, b""
     for event in log.events():
@@ -57,6 +62,14 @@ def _check_releases(log: AuditLog, place: Path) -> int:
             raise AuditError(path=str(place), index=event.index, problem="names another manifest than its model")
         expected_round += 1
     return expected_round - 1
+
+
+def _check_opening(log: AuditLog, place: Path) -> None:
+    first = next(log.events(), None)
+    if first is None or first.kind is not EventKind.RUN_OPENED:
+        raise AuditError(path=str(place), index=0, problem="does not begin with the opening of a run")
+    if first.fields.get("plan") != RunPlan.read(place / "plan.toml").digest():
+        raise AuditError(path=str(place), index=0, problem="was opened for another plan than plan.toml")
 
 
 def _run_folder(folder: Path) -> Path:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedcredit.config.plan import LARGEST_CLIP, SMALLEST_CLIP
 from fedcredit.data.table import CreditTable
-from fedcredit.errors import NotFiniteError
+from fedcredit.errors import ConfigValueError, NotFiniteError
 from fedcredit.model.linear_stack import Dense, LinearStack, LinearStep
 from fedcredit.training.integer_sum import IntegerSum
 
@@ -59,6 +60,10 @@ class NetworkGradient:
     def __init__(
         self, model: LinearStack, table: CreditTable, *, clip: float, grid: int, public_borrowers: int
     ) -> None:
+        if not SMALLEST_CLIP <= clip <= LARGEST_CLIP:
+            raise ConfigValueError(
+                path="plan", key="training.clip", problem="lies outside the range that can be clipped to"
+            )
         self._model = model
         # Once, instead of in every round.
         self._dense = {name: part.dense.astype(np.float64) for name, part in table.modalities.items()}

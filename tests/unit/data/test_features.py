@@ -101,12 +101,14 @@ def test_a_protected_column_changes_nothing(contract: MakeContract, table: MakeT
         np.testing.assert_array_equal(one.modalities[name].dense, other.modalities[name].dense)
 
 
-def test_one_row_per_borrower_stays_if_the_borrower_is_the_unit(contract: MakeContract, table: MakeTable) -> None:
-    rows = table(who=["a", "b", "a"])
-    by_borrower = encode(rows, contract(), BOTH, place="t")
+def test_one_row_per_borrower_stays(contract: MakeContract, table: MakeTable) -> None:
+    by_borrower = encode(table(who=["a", "b", "a"]), contract(), BOTH, place="t")
     assert (sorted(by_borrower.entities.tolist()), by_borrower.dropped) == (["a", "b"], 1)
-    by_loan = encode(rows, contract(unit="loan"), BOTH, place="t")
-    assert (by_loan.entities.tolist(), by_loan.dropped) == (["a", "b", "a"], 0)
+
+
+def test_a_contract_per_loan_is_refused_until_loans_are_accounted_for(contract: MakeContract) -> None:
+    with pytest.raises(ConfigValueError):
+        contract(unit="loan")
 
 
 def test_the_row_that_stays_does_not_depend_on_the_label(contract: MakeContract, table: MakeTable) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fedcredit.audit.log import EventKind
 from fedcredit.crypto.sealing import SEAL_OVERHEAD
 from fedcredit.envelope import UNREADABLE_LENGTH
+from fedcredit.institution.worker import RECORDED_UNREADABLE
 from fedcredit.messages import (
     COUNT_GRID,
     SCORE_BINS,
@@ -671,6 +672,18 @@ def test_the_audit_log_tells_every_answer_and_every_refusal(consortium: Consorti
     assert bank.events()[0].fields["manifest"] == first.manifest.digest()
     assert bank.events()[1].fields["manifest"] == refused.manifest.digest()
     bank.state.audit.verify()
+
+
+def test_bytes_that_anybody_can_send_do_not_fill_the_ledgers_disk(bank: Site) -> None:
+    for number in range(RECORDED_UNREADABLE + 20):
+        bank.worker.handle(b"junk %d" % number)
+    assert len(bank.events()) == RECORDED_UNREADABLE
+
+
+def test_a_plan_of_another_consortium_is_refused(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path, plan=plan_of(**{"run/consortium": "another"}))
+    assert question(consortium, "bank-a").code() == "FC-3106"
+    assert consortium.sites["bank-a"].charged() == 0
 
 
 def test_nothing_of_the_table_lies_in_what_an_institution_keeps(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedcredit.data.table import CreditTable, ModalityTable
-from fedcredit.errors import NotFiniteError
+from fedcredit.errors import ConfigValueError, NotFiniteError
 from fedcredit.messages import WEIGHT_LIMIT
 from fedcredit.model.layout import ModalityShape, ParameterLayout
 from fedcredit.model.linear_stack import LinearStack
@@ -302,3 +302,20 @@ def test_a_borrower_without_gradient_is_not_divided_by_zero() -> None:
     table = table_of(LOGISTIC, 5, seed=13)
     table.labels[:] = 1
     assert not ours(LOGISTIC, table, weights, clip=1.0).any()
+
+
+@pytest.mark.parametrize("clip", [0.0, 3e-165, 9e-7, 2e6, float("nan")])
+def test_a_clip_at_which_squared_norms_leave_the_range_of_float64_is_refused(clip: float) -> None:
+    # With 3e-165 the norm of a small gradient underflowed to zero, passed unclipped, and the grid blew it up.
+    with pytest.raises(ConfigValueError):
+        gradient_of(LOGISTIC, table_of(LOGISTIC, 3, seed=1), clip=clip, grid=256)
+
+
+@pytest.mark.parametrize("bias", [-20.0, -373.0, -700.0])
+def test_one_borrower_with_a_vanishing_gradient_stays_inside_the_bound(bias: float) -> None:
+    weights = np.zeros(LOGISTIC.layout.size)
+    weights[LOGISTIC.layout.slices()["bias"]] = bias
+    computation = gradient_of(LOGISTIC, table_of(LOGISTIC, 1, seed=2), clip=1e-6, grid=1000)
+    values = computation.integer_sum(weights).values.astype(object)
+    assert computation.sensitivity_squared is not None
+    assert sum(value**2 for value in values) <= computation.sensitivity_squared
