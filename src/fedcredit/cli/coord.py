@@ -156,7 +156,10 @@ def plan_new(
     rounds: Annotated[int | None, typer.Option(min=1, help="Training rounds; recommended number if absent.")] = None,
     quorum: Annotated[int | None, typer.Option(min=1, help="Answers that a round needs; all if absent.")] = None,
     retries: Annotated[
-        int, typer.Option(min=0, help="Failed attempts in the whole run that the noise pays for as well.")
+        int,
+        typer.Option(
+            min=0, help="Failed attempts of all rounds together, and again of the evaluation, that the noise pays for."
+        ),
     ] = 2,
     deadline_s: Annotated[float, typer.Option(help="Seconds that a round waits.")] = 180.0,
     output_format: Format = OutputFormat.TEXT,

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedcredit.config.plan import RunPlan
 from fedcredit.config.reading import validate
-from fedcredit.contract import Contract, load_contract
+from fedcredit.contract import Contract, shipped_contract
 from fedcredit.errors import NotAMemberError, UsageError
 from fedcredit.lab.settings import settings_for
 from fedcredit.rounds.coordinator import Coordinator
@@ -36,7 +36,7 @@ def draft_plan(
         NotAMemberError: it names an institution that is not approved.
         ConfigValueError: a value lies outside its range.
     """
-    contract = load_contract(contract_name)
+    contract = shipped_contract(contract_name)
     settings = settings_for(contract.name, model, epsilon=epsilon)
     members = {request.institution: request.kind for request in coordinator.members()}
     institutions = {}

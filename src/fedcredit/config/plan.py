@@ -127,7 +127,7 @@ class PrivacySection(Section):
     unit: Literal["borrower"]
     neighbours: Literal["add-or-remove-one"]
     evaluation_epsilon: Epsilon
-    """Epsilon of the one release of score counts on the held-out borrowers."""
+    """Epsilon of all ``1 + retries`` releases of score counts on the held-out borrowers together."""
     test_noise: bool = False
     """Repeatable noise for bit-equality tests; protects nobody, and institutions refuse it by default."""
 
@@ -146,7 +146,8 @@ class RoundSection(Section):
 
     quorum: Annotated[int, Field(ge=1)]
     retries: Annotated[int, Field(ge=0, le=1000)]
-    """Failed attempts in the whole run whose releases the noise pays for too; institutions refuse any further one."""
+    """Failed attempts of all training rounds together, and as many again of the evaluation, that the noise pays for;
+    institutions refuse any further one."""
     deadline_s: Positive
 
 

@@ -55,6 +55,14 @@ def shipped_contracts() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in _SCHEMAS.iterdir()))
 
 
+def shipped_contract(name: str) -> Contract:
+    """Return a shipped contract by its name; any other name raises ``ConfigFileMissingError``, no file is opened."""
+    if name not in shipped_contracts():
+        known = ", ".join(shipped_contracts())
+        raise ConfigFileMissingError(what="shipped data contract", path=name, command=f"use one of {known}")
+    return parse_contract((_SCHEMAS / f"{name}.yaml").read_text("utf-8"), source=f"{name}.yaml")
+
+
 def load_contract(name_or_path: str | Path) -> Contract:
     """Return a shipped contract by its name, or the one in a YAML file.
 
@@ -64,7 +72,7 @@ def load_contract(name_or_path: str | Path) -> Contract:
         UnknownKeyError, MissingKeyError, ConfigValueError: the content; the place is named.
     """
     if isinstance(name_or_path, str) and name_or_path in shipped_contracts():
-        return parse_contract((_SCHEMAS / f"{name_or_path}.yaml").read_text("utf-8"), source=f"{name_or_path}.yaml")
+        return shipped_contract(name_or_path)
     path = Path(name_or_path)
     try:
         text = path.read_bytes().decode("utf-8")

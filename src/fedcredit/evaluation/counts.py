@@ -1,7 +1,7 @@
 """Score-bin × outcome counts: the one table that members add up, and from which every pooled figure follows.
 
-Adding or removing one entity with one row changes one cell by 1. The table is summed by secure aggregation as int64
-lanes; noise for privacy is integer and may make a cell negative, which ``ScoreCounts`` keeps as it is.
+Adding or removing one entity with one row changes one cell by 1. The coordinator adds the members' tables, until secure
+aggregation does; noise for privacy is integer and may make a cell negative, which ``ScoreCounts`` keeps as it is.
 """
 
 from __future__ import annotations

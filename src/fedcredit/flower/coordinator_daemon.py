@@ -57,6 +57,7 @@ class CoordinatorDaemon:
         self._superexec: ManagedProcess | None = None
         self._transport: CourierTransport | None = None
         self._thread: threading.Thread | None = None
+        self._launching = threading.Lock()
         self._status = Status.idle()
         self._stack = ExitStack()
 
@@ -103,18 +104,23 @@ class CoordinatorDaemon:
         return run_id
 
     def _launch(self, run_id: str, plan: RunPlan) -> None:
-        if self._thread is not None and self._thread.is_alive():
-            raise RunBusyError(run=self._status.run)
-        roster = self._coordinator.roster(plan)
-        nodes = self._node_ids()
-        absent = [name for name in plan.institutions if name not in nodes]
-        if absent:
-            raise UsageError(
-                problem=f"no transport key is enrolled for {', '.join(absent)}", hint="Approve them first."
+        # Two commands may come at once; one run at a time is allowed.
+        with self._launching:
+            if self._thread is not None and self._thread.is_alive():
+                raise RunBusyError(run=self._status.run)
+            roster = self._coordinator.roster(plan)
+            nodes = self._node_ids()
+            absent = [name for name in plan.institutions if name not in nodes]
+            if absent:
+                raise UsageError(
+                    problem=f"no transport key is enrolled for {', '.join(absent)}",
+                    hint="The relay refused their key; the coordinator's log has the code.",
+                )
+            self._status = Status(
+                run=run_id, state="running", round=0, rounds=plan.run.rounds, institutions=len(roster)
             )
-        self._status = Status(run=run_id, state="running", round=0, rounds=plan.run.rounds, institutions=len(roster))
-        self._thread = threading.Thread(target=self._execute, args=(run_id, plan, nodes), name="run", daemon=True)
-        self._thread.start()
+            self._thread = threading.Thread(target=self._execute, args=(run_id, plan, nodes), name="run", daemon=True)
+            self._thread.start()
 
     def _execute(self, run_id: str, plan: RunPlan, nodes: Mapping[InstitutionId, int]) -> None:
         try:

@@ -248,17 +248,6 @@ class SuperNode:
         ]
 
 
-def start_supernode(
-    *, name: str, address: str, ca: Path, private_key: Path, node_socket: Path, directory: Path, timeout_s: float
-) -> SuperNode:
-    """Start one SuperNode and return it when the relay has taken it in; see ``SuperNode``."""
-    node = SuperNode(
-        name=name, address=address, ca=ca, private_key=private_key, node_socket=node_socket, directory=directory
-    )
-    node.start().wait_ready(timeout_s=timeout_s)
-    return node
-
-
 def _serves(target: str) -> bool:
     with contextlib.suppress(DaemonUnreachableError):
         wait_serving(target, timeout_s=_PROBE_S)

@@ -3,6 +3,7 @@
 node.toml            the private configuration
 keys/identity.key    signing and decryption keys (0600)
 keys/supernode[.pub] transport key of the SuperNode
+keys/relay-ca.crt    the relay's certificate authority, once joined
 coordinator.fcinvite the pinned coordinator, once joined
 approvals/           one file per approved plan
 state/node.db        privacy ledger, run memory, audit log

@@ -51,7 +51,7 @@ class PlanFacts:
     tpr_ceiling_at_fpr_1_percent: float
     """No membership test with 1 % false alarms finds a larger share of the members."""
     evaluation_epsilon: float
-    """For the one evaluation release, on other borrowers; the two do not add up."""
+    """For all evaluation releases together, on other borrowers; the two do not add up."""
 
 
 @dataclass(frozen=True, kw_only=True)

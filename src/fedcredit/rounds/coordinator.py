@@ -1,10 +1,10 @@
 """A coordinator on disk: its folder, its members, and the runs made from it.
 
-federation.toml      consortium and relay address
+federation.toml      consortium, relay address, the public key of the split
 keys/identity.key    signing and decryption keys (0600)
 tls/                 the relay's own authority and certificate
 members/             one approved join request per institution
-runs/RUN/            plan.toml, run.db (audit log), checkpoints/, result.json
+runs/RUN/            plan.toml, run.db (audit log), audit.jsonl, checkpoints/, rounds.jsonl, evaluation.json
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import tomlkit
 
 from fedcredit.config.federation import FEDERATION_FILE, FederationConfig
 from fedcredit.config.plan import RunPlan
-from fedcredit.contract import load_contract
+from fedcredit.contract import shipped_contract
 from fedcredit.crypto.certificates import issue_server_certificate, make_authority
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity, check_fingerprint
 from fedcredit.data.inputs import model_inputs
@@ -218,7 +218,7 @@ def plan_family(plan: RunPlan) -> ModelFamily:
     Raises:
         WrongContextError: the installed contract differs from the plan's.
     """
-    contract = load_contract(plan.run.contract)
+    contract = shipped_contract(plan.run.contract)
     if contract.digest().hex() != plan.run.contract_digest:
         raise WrongContextError(what="run plan", field="data contract")
     return model_family(plan, model_inputs(contract))

@@ -97,7 +97,8 @@ class FederatedRun:
         """Run the rounds that are left, yielding after each release.
 
         Raises:
-            QuorumError, RoundRefusedError: a round failed in all its attempts; the run can be resumed later.
+            QuorumError: a round failed and the run's retries are used up; it can be resumed later.
+            RoundRefusedError: institutions refused; that is not retried.
         """
         total = self.plan.run.rounds
         while self._state.round < total:
