@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 from fedcredit.config.plan import RunPlan
 from fedcredit.config.reading import validate
 from fedcredit.contract import Contract, shipped_contract
 from fedcredit.errors import NotAMemberError, UsageError
-from fedcredit.lab.settings import settings_for
+from fedcredit.lab.settings import plan_values, settings_for
 from fedcredit.rounds.coordinator import Coordinator
 
 
@@ -51,31 +49,22 @@ def draft_plan(
             "expected_borrowers": size,
             "modalities": modalities,
         }
-    raw: dict[str, Any] = {
-        "schema_version": 1,
-        "run": {
-            "name": name,
-            "consortium": coordinator.config.consortium,
-            "contract": contract_name,
-            "contract_digest": contract.digest().hex(),
-            "rounds": rounds or settings.rounds,
-            "holdout_fraction": coordinator.config.holdout.fraction,
-            "holdout_salt": coordinator.config.holdout.salt,
-        },
-        "model": settings.model,
-        "training": settings.training,
-        "privacy": {
-            "mechanism": "none" if math.isinf(epsilon) else "rounded-gaussian",
-            "epsilon": epsilon,
-            "delta": delta,
-            "unit": "borrower",
-            "neighbours": "add-or-remove-one",
-            "evaluation_epsilon": evaluation_epsilon,
-            "test_noise": False,
-        },
-        "rounds": {"quorum": quorum or len(institutions), "retries": retries, "deadline_s": deadline_s},
-        "institutions": institutions,
-    }
+    raw = plan_values(
+        settings,
+        name=name,
+        consortium=coordinator.config.consortium,
+        contract=contract,
+        rounds=rounds,
+        holdout=(coordinator.config.holdout.salt, coordinator.config.holdout.fraction),
+        epsilon=epsilon,
+        delta=delta,
+        evaluation_epsilon=evaluation_epsilon,
+        test_noise=False,
+        quorum=quorum or len(institutions),
+        retries=retries,
+        deadline_s=deadline_s,
+        institutions=institutions,
+    )
     return validate(RunPlan, raw, source="coord plan new")
 
 

@@ -168,6 +168,9 @@ class Admission:
         if not 1 <= manifest.round <= terms.plan.run.rounds:
             raise PolicyError(reason="the plan has no such round")
         self.approvals.require(terms.plan_digest)
+        # Kept only now: a faulty first request must not use up the approval of a plan.
+        self.memory.require_split(terms.plan)
+        self.memory.take_up(manifest.run, terms)
         return terms
 
     def _terms(self, opened: OpenedRequest) -> Terms:
@@ -181,9 +184,6 @@ class Admission:
             raise WrongContextError(what="run plan", field="consortium")
         self._require_agreeable(terms.plan)
         self._require_membership(opened)
-        self.approvals.require(terms.plan_digest)
-        self.memory.require_split(terms.plan)
-        self.memory.take_up(opened.manifest.run, terms)
         return terms
 
     def _require_membership(self, opened: OpenedRequest) -> None:

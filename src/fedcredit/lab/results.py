@@ -101,7 +101,7 @@ class StudyEvaluation:
         weights = _released(run_folder, plan.run.rounds)
         federated = self._scores(weights)
         labels = self._labels
-        lines = self._lines(alone, pooled, weights)
+        lines = self._lines(alone, pooled, weights, federated)
         result = {
             "schema_version": "1",
             "version": __version__,
@@ -145,9 +145,8 @@ class StudyEvaluation:
         return np.concatenate([self._family.probabilities(weights, table) for table in self._test.values()])
 
     def _lines(
-        self, alone: Mapping[InstitutionId, Baseline], pooled: Baseline, weights: Scores
+        self, alone: Mapping[InstitutionId, Baseline], pooled: Baseline, weights: Scores, federated: Scores
     ) -> list[dict[str, Any]]:
-        federated = self._scores(weights)
         generator = np.random.default_rng(self._study.options.seed)
         labels = self._labels
         shared = {

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from fedcredit.contract import Contract
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,52 @@ def settings_for(contract: str, model: str, *, epsilon: float) -> Settings:
         clip=1.0,
         grid=64,
     )
+
+
+def plan_values(
+    settings: Settings,
+    *,
+    name: str,
+    consortium: str,
+    contract: Contract,
+    rounds: int | None,
+    holdout: tuple[str, float],
+    epsilon: float,
+    delta: float,
+    evaluation_epsilon: float,
+    test_noise: bool,
+    quorum: int,
+    retries: int,
+    deadline_s: float,
+    institutions: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the values of a run plan before validation; ``holdout`` is the split's public key and fraction."""
+    salt, fraction = holdout
+    return {
+        "schema_version": 1,
+        "run": {
+            "name": name,
+            "consortium": consortium,
+            "contract": contract.name,
+            "contract_digest": contract.digest().hex(),
+            "rounds": rounds or settings.rounds,
+            "holdout_fraction": fraction,
+            "holdout_salt": salt,
+        },
+        "model": settings.model,
+        "training": settings.training,
+        "privacy": {
+            "mechanism": "none" if math.isinf(epsilon) else "rounded-gaussian",
+            "epsilon": epsilon,
+            "delta": delta,
+            "unit": "borrower",
+            "neighbours": "add-or-remove-one",
+            "evaluation_epsilon": evaluation_epsilon,
+            "test_noise": test_noise,
+        },
+        "rounds": {"quorum": quorum, "retries": retries, "deadline_s": deadline_s},
+        "institutions": institutions,
+    }
 
 
 def _gradient(

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from fedcredit.errors import AlreadyExistsError, UsageError
 from fedcredit.institution.admission import Approvals
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import holdings_of, init_node, join
-from fedcredit.lab.settings import settings_for
+from fedcredit.lab.settings import plan_values, settings_for
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import Coordinator, init_coordinator
@@ -147,30 +147,21 @@ def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[Instit
     """Return the plan of a study: the recommended settings of the data set, the user's epsilon and rounds."""
     settings = settings_for(dataset.name, options.model, epsilon=options.epsilon)
     off = math.isinf(options.epsilon)
-    raw: dict[str, Any] = {
-        "schema_version": 1,
-        "run": {
-            "name": f"demo-{dataset.name}",
-            "consortium": CONSORTIUM,
-            "contract": dataset.contract.name,
-            "contract_digest": dataset.contract.digest().hex(),
-            "rounds": options.rounds or settings.rounds,
-            "holdout_fraction": HOLDOUT_FRACTION,
-            "holdout_salt": _salt(options),
-        },
-        "model": settings.model,
-        "training": settings.training,
-        "privacy": {
-            "mechanism": "none" if off else "rounded-gaussian",
-            "epsilon": options.epsilon,
-            "delta": DELTA,
-            "unit": "borrower",
-            "neighbours": "add-or-remove-one",
-            "evaluation_epsilon": math.inf if off else min(EVALUATION_EPSILON, options.epsilon),
-            "test_noise": options.test_noise,
-        },
-        "rounds": {"quorum": len(holdings), "retries": RETRIES, "deadline_s": options.deadline_s},
-        "institutions": {
+    raw = plan_values(
+        settings,
+        name=f"demo-{dataset.name}",
+        consortium=CONSORTIUM,
+        contract=dataset.contract,
+        rounds=options.rounds,
+        holdout=(_salt(options), HOLDOUT_FRACTION),
+        epsilon=options.epsilon,
+        delta=DELTA,
+        evaluation_epsilon=math.inf if off else min(EVALUATION_EPSILON, options.epsilon),
+        test_noise=options.test_noise,
+        quorum=len(holdings),
+        retries=RETRIES,
+        deadline_s=options.deadline_s,
+        institutions={
             name: {
                 "kind": str(dataset.parts[name].kind),
                 "expected_borrowers": _record_band(part, _salt(options)),
@@ -178,7 +169,7 @@ def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[Instit
             }
             for name, part in holdings.items()
         },
-    }
+    )
     return RunPlan.model_validate(raw)
 
 

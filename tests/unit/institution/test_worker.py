@@ -702,3 +702,10 @@ def test_another_coordinator_is_not_answered(tmp_path: Path) -> None:
     other = question(consortium, "bank-a", signer=keys_of(2))
     assert other.code() == "FC-3103"
     assert COORDINATOR.public != keys_of(2).public
+
+
+@pytest.mark.parametrize("fault", [{"quorum": 1}, {"round": 0}, {"round": 10_000}], ids=str)
+def test_a_faulty_first_request_does_not_use_up_the_approval(tmp_path: Path, fault: dict[str, int]) -> None:
+    consortium = Consortium.make(tmp_path)
+    assert question(consortium, "bank-a", run="faulty", **fault).code() in {"FC-2302", "FC-3106"}
+    assert question(consortium, "bank-a", run="the-run").code() == ""
