@@ -13,10 +13,12 @@ import pytest
 from scipy import stats
 
 from fedcredit.crypto.streams import KeyStream
-from fedcredit.privacy.ledger import BudgetCap, PrivacyLedger
+from fedcredit.parties import InstitutionId
+from fedcredit.privacy.ledger import PrivacyLedger
 from fedcredit.privacy.noise_share import draw_noise
 from fedcredit.privacy.plan import PrivacyPlan
 from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.privacy.spending import BudgetCap
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 
@@ -34,9 +36,14 @@ def planned_sigma(epsilon: float) -> int:
         delta=DELTA,
         unit="borrower",
         steps=1,
+        preparation_share=0.0,
+        preparation_steps=1,
         evaluation_epsilon=epsilon,
         evaluation_steps=1,
         mechanism=Mechanism.ROUNDED_GAUSSIAN,
+        accountant="gdp",
+        honest_shares=1,
+        sampled_per_million=1_000_000,
         test_noise=False,
     )
     return plan.training_release(release_id="r", sensitivity_squared=SENSITIVITY**2, dimension=SCORES).sigma
@@ -47,9 +54,12 @@ def noise_of_the_real_path(sigma: int, *, seed: str) -> np.ndarray:
     ledger = PrivacyLedger(
         Journal(Database.in_memory(), "privacy"),
         place="audit",
+        owner=InstitutionId("bank"),
         caps={"train": BudgetCap(epsilon=50.0, delta=DELTA)},
         allow_no_privacy=False,
         allow_fixed_noise=False,
+        allow_bare_shares=False,
+        clock=lambda: 0.0,
     )
     release = Release(
         release_id=f"audit/{seed}".replace(" ", "-"),
@@ -61,9 +71,11 @@ def noise_of_the_real_path(sigma: int, *, seed: str) -> np.ndarray:
         sensitivity_squared=1,
         sigma=sigma,
         dimension=SCORES,
+        honest_shares=1,
+        sampled_per_million=1_000_000,
         test_noise=False,
     )
-    return draw_noise(ledger.reserve(release), KeyStream(hashlib.sha256(seed.encode()).digest()))
+    return draw_noise(ledger.reserve(release, plan_digest=bytes(32)), KeyStream(hashlib.sha256(seed.encode()).digest()))
 
 
 def audited_epsilon(sigma: int, *, seed: int) -> float:

@@ -1,48 +1,52 @@
-"""The rounded Gaussian: integer noise whose privacy is exactly that of continuous Gaussian noise.
+"""Integer noise laws: rounded Gaussian, Skellam and discrete Gaussian, all drawn through one alias table.
 
-The law is p(k) = Phi((k + 1/2)/sigma) - Phi((k - 1/2)/sigma), that is round(N) for N normal with deviation ``sigma``.
-For an integer x, x + round(N) = round(x + N): a post-processing of the continuous Gaussian mechanism with the same
-sensitivity (docs/decisions/0003-rounded-gaussian-noise.md). The law is *not* closed under addition: it serves
-messages that are private on their own, not noise that institutions share.
+Each law is symmetric about zero and has an integer deviation ``sigma``, in grid units of the data:
 
-Sampling is one look-up in an alias table (Walker 1977; Vose 1991) with 64-bit integer thresholds. The table realises
-a law of its own, ``w / 2**(m + 64)`` with integer weights w, exactly; ``distance_bits`` bounds how far that law is
-from p. No value is rejected, so the number of key-stream words does not depend on what is drawn.
+* **rounded Gaussian**: round(N) for N normal, p(k) = Phi((k + 1/2)/sigma) - Phi((k - 1/2)/sigma). For an integer x,
+  x + round(N) = round(x + N), a post-processing of the continuous Gaussian mechanism with the same sensitivity
+  (docs/decisions/0003-rounded-gaussian-noise.md); so is a sum of such noises that several institutions share
+  (docs/decisions/0010-shared-noise.md). The default.
+* **Skellam**: the difference of two Poisson variables of mean sigma^2/2, p(k) = exp(-sigma^2) I_k(sigma^2). A sum of
+  Skellams is a Skellam. Charged by Renyi privacy (``renyi``).
+* **discrete Gaussian**: p(k) proportional to exp(-k^2 / 2 sigma^2). Charged by Renyi privacy (``renyi``).
+
+Masses are integers over 2**200 with a proven error bound; no float takes part.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Final
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, Final
 
 import numpy as np
 from mpmath.libmp import pi_fixed
 from numpy.typing import NDArray
 
 from fedcredit.crypto.streams import KeyStream
-from fedcredit.errors import NoiseRangeError
-from fedcredit.privacy.release import LARGEST_SIGMA, SAMPLER_DISTANCE_BITS, SMALLEST_SIGMA
-
-_FRACTION_BITS: Final = 200
-"""Fractional bits of the fixed-point masses; see ``_cell_masses`` for the error they leave (below 2**-150)."""
+from fedcredit.errors import NoiseRangeError, UnknownMechanismError
+from fedcredit.privacy.alias_table import FRACTION_BITS, AliasTable, Masses
+from fedcredit.privacy.release import LARGEST_SIGMA, SMALLEST_SIGMA
 
 _MASS_ERROR_BITS: Final = 150
+"""Each mass of a Gaussian law is wrong by less than 2**-150; see ``_densities`` and ``_cell_masses``."""
 _GUARD_BITS: Final = 40
-_THRESHOLD_BITS: Final = 64
-_CAPACITY: Final = 1 << _THRESHOLD_BITS
-_CHUNK: Final = 1 << 15
-_SIGN_SHIFT: Final = np.uint32(31)
 
 
-class RoundedGaussian:
-    """Integer noise round(N), N normal with mean zero and deviation ``sigma`` (an integer, on the grid of the data).
+class NoiseLaw(ABC):
+    """Integer noise with mean zero and deviation ``sigma`` (an integer, on the grid of the data).
 
     Raises:
         NoiseRangeError: ``sigma`` is not an integer from 8 to 200,000.
     """
 
-    __slots__ = ("_column_mask", "aliases", "distance_bits", "sigma", "thresholds")
+    __slots__ = ("_table", "sigma")
+
+    name: ClassVar[str]
+    """The law's name in plans and releases."""
 
     def __init__(self, sigma: int) -> None:
         if type(sigma) is not int or not SMALLEST_SIGMA <= sigma <= LARGEST_SIGMA:
@@ -50,80 +54,181 @@ class RoundedGaussian:
                 problem=f"the deviation must be an integer from {SMALLEST_SIGMA} to {LARGEST_SIGMA}, got {sigma}"
             )
         self.sigma = sigma
-        self.thresholds: NDArray[np.uint64]
-        """Per column: a 64-bit word below it keeps the column's own magnitude. Read-only, shape (2**m,)."""
-        self.aliases: NDArray[np.int64]
-        """Per column: the magnitude drawn otherwise; a full column is its own alias. Read-only, shape (2**m,)."""
-        self.distance_bits: float
-        """log2 of a bound on the total-variation distance from the rounded Gaussian, tails included; at most -64."""
-        self.thresholds, self.aliases, self.distance_bits = _table(sigma)
-        self._column_mask = np.uint32(self.thresholds.size - 1)
+        self._table = _table(self.name, sigma)
+
+    @property
+    def distance_bits(self) -> float:
+        """log2 of a bound on the total-variation distance from the stated law, tails included; at most -66."""
+        return self._table.distance_bits
+
+    @property
+    def thresholds(self) -> NDArray[np.uint64]:
+        """See ``AliasTable.thresholds``; for tests, which read the realised law back."""
+        return self._table.thresholds
+
+    @property
+    def aliases(self) -> NDArray[np.int64]:
+        """See ``AliasTable.aliases``."""
+        return self._table.aliases
 
     def sample(self, stream: KeyStream, size: int) -> NDArray[np.int64]:
-        """Draw ``size`` independent values, shape (size,), int64; consumes 3 words of the stream per 2 values.
+        """Draw ``size`` independent values, shape (size,), int64; consumes 3 words of the stream per 2 values."""
+        return self._table.sample(stream, size)
 
-        The threshold takes a 64-bit word; column and sign share a 32-bit half of another.
+    @staticmethod
+    @abstractmethod
+    def masses(sigma: int) -> Masses:
+        """Return the law in fixed point.
+
+        Ten deviations suffice: what lies beyond weighs less than 2**-70, and every weight there would round to zero.
         """
-        values = np.empty(size, dtype=np.int64)
-        for start in range(0, size, _CHUNK):
-            part = values[start : start + _CHUNK]
-            words = stream.words64(part.size + (part.size + 1) // 2)
-            halves = words[part.size :].astype("<u8", copy=False).view("<u4")[: part.size]
-            columns = (halves & self._column_mask).astype(np.intp)
-            moved = words[: part.size] >= self.thresholds.take(columns)
-            np.copyto(part, columns)
-            np.copyto(part, self.aliases.take(columns), where=moved)
-            np.negative(part, out=part, where=(halves >> _SIGN_SHIFT).astype(np.bool_))
-        return values
+
+
+class RoundedGaussian(NoiseLaw):
+    """round(N), N normal with mean zero and deviation ``sigma``; its variance is sigma^2 + 1/12."""
+
+    __slots__ = ()
+    name = "rounded-gaussian"
+
+    @staticmethod
+    def masses(sigma: int) -> Masses:
+        """Return the law in fixed point."""
+        return _gaussian_masses(_cell_masses(sigma, reach=_reach(sigma)))
+
+
+class DiscreteGaussian(NoiseLaw):
+    """The integers k with probability proportional to exp(-k^2 / 2 sigma^2); its variance is sigma^2."""
+
+    __slots__ = ()
+    name = "discrete-gaussian"
+
+    @staticmethod
+    def masses(sigma: int) -> Masses:
+        """Return the law in fixed point.
+
+        The normaliser is that of the density: by Poisson summation the densities at all integers sum to 1 plus
+        2 exp(-2 pi^2 sigma^2) + ..., which at sigma 8 is 1 + 2**-1821.
+        """
+        return _gaussian_masses(_densities(sigma, reach=_reach(sigma)))
+
+
+class Skellam(NoiseLaw):
+    """The difference of two independent Poisson variables of mean sigma^2/2; its variance is sigma^2."""
+
+    __slots__ = ()
+    name = "skellam"
+
+    @staticmethod
+    def masses(sigma: int) -> Masses:
+        """Return the law in fixed point, from the recurrence of the Bessel functions I_k(s), s = sigma^2.
+
+        I_(k-1) = I_(k+1) + (2k/s) I_k, run downwards from K = 14 sigma + 20 with y_(K+1) = y_K = U, then scaled to
+        sum to 1 (Miller's algorithm; DLMF 3.6, 10.29.1). Why the error is at most what is returned:
+
+        * Flooring. All coefficients are positive, so y_(k-1) >= y_(k+1) >= ... >= U, and a unit lost at step j is
+          worth at most y_k/y_j <= y_k/U at step k. Together less than K/U of the total.
+        * The start. y_k I_(k+1) - y_(k+1) I_k only changes sign from step to step, so its size is
+          U (I_K - I_(K+1)) < U I_K. Hence q_k = y_k/I_k moves by less than U I_K / (I_k I_(k+1)) per step, and as I_k
+          falls in k, |y_k - q_0 I_k| < k U I_K/I_k <= k U. Over -K ... K that sums to less than 2 K^2 U.
+        * The tail beyond K, which the total leaves out: P(|X| > K) <= 2 exp(-s h(K/s)) by Chernoff with
+          h(x) = x asinh x - sqrt(1 + x^2) + 1 >= x^2/2 - x^4/24 (h'' = (1 + x^2)^(-1/2) >= 1 - x^2/2). The exponent
+          is smallest at sigma 8: 87, so less than 2**-124.
+
+        Each of the three counts at most twice, once for a mass and once for the total it is divided by.
+        """
+        square, reach, start = sigma * sigma, _reach(sigma), 14 * sigma + 20
+        above = here = 1 << _BESSEL_UNIT_BITS
+        outside = 0
+        values = []
+        for k in range(start, -1, -1):
+            if k > reach:
+                outside += here
+            else:
+                values.append(here)
+            above, here = here, above + 2 * k * here // square
+        values.reverse()
+        total = values[0] + 2 * (sum(values) - values[0] + outside)
+        relative = (2 * start * start << _BESSEL_UNIT_BITS + FRACTION_BITS) // total
+        relative += (start << FRACTION_BITS - _BESSEL_UNIT_BITS) + (1 << FRACTION_BITS - 124)
+        magnitudes = [(value << FRACTION_BITS + 1) // total for value in values]
+        magnitudes[0] = (values[0] << FRACTION_BITS) // total
+        return Masses(magnitudes=magnitudes, wrong_by=2 * relative + len(magnitudes))
+
+
+_BESSEL_UNIT_BITS: Final = 128
+
+LAWS: Final[Mapping[str, type[NoiseLaw]]] = MappingProxyType(
+    {law.name: law for law in (RoundedGaussian, Skellam, DiscreteGaussian)}
+)
+"""Every noise law by its name in plans and releases."""
+
+
+def noise_law(mechanism_name: str, sigma: int) -> NoiseLaw:
+    """Return the law of that name.
+
+    Raises:
+        UnknownMechanismError: there is no such law.
+        NoiseRangeError: ``sigma`` is not an integer from 8 to 200,000.
+    """
+    if mechanism_name not in LAWS:
+        raise UnknownMechanismError(mechanism=mechanism_name[:40], known=", ".join(LAWS))
+    return LAWS[mechanism_name](sigma)
 
 
 @functools.lru_cache(maxsize=8)
-def _table(sigma: int) -> tuple[NDArray[np.uint64], NDArray[np.int64], float]:
-    masses = _magnitude_masses(sigma)
-    column_bits = (len(masses) - 1).bit_length()
-    weights = _weights(masses, column_bits=column_bits)
-    distance = _distance_bits(weights, masses, column_bits=column_bits)
-    thresholds, aliases = _alias_columns(weights, column_bits=column_bits)
-    thresholds.flags.writeable = False
-    aliases.flags.writeable = False
-    return thresholds, aliases, distance
+def _table(mechanism_name: str, sigma: int) -> AliasTable:
+    return AliasTable(LAWS[mechanism_name].masses(sigma))
 
 
-def _magnitude_masses(sigma: int) -> list[int]:
-    """Return P(|round(N)| = k) for k = 0, 1, ... as integers over 2**200.
+def _reach(sigma: int) -> int:
+    return 10 * sigma + 20
 
-    Ten deviations suffice: what lies beyond weighs less than 2**-75, and every weight there would round to zero.
+
+def _gaussian_masses(cells: list[int]) -> Masses:
+    return Masses(
+        magnitudes=[cells[0], *(2 * mass for mass in cells[1:])],
+        wrong_by=len(cells) << (FRACTION_BITS - _MASS_ERROR_BITS),
+    )
+
+
+def _densities(sigma: int, *, reach: int) -> list[int]:
+    """Return D(0) ... D(reach), D(k) = exp(-k^2 / 2 sigma^2) / (sigma sqrt(2 pi)), each wrong by less than 2**-157.
+
+    The ratio D(k+1)/D(k) gathers an error of at most 2 units of 2**-200 per step, so D at most k^2 + 2k + 2: with
+    k <= 2,000,020 below 2**42 units.
     """
-    cells = _cell_masses(sigma, reach=10 * sigma + 20)
-    return [cells[0], *(2 * mass for mass in cells[1:])]
+    bits = FRACTION_BITS
+    square = sigma * sigma
+    density = math.isqrt((1 << (3 * bits)) // (2 * pi_fixed(bits) * square))
+    ratio = _exp_of_minus(1, 2 * square)
+    decay = _exp_of_minus(1, square)
+    densities = []
+    for _ in range(reach + 1):
+        densities.append(density)
+        density = (density * ratio) >> bits
+        ratio = (ratio * decay) >> bits
+    return densities
 
 
 def _cell_masses(sigma: int, *, reach: int) -> list[int]:
     """Return p(0) ... p(reach) of the rounded Gaussian as integers over 2**200, each wrong by less than 2**-151.
 
-    p(k) = D(k) * S(k) with the density D(k) = exp(-k^2 / 2 sigma^2) / (sigma sqrt(2 pi)) and the cell's shape
-    S(k) = integral over [-1/2, 1/2] of exp(-k t / sigma^2) exp(-t^2 / 2 sigma^2) dt, a power series in
-    y = (k / 2 sigma^2)^2 with positive coefficients (``_shape_series``).
-
-    Errors, in units of 2**-200: the ratio D(k+1)/D(k) gathers at most 2 per step, so D at most k^2 + 2k + 2; the
-    Horner sum at most 2 per term. With k <= 2,000,020 and D, S <= 1.2 this stays below 2**43 units, 2**-157.
+    p(k) = D(k) * S(k) with the density D(k) and the cell's shape S(k) = integral over [-1/2, 1/2] of
+    exp(-k t / sigma^2) exp(-t^2 / 2 sigma^2) dt, a power series in y = (k / 2 sigma^2)^2 with positive coefficients
+    (``_shape_series``). Its Horner sum adds at most 2 units per term to the error of D; with D, S <= 1.2 the product
+    stays below 2**43 units, 2**-157.
     """
-    bits = _FRACTION_BITS
+    bits = FRACTION_BITS
     square = sigma * sigma
-    density = math.isqrt((1 << (3 * bits)) // (2 * pi_fixed(bits) * square))
-    ratio = _exp_of_minus(1, 2 * square)
-    decay = _exp_of_minus(1, square)
     step = (1 << (2 * bits)) // (4 * square * square)
     highest, *lower = reversed(_shape_series(sigma, reach=reach))
     masses = []
-    for k in range(reach + 1):
+    for k, density in enumerate(_densities(sigma, reach=reach)):
         y = (k * k * step) >> bits
         shape = highest
         for coefficient in lower:
             shape = coefficient + ((shape * y) >> bits)
         masses.append((density * shape) >> bits)
-        density = (density * ratio) >> bits
-        ratio = (ratio * decay) >> bits
     return masses
 
 
@@ -136,14 +241,14 @@ def _shape_series(sigma: int, *, reach: int) -> list[int]:
     largest_y = (reach / (2 * sigma * sigma)) ** 2
     coefficients: list[int] = []
     term = 1.0
-    while term >= 2.0**-_FRACTION_BITS:
+    while term >= 2.0**-FRACTION_BITS:
         i = len(coefficients)
-        coefficients.append((_quartered_moment(sigma, i) << _FRACTION_BITS) // (math.factorial(2 * i) << _WIDE))
+        coefficients.append((_quartered_moment(sigma, i) << FRACTION_BITS) // (math.factorial(2 * i) << _WIDE))
         term = largest_y ** (i + 1) / math.factorial(2 * i + 3)
     return coefficients
 
 
-_WIDE: Final = _FRACTION_BITS + _GUARD_BITS
+_WIDE: Final = FRACTION_BITS + _GUARD_BITS
 
 
 def _quartered_moment(sigma: int, i: int) -> int:
@@ -164,55 +269,3 @@ def _exp_of_minus(numerator: int, denominator: int) -> int:
         n += 1
         power = power * numerator // (denominator * n)
     return total >> _GUARD_BITS
-
-
-def _weights(masses: list[int], *, column_bits: int) -> list[int]:
-    """Round the masses to integers over 2**(m + 64) that sum to exactly 2**(m + 64).
-
-    The few units that rounding leaves over go to the magnitude 0, the heaviest cell; ``_distance_bits`` counts them.
-    """
-    drop = _FRACTION_BITS - column_bits - _THRESHOLD_BITS
-    half = 1 << (drop - 1)
-    weights = [(mass + half) >> drop for mass in masses]
-    weights[0] += (_CAPACITY << column_bits) - sum(weights)
-    return weights
-
-
-def _distance_bits(weights: list[int], masses: list[int], *, column_bits: int) -> float:
-    """Return log2 of a bound on the total-variation distance between ``weights`` and the rounded Gaussian.
-
-    Exact in integers: half the sum of |weight - mass|, plus half of the mass outside the table, plus what the masses
-    themselves may be wrong by.
-
-    Raises:
-        NoiseRangeError: the bound exceeds the distance that the accountant charges for.
-    """
-    scale = _FRACTION_BITS - column_bits - _THRESHOLD_BITS
-    inside = sum(abs((weight << scale) - mass) for weight, mass in zip(weights, masses, strict=True))
-    outside = abs((1 << _FRACTION_BITS) - sum(masses))
-    masses_wrong_by = len(masses) << (_FRACTION_BITS - _MASS_ERROR_BITS)
-    bits = math.nextafter(math.log2(inside + outside + 2 * masses_wrong_by) - 1 - _FRACTION_BITS, math.inf)
-    if bits > SAMPLER_DISTANCE_BITS:
-        raise NoiseRangeError(problem=f"the noise table is 2**{bits:.1f} from its law, allowed is 2**-64")
-    return bits
-
-
-def _alias_columns(weights: list[int], *, column_bits: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Split the weights into 2**m columns of capacity exactly 2**64, each holding at most two magnitudes (Vose 1991).
-
-    In integers nothing is lost: the weights sum to the capacity of all columns, so every column ends exactly full.
-    """
-    columns = 1 << column_bits
-    left = weights + [0] * (columns - len(weights))
-    thresholds = [0] * columns
-    aliases = list(range(columns))
-    small = [c for c, weight in enumerate(left) if weight < _CAPACITY]
-    large = [c for c, weight in enumerate(left) if weight >= _CAPACITY]
-    while small:
-        column, donor = small.pop(), large[-1]
-        thresholds[column] = left[column]
-        aliases[column] = donor
-        left[donor] -= _CAPACITY - left[column]
-        if left[donor] < _CAPACITY:
-            small.append(large.pop())
-    return np.array(thresholds, dtype=np.uint64), np.array(aliases, dtype=np.int64)
