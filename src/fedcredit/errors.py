@@ -322,6 +322,18 @@ class NotAMemberError(RoundError):
     fix_zh = "请协调方重新批准加入申请:fedcredit coord member approve COORDINATOR REQUEST"
 
 
+class LargeEpsilonError(PolicyError):
+    """A plan's epsilon is above what a coordinator offers without saying so aloud."""
+
+    code = "FC-2305"
+    en = (
+        "The plan asks for epsilon {epsilon:g}; above {limit:g} it says little about what a borrower is protected from."
+    )
+    zh = "计划要求 epsilon {epsilon:g};超过 {limit:g} 时,对借款人的保护已很有限。"
+    fix_en = "Choose a smaller epsilon. Only for experiments on public data: --allow-large-epsilon"
+    fix_zh = "请选择更小的 epsilon。仅限公开数据实验:--allow-large-epsilon"
+
+
 class CourierError(RoundError):
     """A courier could not pass an envelope on; the sentence is constant because it crosses the relay."""
 
@@ -510,6 +522,38 @@ class FixedNoiseRefusedError(PrivacyError):
     fix_zh = "仅限公开数据测试:在 node.toml 的 [policy] 中设 allow_fixed_noise = true。"
 
 
+class AccountantError(PrivacyError):
+    """A plan names an accountant that cannot account for its mechanism, or two accountants disagree."""
+
+    code = "FC-4006"
+    en = 'The accountant "{accountant}" does not fit: {problem}.'
+    zh = '隐私核算方法 "{accountant}" 不适用:{problem}。'
+    fix_en = 'Set accountant = "gdp" for rounded-gaussian full-batch training, and "rdp" for everything else.'
+    fix_zh = '全批量 rounded-gaussian 训练用 accountant = "gdp",其他情况用 "rdp"。'
+
+
+class DeltaTooLargeError(PrivacyError):
+    """Delta is above one over the number of borrowers: it would allow to publish one of them."""
+
+    code = "FC-4007"
+    en = "Delta {delta:g} is above 1/n = {largest:.2e} of {institution}; such a claim protects nobody in particular."
+    zh = "delta {delta:g} 大于 {institution} 的 1/n = {largest:.2e};这样的声明不能保护任何具体的人。"
+    fix_en = "Set delta to at most 1/(10 n) of the largest institution: {advised:.1e}"
+    fix_zh = "请将 delta 设为不超过最大机构的 1/(10 n):{advised:.1e}"
+
+
+class SharedNoiseRefusedError(PrivacyError):
+    """Shared noise protects only the sum, and without secure aggregation each message is read alone."""
+
+    code = "FC-4008"
+    en = "The plan shares the noise among institutions, but nothing hides each one's message: there is no secure sum."
+    zh = "计划由各机构分担噪声,但每个机构的消息没有被隐藏:没有安全聚合。"
+    fix_en = (
+        'Set noise = "local" in the plan. Only for experiments on public data: allow_bare_shares = true under [policy].'
+    )
+    fix_zh = '请在计划中设 noise = "local"。仅限公开数据实验:在 [policy] 中设 allow_bare_shares = true。'
+
+
 class BudgetExhaustedError(PrivacyError):
     """A release would exceed the institution's own cap."""
 
@@ -522,8 +566,11 @@ class BudgetExhaustedError(PrivacyError):
         "{release} 将使 {partition} 的 epsilon 达到 {would_be:.3f};本机构上限为 {cap:.3f}"
         "(已用 {spent:.3f})。未进行任何计算。"
     )
-    fix_en = "Stop here, or raise the cap by decision of the institution: [budget] in node.toml."
-    fix_zh = "请停止,或经机构决定提高 node.toml 中 [budget] 的上限。"
+    fix_en = (
+        "Stop here; or ask the coordinator for a plan with fewer rounds or a smaller epsilon; "
+        "or raise the cap with two approvers: fedcredit node budget amend"
+    )
+    fix_zh = "请停止;或请协调方减少轮数或降低 epsilon;或由两人批准提高上限:fedcredit node budget amend"
 
 
 class LedgerCorruptError(PrivacyError):
@@ -555,6 +602,56 @@ class ReleaseConflictError(PrivacyError):
     zh = "发布 {release} 此前以不同参数预留过。"
     fix_en = "The coordinator must ask with a new attempt; each attempt is charged."
     fix_zh = "协调方须以新的尝试请求;每次尝试都会计费。"
+
+
+class LedgerRolledBackError(PrivacyError):
+    """Another party holds a head of this ledger that the ledger does not contain: it is an old copy."""
+
+    code = "FC-4105"
+    en = "The privacy ledger {path} lacks the entry {head} that the coordinator has seen: it is an old or another copy."
+    zh = "隐私账本 {path} 缺少协调方见过的条目 {head}:这是旧副本或其他副本。"
+    fix_en = "Release nothing. Bring back the newest state folder; if it is lost, join again under a new name."
+    fix_zh = "不得发布任何内容。请恢复最新的 state 目录;若已丢失,请以新名称重新加入。"
+
+
+class LedgerOwnerError(PrivacyError):
+    """The ledger belongs to another institution."""
+
+    code = "FC-4106"
+    en = "The privacy ledger {path} belongs to {owner}, not to {institution}."
+    zh = "隐私账本 {path} 属于 {owner},而非 {institution}。"
+    fix_en = "Use the state folder of {institution}. A ledger is never copied between institutions."
+    fix_zh = "请使用 {institution} 的 state 目录。账本不得在机构之间复制。"
+
+
+class ClockSetBackError(PrivacyError):
+    """The clock lies before the last charge, so the order of the ledger would not be the order of time."""
+
+    code = "FC-4107"
+    en = "The clock is {seconds} s behind the last charge in the privacy ledger. Nothing was charged or computed."
+    zh = "系统时钟比隐私账本中最后一次计费早 {seconds} 秒。未计费,也未进行任何计算。"
+    fix_en = "Set the clock right (time synchronisation), then ask again."
+    fix_zh = "请校正时钟(时间同步),然后重试。"
+
+
+class CapMismatchError(PrivacyError):
+    """node.toml names a higher cap than the ledger holds: a cap rises by an amendment only."""
+
+    code = "FC-4108"
+    en = "node.toml sets {key} to {wanted:g}, but the privacy ledger holds a cap of {cap:g}."
+    zh = "node.toml 将 {key} 设为 {wanted:g},但隐私账本中的上限为 {cap:g}。"
+    fix_en = "Set it back, or raise it with two approvers: fedcredit node budget amend"
+    fix_zh = "请改回原值,或由两人批准提高:fedcredit node budget amend"
+
+
+class AmendmentError(PrivacyError):
+    """An amendment of a cap lacks what makes it one."""
+
+    code = "FC-4109"
+    en = "The budget was not amended: {problem}."
+    zh = "预算未修改:{problem}。"
+    fix_en = "Name two different persons with --approver, a reason, and a cap not below what is spent."
+    fix_zh = "请用 --approver 给出两个不同的人、理由,以及不低于已用量的上限。"
 
 
 # --- FC-5xxx: data ---------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from opacus.accountants.analysis import gdp
 
 from fedcredit.errors import PrivacyPlanError
 from fedcredit.privacy.accounting import (
-    compose,
     delta_for,
     epsilon_for_mu,
     epsilon_with_sampler,
@@ -25,8 +24,9 @@ from fedcredit.privacy.accounting import (
     tpr_ceiling,
     zcdp_epsilon,
 )
+from fedcredit.privacy.cost import Cost
 from fedcredit.privacy.noise import RoundedGaussian
-from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.privacy.release import SAMPLER_DISTANCE_BITS, Mechanism, Release
 
 MUS = (0.05, 0.1422, 0.2681, 0.7191, 1.666, 4.0)
 DELTAS = (1e-5, 1e-6, 1e-9)
@@ -59,6 +59,8 @@ def release(*, sensitivity_squared: int, sigma: int, test_noise: bool = False) -
         sensitivity_squared=sensitivity_squared,
         sigma=sigma,
         dimension=1,
+        honest_shares=1,
+        sampled_per_million=1_000_000,
         test_noise=test_noise,
     )
 
@@ -68,6 +70,12 @@ def release(*, sensitivity_squared: int, sigma: int, test_noise: bool = False) -
 def test_epsilon_agrees_with_the_independent_formula_and_is_never_below_it(mu: float, delta: float) -> None:
     truth = exact_epsilon(mu, delta)
     assert truth <= epsilon_for_mu(mu, delta) <= truth + 1e-6
+
+
+@pytest.mark.parametrize("mu", [1e-3, 1e-4, 1 / 15_739, 1e-5, 1e-8, 1e-12])
+def test_a_tiny_cost_is_still_above_the_independent_formula_and_warns_of_nothing(mu: float) -> None:
+    truth = exact_epsilon(mu, 1e-5)
+    assert truth <= epsilon_for_mu(mu, 1e-5) <= truth + 1e-6
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0, 3.0, 8.0])
@@ -143,8 +151,8 @@ def test_opacus_prv_agrees_up_to_its_own_error(steps: int, noise_multiplier: flo
 
 def test_releases_add_up_as_squares() -> None:
     releases = [release(sensitivity_squared=9, sigma=10), release(sensitivity_squared=16, sigma=10)]
-    assert compose(releases) == pytest.approx(0.5, rel=1e-14)
-    assert compose([]) == 0.0
+    assert Cost.total(releases).mu == pytest.approx(0.5, rel=1e-14)
+    assert Cost.total([]).mu == 0.0
 
 
 def test_forty_distinct_releases_cost_what_a_privacy_loss_distribution_says() -> None:
@@ -155,14 +163,15 @@ def test_forty_distinct_releases_cost_what_a_privacy_loss_distribution_says() ->
     accountant = PLDAccountant(value_discretization_interval=1e-3)
     for one in releases:
         accountant.compose(GaussianDpEvent(one.sigma / 10))
-    ours = epsilon_for_mu(compose(releases), 1e-5)
+    ours = epsilon_for_mu(Cost.total(releases).mu, 1e-5)
     assert ours == pytest.approx(accountant.get_epsilon(1e-5), rel=2e-3)
     assert ours <= accountant.get_epsilon(1e-5) + 1e-6
 
 
-def test_one_unprotected_release_makes_the_sum_infinite() -> None:
+def test_no_number_bounds_what_one_unprotected_release_costs() -> None:
     releases = [release(sensitivity_squared=1, sigma=10), release(sensitivity_squared=1, sigma=10, test_noise=True)]
-    assert compose(releases) == math.inf
+    with pytest.raises(PrivacyPlanError, match="unbounded"):
+        Cost.total(releases)
     assert epsilon_for_mu(math.inf, 1e-5) == zcdp_epsilon(math.inf, 1e-5) == math.inf
     assert delta_for(math.inf, 3.0) == 1.0
 
@@ -211,9 +220,9 @@ def test_calibration_with_the_sampler_stays_within_epsilon() -> None:
     numbers = 10**9
     mu = mu_within(3.0, 1e-6, numbers=numbers)
     assert mu < mu_for_epsilon(3.0, 1e-6)
-    assert epsilon_with_sampler(mu, 1e-6, distance=Fraction(numbers, 2**64)) <= 3.0
+    assert epsilon_with_sampler(mu, 1e-6, distance=Fraction(numbers, 2**-SAMPLER_DISTANCE_BITS)) <= 3.0
     with pytest.raises(PrivacyPlanError, match="too many"):
-        mu_within(3.0, 1e-6, numbers=10**12)
+        mu_within(3.0, 1e-6, numbers=10**13)
 
 
 # --- the proof, in numbers ------------------------------------------------------------------------------------------

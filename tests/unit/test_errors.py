@@ -116,7 +116,7 @@ def test_a_refused_budget_says_what_was_spent_and_what_the_cap_is() -> None:
         "r/1/1/train would bring epsilon of train to 4.200; this institution's cap is 4.000 (spent 3.700). "
         "Nothing was computed."
     )
-    assert "[budget] in node.toml" in error.fix("en")
+    assert "fedcredit node budget amend" in error.fix("en")
 
 
 def parsed(*folders: str) -> Iterator[tuple[Path, ast.AST]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
+import tomlkit
 from pydantic import Field
 
 from fedcredit.config.plan import Kind, Positive, Real
 from fedcredit.config.reading import Section, read_toml, validate
 from fedcredit.parties import InstitutionId, institution_id
+from fedcredit.store.files import write_atomic
 
 NODE_FILE: Final = "node.toml"
 
@@ -36,6 +38,8 @@ class PolicySection(Section):
 
     allow_no_privacy: bool = False
     allow_fixed_noise: bool = False
+    allow_bare_shares: bool = False
+    """Noise that institutions share, though nothing hides each one's message: for experiments on public data only."""
 
 
 class NodeConfig(Section):
@@ -61,3 +65,15 @@ class NodeConfig(Section):
     def name(self) -> InstitutionId:
         """Return the institution's identifier."""
         return InstitutionId(self.institution)
+
+
+def write_budget(folder: Path, *, key: str, value: float) -> None:
+    """Set one key of [budget] in ``folder``/node.toml, mode 0600; comments and everything else stay as they are.
+
+    Raises:
+        DiskFullError, NotWritableError: the file is as it was.
+    """
+    path = folder / NODE_FILE
+    document = tomlkit.parse(path.read_bytes().decode("utf-8"))
+    cast("Any", document)["budget"][key] = value
+    write_atomic(path, tomlkit.dumps(document).encode("utf-8"), mode=0o600)

@@ -15,7 +15,7 @@ from fedcredit.config.reading import Section, parse_toml, read_toml, validate
 from fedcredit.encoding import Encodable, digest
 from fedcredit.parties import InstitutionId, InstitutionType, institution_id
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 def _real(value: object) -> object:
@@ -72,19 +72,30 @@ class RunSection(Section):
 class ModelSection(Section):
     """Which model family; all are trained by the same engine."""
 
-    kind: Literal["scorecard", "network", "logistic"]
+    kind: Literal["trees", "scorecard", "network", "logistic"]
     width: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Hidden width of the network; absent for the others."""
+    depth: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Splits from root to leaf of a tree; absent for the others."""
+    trees_per_round: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Trees that share one round's gradients; absent for the others."""
+    structure_seed: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """Public seed of the trees' splits; absent for the others."""
     base_rate: Annotated[Real, Field(gt=0, lt=1)]
     """Public guess of the default rate; training starts from it, so no round is spent on finding the level."""
 
     @model_validator(mode="after")
-    def _width_belongs_to_the_network(self) -> Self:
+    def _parts_belong_to_their_model(self) -> Self:
         if (self.kind == "network") != (self.width is not None):
             raise ValueError('width is needed for kind = "network" and only there')
+        for name in ("depth", "trees_per_round", "structure_seed"):
+            if (self.kind == "trees") != (getattr(self, name) is not None):
+                raise ValueError(f'{name} is needed for kind = "trees" and only there')
         return self
 
 
+MIN_HONEST_SHARES: Final = 3
+"""A sum hides an update among at least this many honest contributors (PROTOCOL.md section 1)."""
 SMALLEST_CLIP: Final = 1e-6
 LARGEST_CLIP: Final = 1e6
 """Outside these, squared norms leave the range of float64 and a gradient would pass unclipped."""
@@ -115,13 +126,41 @@ class FedAvgTraining(Section):
     seed: int
 
 
-TrainingSection: TypeAlias = Annotated[GradientTraining | FedAvgTraining, Field(discriminator="kind")]
+class BoostingTraining(Section):
+    """Gradient boosting of trees with public random splits: one round adds trees, from noised sums of their leaves."""
+
+    kind: Literal["dp-boosting"]
+    learning_rate: Positive
+    clip: Annotated[Real, Field(ge=0.01, le=1)]
+    """Bound of one borrower's residual in a leaf's sum."""
+    grid: Annotated[int, Field(ge=2, le=10_000)]
+    """Integer steps per unit of residual; the released sums are integers on this grid."""
+    ridge: Positive
+    """Borrowers' worth of curvature added to every leaf: it shrinks leaves that hold little but noise."""
+    leaf_limit: Positive
+    """Bound of one leaf's score before the learning rate."""
+
+
+TrainingSection: TypeAlias = Annotated[
+    GradientTraining | BoostingTraining | FedAvgTraining, Field(discriminator="kind")
+]
 
 
 class PrivacySection(Section):
     """The claim that the run makes to every borrower, per institution, over the whole run."""
 
-    mechanism: Literal["rounded-gaussian", "none"]
+    mechanism: Literal["rounded-gaussian", "skellam", "discrete-gaussian", "none"]
+    accountant: Literal["gdp", "rdp", "none"]
+    """``gdp``: exact, for the rounded Gaussian on full batches. ``rdp``: Renyi, for everything else that has noise."""
+    noise: Literal["local", "shared"]
+    """``local``: every message is private alone. ``shared``: only the sum is, under secure aggregation."""
+    colluders: Annotated[int, Field(ge=0)]
+    """With shared noise: institutions whose shares the coordinator may know, so that they do not count; otherwise 0."""
+    sampling: Literal["full-batch", "poisson"]
+    sampling_rate: Annotated[Real, Field(gt=0, le=1)]
+    """Chance of each borrower to take part in a round; 1 for full batches."""
+    preparation_share: Annotated[Real, Field(ge=0, le=0.5)]
+    """Part of the training budget for one histogram before the first round, from which category order follows."""
     epsilon: Epsilon
     delta: Annotated[Real, Field(gt=0, lt=0.001)]
     unit: Literal["borrower"]
@@ -139,6 +178,29 @@ class PrivacySection(Section):
         if (self.mechanism == "none") != off or math.isinf(self.epsilon) != math.isinf(self.evaluation_epsilon):
             raise ValueError('mechanism = "none" and epsilon = inf (both of them) belong together')
         return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if (self.sampling == "full-batch") != (self.sampling_rate == 1):
+            raise ValueError('sampling_rate = 1 and sampling = "full-batch" belong together')
+        if abs(self.sampling_rate * SAMPLING_STEPS - self.sampled_per_million) > 1e-6:
+            raise ValueError("sampling_rate must be a whole number of millionths")
+        if self.sampling == "poisson" and self.noise == "shared":
+            raise ValueError('sampling = "poisson" goes with noise = "local" only')
+        if self.noise == "local" and self.colluders:
+            raise ValueError('colluders have a meaning with noise = "shared" only')
+        if self.mechanism == "none" and (self.noise == "shared" or self.accountant != "none"):
+            raise ValueError('mechanism = "none" goes with noise = "local" and accountant = "none"')
+        return self
+
+    @property
+    def sampled_per_million(self) -> int:
+        """Return the sampling rate in whole millionths."""
+        return round(self.sampling_rate * SAMPLING_STEPS)
+
+
+SAMPLING_STEPS: Final = 1_000_000
+"""Sampling rates are whole millionths, so that a stored release can state them as an integer."""
 
 
 class RoundSection(Section):
@@ -163,7 +225,7 @@ class InstitutionSection(Section):
 class RunPlan(Section):
     """A whole plan; equal plans have equal digests, whatever their file looks like."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     run: RunSection
     model: ModelSection
     training: TrainingSection
@@ -181,7 +243,23 @@ class RunPlan(Section):
             raise ValueError(f"rounds.quorum is above the number of institutions, {len(self.institutions)}")
         if self.training.kind == "fedavg" and self.privacy.mechanism != "none":
             raise ValueError("fedavg has no per-borrower bound and cannot be trained with differential privacy")
+        if (self.model.kind == "trees") != (self.training.kind == "dp-boosting"):
+            raise ValueError('model.kind = "trees" and training.kind = "dp-boosting" belong together')
+        if self.privacy.preparation_share and self.model.kind != "trees":
+            raise ValueError('preparation_share has a use for model.kind = "trees" only')
+        if self.privacy.noise == "shared" and self.rounds.quorum - self.privacy.colluders < MIN_HONEST_SHARES:
+            raise ValueError(f"rounds.quorum minus privacy.colluders must be at least {MIN_HONEST_SHARES}")
         return self
+
+    @property
+    def honest_shares(self) -> int:
+        """Return how many noise shares carry the claim: quorum minus colluders, or 1 for local noise."""
+        return self.rounds.quorum - self.privacy.colluders if self.privacy.noise == "shared" else 1
+
+    @property
+    def trees(self) -> int:
+        """Return the number of trees after the last round."""
+        return self.run.rounds * (self.model.trees_per_round or 0)
 
     @classmethod
     def read(cls, path: Path) -> RunPlan:

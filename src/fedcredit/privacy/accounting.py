@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from statistics import NormalDist
 from typing import Final
@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from fedcredit.errors import PrivacyPlanError
-from fedcredit.privacy.release import SAMPLER_DISTANCE_BITS, Release
+from fedcredit.privacy.release import SAMPLER_DISTANCE_BITS
 
 SMALLEST_DELTA: Final = 1e-15
 LARGEST_DELTA: Final = 1e-2
@@ -47,7 +47,9 @@ def epsilon_for_mu(mu: float, delta: float) -> float:
     # dp_accounting brings scipy.stats, 0.7 s to import: only a process that accounts pays for it.
     from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 
-    return float(get_epsilon_gaussian(1.0 / mu, delta)) + _MARGIN
+    # For a tiny mu it takes the logarithm of a delta that has vanished: minus infinity, which is right.
+    with np.errstate(divide="ignore"):
+        return float(get_epsilon_gaussian(1.0 / mu, delta)) + _MARGIN
 
 
 @functools.lru_cache(maxsize=256)
@@ -85,23 +87,34 @@ def delta_for(mu: float, epsilon: float) -> float:
 
 
 def epsilon_with_sampler(mu: float, delta: float, *, distance: Fraction) -> float:
-    """Return epsilon at ``delta`` when all noise drawn is within total-variation ``distance`` of its law.
-
-    Two laws within eta of (epsilon, d)-indistinguishable ones are (epsilon, d + (1 + e^epsilon) eta)-indistinguishable,
-    so the epsilon returned satisfies delta(mu, epsilon) + (1 + e^epsilon) * distance <= ``delta``. inf if none does.
+    """Return the epsilon of mu-GDP at ``delta`` when all noise drawn is within total-variation ``distance`` of its law.
 
     Raises:
         PrivacyPlanError: as ``epsilon_for_mu``.
     """
-    epsilon, eta = epsilon_for_mu(mu, delta), float(distance)
-    if mu == 0:
+    return with_sampler(lambda left: epsilon_for_mu(mu, left), delta, distance=distance)
+
+
+def with_sampler(epsilon_at: Callable[[float], float], delta: float, *, distance: Fraction) -> float:
+    """Return epsilon at ``delta`` when all noise drawn is within total-variation ``distance`` of its law.
+
+    ``epsilon_at`` maps a delta to the epsilon of the exact law. Two laws within eta of (epsilon, d)-indistinguishable
+    ones are (epsilon, d + (1 + e^epsilon) eta)-indistinguishable, so the epsilon returned is one for which
+    d(epsilon) + (1 + e^epsilon) * distance <= ``delta``. inf if none is.
+
+    Raises:
+        PrivacyPlanError: ``delta`` lies outside its range.
+    """
+    check_delta(delta)
+    epsilon, eta = epsilon_at(delta), float(distance)
+    if epsilon == 0:
         return 0.0
     # Each pass takes from delta what the sampler costs at the epsilon found last, and settles when that one holds.
     while epsilon < _LARGEST_EXPONENT:
         left = delta - (1 + math.exp(epsilon + _MARGIN)) * eta
         if left < SMALLEST_DELTA:
             return math.inf
-        following = epsilon_for_mu(mu, left)
+        following = epsilon_at(left)
         if following <= epsilon + _MARGIN:
             return following
         epsilon = following
@@ -121,19 +134,6 @@ def mu_within(epsilon: float, delta: float, *, numbers: int) -> float:
             problem=f"{numbers} numbers are too many for the noise sampler at epsilon {epsilon:g}, delta {delta:g}"
         )
     return mu_for_epsilon(epsilon, left)
-
-
-def compose(releases: Iterable[Release]) -> float:
-    """Return the mu of all releases together: the root of the sum of squares, rounded up.
-
-    inf if one of them protects nobody.
-    """
-    total = Fraction(0)
-    for release in releases:
-        if not release.protects:
-            return math.inf
-        total += release.mu_squared
-    return root_up(total)
 
 
 def root_up(mu_squared: Fraction) -> float:

@@ -6,92 +6,48 @@ reserve before release. After any crash, what is written is at least what left.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import re
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Never
 
-from fedcredit.encoding import decode, encode
 from fedcredit.errors import (
+    AmendmentError,
     BudgetExhaustedError,
+    CapMismatchError,
+    ClockSetBackError,
     FixedNoiseRefusedError,
-    LedgerCorruptError,
-    MalformedMessageError,
     NotReservedError,
-    PrivacyError,
     PrivacyOffRefusedError,
     PrivacyPlanError,
     ReleaseConflictError,
-    SecurityError,
-    StoreCorruptError,
+    SharedNoiseRefusedError,
 )
-from fedcredit.privacy.accounting import check_delta, check_epsilon, epsilon_with_sampler, root_up
+from fedcredit.parties import InstitutionId
+from fedcredit.privacy.accounting import check_epsilon
+from fedcredit.privacy.ledger_entries import (
+    AMENDED_KIND,
+    CHARGE_KIND,
+    LARGEST_TIME,
+    OPENED_KIND,
+    CapAmended,
+    Charge,
+    LedgerEntry,
+    LedgerOpened,
+    tidy,
+)
+from fedcredit.privacy.ledger_record import LedgerRecord
+from fedcredit.privacy.plan import HOLDOUT, TRAIN
 from fedcredit.privacy.release import Mechanism, Release
-from fedcredit.store.journal import Entry, Journal
+from fedcredit.privacy.spending import BudgetCap, Spending
+from fedcredit.store.journal import Journal
 
-CHARGE_KIND: Final = "privacy-charge"
-CHARGE_VERSION: Final = 1
-_LARGEST_CHARGE: Final = 8192
+CAP_KEYS: Final[Mapping[str, str]] = MappingProxyType({TRAIN: "budget.epsilon", HOLDOUT: "budget.holdout_epsilon"})
+"""The key of node.toml that holds the cap of a partition."""
+CLOCK_TOLERANCE_S: Final = 300
+"""How far the clock may lie behind the last charge: time synchronisation steps, and no operator notices minutes."""
 _ISSUED_BY_A_LEDGER: Final = object()
-
-
-@dataclass(frozen=True, kw_only=True)
-class BudgetCap:
-    """The most that an institution lets one partition spend in its whole life.
-
-    Raises:
-        PrivacyPlanError: epsilon outside 1e-6 to 100, or delta outside 1e-15 to 0.01.
-    """
-
-    epsilon: float
-    delta: float
-    """Fixed by the first charge: what was spent is only comparable at one delta."""
-
-    def __post_init__(self) -> None:
-        """Refuse a cap that cannot be accounted for."""
-        check_epsilon(self.epsilon)
-        check_delta(self.delta)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spending:
-    """What one partition has spent."""
-
-    mu_squared: Fraction
-    """Exact sum over the releases that protect."""
-    sampler_distance: Fraction
-    """Sum of the releases' distances from their stated noise; part of what ``delta`` pays for."""
-    delta: float
-    releases: int
-    unprotected: int
-    """How many of the releases had no noise, or noise that anyone can repeat."""
-
-    @property
-    def mu(self) -> float:
-        """The Gaussian-differential-privacy parameter, rounded up; infinite after an unprotected release."""
-        return math.inf if self.unprotected else root_up(self.mu_squared)
-
-    @property
-    def epsilon(self) -> float:
-        """The epsilon at ``delta``, sampler included, rounded up; infinite after an unprotected release."""
-        return epsilon_with_sampler(self.mu, self.delta, distance=self.sampler_distance)
-
-    def after(self, release: Release) -> Spending:
-        """Return the spending once ``release`` is charged as well."""
-        if not release.protects:
-            return replace(self, releases=self.releases + 1, unprotected=self.unprotected + 1)
-        return replace(
-            self,
-            releases=self.releases + 1,
-            mu_squared=self.mu_squared + release.mu_squared,
-            sampler_distance=self.sampler_distance + release.sampler_distance,
-        )
 
 
 class Reservation:
@@ -131,12 +87,16 @@ class Reservation:
 class PrivacyLedger:
     """The charges of one institution, kept in ``journal``; the only writer of that journal while it is open.
 
-    ``place`` is what errors call the ledger, a path. ``caps`` holds the institution's own budget per partition.
-    Opening checks the chain and every entry.
+    ``place`` is what errors call the ledger, a path. ``caps`` holds the institution's own budget per partition as
+    node.toml has it, ``owner`` its name. Opening checks the chain, every entry, the owner and the caps, in this order;
+    a ledger that is new, or has charges of version 1 only, gets its opening entry. ``clock`` gives seconds since 1970.
 
     Raises:
         LedgerCorruptError: the chain is broken, or an entry is not one this version fully understands.
-        PrivacyPlanError: a cap's delta is not the one that the partition was charged at before.
+        LedgerOwnerError: the ledger is another institution's.
+        PrivacyPlanError: a cap's delta is not the one that the ledger was opened with.
+        CapMismatchError: a cap is above the one that the ledger holds; only an amendment raises it.
+        StorageError: the opening could not be written.
     """
 
     def __init__(
@@ -144,55 +104,97 @@ class PrivacyLedger:
         journal: Journal,
         *,
         place: str,
+        owner: InstitutionId,
         caps: Mapping[str, BudgetCap],
         allow_no_privacy: bool,
         allow_fixed_noise: bool,
+        allow_bare_shares: bool,
+        clock: Callable[[], float],
     ) -> None:
         self._journal = journal
-        self._place = place
-        self._caps = MappingProxyType(dict(caps))
+        self._configured = dict(caps)
         self._allow_no_privacy = allow_no_privacy
         self._allow_fixed_noise = allow_fixed_noise
+        self._allow_bare_shares = allow_bare_shares
+        self._clock = clock
         self._lock = threading.Lock()
-        self._charged: dict[str, bytes] = {}
-        self._per_run: Counter[tuple[str, str]] = Counter()
-        self._spending: dict[str, Spending] = {}
-        self._length = 0
-        with self._storage_errors():
-            journal.verify()
-            for entry in journal.entries():
-                self._replay(entry)
-        for partition in self._caps.keys() & self._spending.keys():
-            self._check_delta(partition)
+        self._record = LedgerRecord(journal, place=place)
+        self._record.require_owner(owner)
+        self._check_deltas()
+        if self._record.owner is None:
+            with self._record.storage_errors():
+                self._write(
+                    OPENED_KIND, LedgerOpened(time=self._now(), institution=owner, caps=dict(sorted(caps.items())))
+                )
+        self._check_caps()
 
-    def reserve(self, release: Release) -> Reservation:
+    @property
+    def head(self) -> bytes:
+        """Return the digest of the last entry, 32 bytes: other parties keep it to notice an old copy.
+
+        It is what this ledger wrote last, and never raises: a refusal must be able to name it.
+        """
+        return self._record.head
+
+    @property
+    def caps(self) -> Mapping[str, BudgetCap]:
+        """Return the caps that count: the ledger's, or node.toml's where that is lower."""
+        held = self._record.caps
+        return MappingProxyType(
+            {
+                name: BudgetCap(epsilon=min(cap.epsilon, held[name].epsilon), delta=cap.delta)
+                for name, cap in self._configured.items()
+            }
+        )
+
+    @property
+    def recorded_caps(self) -> Mapping[str, BudgetCap]:
+        """Return the caps that the ledger itself holds, amendments included."""
+        return self._record.caps
+
+    def require_head(self, head: bytes) -> None:
+        """Return if this ledger, or an earlier state of it, had this head; the empty ledger's counts.
+
+        Raises:
+            LedgerRolledBackError: it never had, so somebody has seen charges that are missing here.
+        """
+        self._record.require_head(head)
+
+    def reserve(self, release: Release, *, plan_digest: bytes) -> Reservation:
         """Charge ``release`` durably, or find it charged already, and return the reservation.
 
-        The same release again costs nothing and comes back ``repeated``. Must not run inside an outer transaction of
-        the journal's database: the charge would be durable only later. When anything is raised, nothing was charged,
-        unless the disk itself failed; then opening the ledger again tells.
+        The same release again costs nothing and comes back ``repeated``. ``plan_digest`` names the run plan that asked,
+        32 bytes. With shared noise the cap is compared with what the release claims; ``Spending.epsilon_alone`` tells
+        the rest. Must not run inside an outer transaction of the journal's database: the charge would be durable only
+        later. When anything is raised, nothing was charged, unless the disk itself failed; then opening the ledger
+        again tells.
 
         Raises:
             BudgetExhaustedError: the partition's epsilon would exceed its cap.
             ReleaseConflictError: the release id was charged with other content.
             PrivacyOffRefusedError, FixedNoiseRefusedError: it protects nobody, and the institution has not agreed.
+            SharedNoiseRefusedError: only a sum would be protected, and the institution has not agreed.
+            ClockSetBackError: the clock is more than 300 s behind the last charge.
             PrivacyPlanError: the institution has no cap for the partition.
             LedgerCorruptError: somebody else wrote to the journal, or undid what this ledger wrote.
             StorageError: the charge could not be written.
         """
-        with self._lock, self._storage_errors():
-            self._check_sole_writer()
-            content = release.to_bytes()
-            before = self._charged.get(release.release_id)
-            if before is not None and before != content:
+        with self._lock, self._record.storage_errors():
+            self._record.check_sole_writer()
+            before = self._record.charged(release.release_id)
+            # As releases: an old ledger holds the bytes of an older version.
+            if before is not None and before != release:
                 raise ReleaseConflictError(release=release.release_id)
             if before is None:
-                self._charge(release, content)
+                self._charge(release, plan_digest)
             return Reservation(release, repeated=before is not None, issuer=_ISSUED_BY_A_LEDGER)
 
-    def charges(self, *, run: str, partition: str) -> int:
-        """Return how many releases of a run were charged to ``partition``; ids are "run/round/attempt/kind"."""
-        return self._per_run[run, partition]
+    def charges(self, *, run: str, partition: str, kind: str | None = None) -> int:
+        """Return how many releases of a run were charged to ``partition``, of one kind or of all.
+
+        Ids are "run/round/attempt/kind"; the kinds are train, prepare and evaluate.
+        """
+        return self._record.charges(run=run, partition=partition, kind=kind)
 
     def spent(self, partition: str) -> Spending:
         """Return what ``partition`` has spent so far.
@@ -200,111 +202,120 @@ class PrivacyLedger:
         Raises:
             PrivacyPlanError: the partition has neither a charge nor a cap, so it has no delta either.
         """
-        known = self._spending.get(partition)
-        if known is not None:
-            return known
-        return Spending(
-            mu_squared=Fraction(0),
-            sampler_distance=Fraction(0),
-            delta=self._cap(partition).delta,
-            releases=0,
-            unprotected=0,
-        )
+        known = self._record.spent(partition)
+        if known is None:
+            raise _no_budget(partition)
+        return known
 
-    def _charge(self, release: Release, content: bytes) -> None:
-        spent = self.spent(release.partition)
-        would_be = spent.after(release)
-        self._check_allowed(release, spent=spent, would_be=would_be)
-        entry = self._journal.append(
-            CHARGE_KIND, encode({"version": CHARGE_VERSION, "release": content, "delta": spent.delta.hex()})
-        )
-        self._remember(entry, release, would_be)
+    def spent_by_run(self, partition: str) -> Mapping[str, Spending]:
+        """Return what each run has spent of ``partition``, in the order of their first charges."""
+        return self._record.spent_by_run(partition)
 
-    def _check_allowed(self, release: Release, *, spent: Spending, would_be: Spending) -> None:
-        cap = self._cap(release.partition)
+    def amend(self, partition: str, *, epsilon: float, approvers: Sequence[str], reason: str) -> None:
+        """Set the cap of ``partition`` durably, on the word of at least two people; delta never changes.
+
+        A cap that the ledger holds already is no amendment and adds no entry, so a crash before node.toml was written
+        is repaired by asking again. A higher cap counts once node.toml names it too.
+
+        Raises:
+            AmendmentError: fewer than two different names, no reason, a cap below what is spent, or no such partition.
+            LedgerCorruptError, StorageError: as ``reserve``.
+        """
+        with self._lock, self._record.storage_errors():
+            self._record.check_sole_writer()
+            amended = CapAmended(
+                time=self._now(),
+                partition=partition,
+                epsilon=epsilon,
+                approvers=tuple(tidy(name) for name in approvers),
+                reason=tidy(reason),
+            )
+            if self._cap_to_amend(partition, epsilon) != epsilon:
+                self._write(AMENDED_KIND, amended)
+
+    def history(self) -> Iterator[LedgerEntry]:
+        """Yield what the entries say, oldest first.
+
+        Raises:
+            LedgerCorruptError: one is missing, or was changed since the ledger was opened.
+        """
+        return self._record.entries()
+
+    def _charge(self, release: Release, plan_digest: bytes) -> None:
+        self._check_allowed(release)
+        self._check_budget(release)
+        now = self._now()
+        behind = (self._record.latest_charge or 0) - now
+        if behind > CLOCK_TOLERANCE_S:
+            raise ClockSetBackError(seconds=behind)
+        delta = self.spent(release.partition).delta
+        self._write(CHARGE_KIND, Charge(release=release, delta=delta, plan=plan_digest, time=now))
+
+    def _check_allowed(self, release: Release) -> None:
         if release.mechanism is Mechanism.NONE and not self._allow_no_privacy:
             raise PrivacyOffRefusedError
         if release.test_noise and not self._allow_fixed_noise:
             raise FixedNoiseRefusedError
-        if release.protects and would_be.epsilon > cap.epsilon:
+        if release.honest_shares > 1 and not self._allow_bare_shares:
+            raise SharedNoiseRefusedError
+
+    def _check_budget(self, release: Release) -> None:
+        cap = self.caps.get(release.partition)
+        if cap is None:
+            raise _no_budget(release.partition)
+        if not release.protects:
+            return
+        spent = self.spent(release.partition)
+        would_be = spent.after(release).epsilon
+        if would_be > cap.epsilon:
             raise BudgetExhaustedError(
                 release=release.release_id,
                 partition=release.partition,
                 spent=spent.epsilon,
-                would_be=would_be.epsilon,
+                would_be=would_be,
                 cap=cap.epsilon,
             )
 
-    def _replay(self, entry: Entry) -> None:
+    def _cap_to_amend(self, partition: str, epsilon: float) -> float:
+        """Return the epsilon that the ledger holds as the cap of ``partition``.
+
+        Raises:
+            AmendmentError: there is no such cap, or ``epsilon`` can be none.
+        """
+        held = self._record.caps.get(partition)
+        if held is None:
+            raise AmendmentError(problem=f"the ledger has no cap for the partition {partition}")
         try:
-            release, delta = _decode_charge(entry)
-        except (PrivacyError, SecurityError) as error:
-            raise self._corrupt(entry.index, error.describe("en").rstrip(".")) from error
-        before = self._spending.get(release.partition)
-        if before is not None and before.delta != delta:
-            raise self._corrupt(entry.index, f"the delta of {release.partition} changes")
-        if release.release_id in self._charged:
-            raise self._corrupt(entry.index, "the release was charged before")
-        if before is None:
-            before = Spending(
-                mu_squared=Fraction(0), sampler_distance=Fraction(0), delta=delta, releases=0, unprotected=0
-            )
-        self._remember(entry, release, before.after(release))
+            check_epsilon(epsilon)
+        except PrivacyPlanError as error:
+            raise AmendmentError(problem=str(error.fields["problem"])) from error
+        spent = self.spent(partition).epsilon
+        if epsilon < spent:
+            raise AmendmentError(problem=f"{spent:.4f} is spent, more than {epsilon:g}")
+        return held.epsilon
 
-    def _remember(self, entry: Entry, release: Release, spending: Spending) -> None:
-        self._charged[release.release_id] = release.to_bytes()
-        # From the right: the coordinator chooses the run's name, and one with "/" must not hide its charges.
-        run = release.release_id.rsplit("/", 3)[0]
-        self._per_run[run, release.partition] += 1
-        self._spending[release.partition] = spending
-        self._length = entry.index + 1
+    def _check_deltas(self) -> None:
+        for partition, cap in sorted(self._configured.items()):
+            known = self._record.spent(partition)
+            if known is not None and known.delta != cap.delta:
+                raise PrivacyPlanError(
+                    problem=f"delta of {partition} was fixed at {known.delta!r} for the life of the ledger, the cap "
+                    f"says {cap.delta!r}"
+                )
 
-    def _check_sole_writer(self) -> None:
-        length = len(self._journal)
-        if length != self._length:
-            raise self._corrupt(min(length, self._length), "the journal changed behind the ledger's back")
+    def _check_caps(self) -> None:
+        for partition, cap in sorted(self._configured.items()):
+            held = self._record.caps.get(partition)
+            most = held.epsilon if held is not None else 0.0
+            if cap.epsilon > most:
+                raise CapMismatchError(key=CAP_KEYS.get(partition, partition), wanted=cap.epsilon, cap=most)
 
-    def _check_delta(self, partition: str) -> None:
-        fixed, wanted = self._spending[partition].delta, self._caps[partition].delta
-        if fixed != wanted:
-            raise PrivacyPlanError(
-                problem=f"delta of {partition} was fixed at {fixed!r} by its first charge, the cap says {wanted!r}"
-            )
+    def _write(self, kind: str, said: LedgerEntry) -> None:
+        self._record.remember(self._journal.append(kind, said.to_bytes()), said)
 
-    def _cap(self, partition: str) -> BudgetCap:
-        try:
-            return self._caps[partition]
-        except KeyError:
-            raise PrivacyPlanError(problem=f"this institution has no budget for the partition {partition}") from None
-
-    @contextlib.contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except StoreCorruptError as error:
-            problem = str(error.fields["problem"])
-            # The store names the entry in its text alone; damage of the whole file has none and counts as the first.
-            named = re.search(r"\bentry (\d+)", problem)
-            raise self._corrupt(int(named.group(1)) if named else 0, problem) from error
-
-    def _corrupt(self, index: int, problem: str) -> LedgerCorruptError:
-        return LedgerCorruptError(path=self._place, index=index, problem=problem)
+    def _now(self) -> int:
+        return min(max(0, math.floor(self._clock())), LARGEST_TIME)
 
 
-def _decode_charge(entry: Entry) -> tuple[Release, float]:
-    if entry.kind != CHARGE_KIND:
-        raise MalformedMessageError(what="ledger entry", problem="its kind is unknown")
-    value = decode(entry.body, what="charge", limit=_LARGEST_CHARGE)
-    if not isinstance(value, Mapping) or set(value) != {"version", "release", "delta"}:
-        raise MalformedMessageError(what="charge", problem="its fields are not those of a charge")
-    version, release, delta = value["version"], value["release"], value["delta"]
-    if type(version) is not int or version != CHARGE_VERSION:
-        raise MalformedMessageError(what="charge", problem="its version is unknown")
-    if not isinstance(release, bytes) or not isinstance(delta, str):
-        raise MalformedMessageError(what="charge", problem="a field has the wrong type")
-    try:
-        number = float.fromhex(delta)
-    except (ValueError, OverflowError) as error:
-        raise MalformedMessageError(what="charge", problem="its delta is not a number") from error
-    check_delta(number)
-    return Release.from_bytes(release), number
+def _no_budget(partition: str) -> PrivacyPlanError:
+    return PrivacyPlanError(problem=f"this institution has no budget for the partition {partition}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedcredit.crypto.streams import KeyStream, fresh_key
 from fedcredit.encoding import digest
 from fedcredit.privacy.ledger import Reservation
-from fedcredit.privacy.noise import RoundedGaussian
+from fedcredit.privacy.noise import noise_law
 from fedcredit.privacy.release import Mechanism, Release
 
 TEST_NOISE_LABEL: Final = "fedcredit fixed test noise 2: protects nobody"
@@ -24,12 +24,12 @@ def draw_noise(reservation: Reservation, stream: KeyStream) -> NDArray[np.int64]
 
     Raises:
         NotReservedError: its noise was drawn before, or it is ``repeated``, so that it may have been.
-        NoiseRangeError: never for a release that exists; see ``RoundedGaussian``.
+        NoiseRangeError: never for a release that exists; see ``NoiseLaw``.
     """
     release = reservation.use()
     if release.mechanism is Mechanism.NONE:
         return np.zeros(release.dimension, dtype=np.int64)
-    return RoundedGaussian(release.sigma).sample(stream, release.dimension)
+    return noise_law(release.mechanism.value, release.sigma).sample(stream, release.dimension)
 
 
 def streams_for(release: Release, *, test_place: str, entropy: Callable[[int], bytes]) -> KeyStream:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
-from fedcredit.errors import NoiseRangeError, PrivacyPlanError
-from fedcredit.privacy.accounting import (
-    check_delta,
-    check_epsilon,
-    mu_within,
-    tpr_ceiling,
-    zcdp_epsilon,
-)
+from fedcredit.errors import AccountantError, NoiseRangeError, PrivacyPlanError
+from fedcredit.privacy.accounting import check_delta, check_epsilon, mu_within
+from fedcredit.privacy.cost import Cost
 from fedcredit.privacy.release import (
     ADD_OR_REMOVE_ONE,
     BORROWER,
+    FULL_BATCH,
     LARGEST_SIGMA,
+    SAMPLER_DISTANCE_BITS,
     SMALLEST_SIGMA,
     Mechanism,
     Release,
@@ -26,32 +25,16 @@ from fedcredit.privacy.release import (
 
 TRAIN: Final = "train"
 HOLDOUT: Final = "holdout"
+GDP: Final = "gdp"
+RDP: Final = "rdp"
+LARGEST_OVERLAP: Final = 3
+"""At how many institutions the same borrower is assumed to be, for the worst case that is reported (PRIVACY.md 7)."""
+_SAMPLER_DISTANCE: Final = Fraction(1, 1 << -SAMPLER_DISTANCE_BITS)
+"""Charged per number drawn."""
 _LARGEST_STEPS: Final = 1_000_000
 _SAMPLER_RESERVE: Final = 1 << 13
 """Numbers per release that the noise is calibrated for at least, so that releases of other sizes fit as well."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanFacts:
-    """What a report says about a plan; every field is a public number or name."""
-
-    unit: str
-    neighbours: str
-    mechanism: Mechanism
-    test_noise: bool
-    protects: bool
-    epsilon: float
-    """For the whole training, at ``delta``; infinite when nobody is protected."""
-    delta: float
-    steps: int
-    mu: float
-    """The same claim as Gaussian differential privacy."""
-    zcdp_epsilon: float
-    """The same claim by the second route (rho-zCDP with rho = mu^2/2); never below ``epsilon`` by more than 1e-6."""
-    tpr_ceiling_at_fpr_1_percent: float
-    """No membership test with 1 % false alarms finds a larger share of the members."""
-    evaluation_epsilon: float
-    """For all evaluation releases together, on other borrowers; the two do not add up."""
+_DISAGREEMENT: Final = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,25 +42,37 @@ class PrivacyPlan:
     """What a run may cost a borrower, and how many releases share it. No field has a default.
 
     Training and hold-out borrowers are disjoint, so the claims for the two partitions stand side by side (parallel
-    composition): a borrower pays ``epsilon`` or ``evaluation_epsilon``, never both.
+    composition): a borrower pays ``epsilon`` or ``evaluation_epsilon``, never both. The preparation is computed from
+    training borrowers and paid from ``epsilon``.
 
     Raises:
         PrivacyPlanError: a field is out of range, or an infinite epsilon and ``Mechanism.NONE`` do not come together.
+        AccountantError: the accountant cannot account for the mechanism.
     """
 
     epsilon: float
-    """Bound for all ``steps`` training releases together; ``math.inf`` with ``Mechanism.NONE`` only."""
+    """Bound for the preparation and all ``steps`` training releases; ``math.inf`` with ``Mechanism.NONE`` only."""
     delta: float
     """One delta for each partition's whole life."""
     unit: str
     """Whose presence is protected: "borrower"."""
     steps: int
-    """How many training releases share ``epsilon``; each gets the same mu^2."""
+    """How many training releases share ``epsilon``; each gets the same part."""
+    preparation_share: float
+    """Part of the training budget for the preparation; 0 for none."""
+    preparation_steps: int
+    """How often the preparation may be asked; of no meaning without a share."""
     evaluation_epsilon: float
     """Bound for all ``evaluation_steps`` releases on the hold-out partition together."""
     evaluation_steps: int
     """One, and as many more as may have to be repeated."""
     mechanism: Mechanism
+    accountant: str
+    """How training is calibrated: "gdp", exact, or "rdp", Renyi; "none" for ``Mechanism.NONE``."""
+    honest_shares: int
+    """How many institutions' shares carry the noise of a sum; 1 if every message is private alone."""
+    sampled_per_million: int
+    """Chance of a borrower to be in a training step; 1,000,000 for everybody."""
     test_noise: bool
     """Fixed, repeatable noise for tests: protects nobody and marks what is made from it."""
 
@@ -85,9 +80,12 @@ class PrivacyPlan:
         """Refuse a plan that contradicts itself."""
         if self.unit != BORROWER:
             raise PrivacyPlanError(problem=f'the unit must be "{BORROWER}"')
-        for name, steps in (("steps", self.steps), ("evaluation_steps", self.evaluation_steps)):
+        for name in ("steps", "preparation_steps", "evaluation_steps"):
+            steps = getattr(self, name)
             if type(steps) is not int or not 1 <= steps <= _LARGEST_STEPS:
                 raise PrivacyPlanError(problem=f"{name} must be an integer from 1 to {_LARGEST_STEPS}")
+        if not 0 <= self.preparation_share <= 0.5:
+            raise PrivacyPlanError(problem="preparation_share must be from 0 to 0.5")
         check_delta(self.delta)
         if Mechanism.parse(self.mechanism) is Mechanism.NONE:
             if not (self.epsilon == self.evaluation_epsilon == math.inf):
@@ -97,24 +95,51 @@ class PrivacyPlan:
         else:
             check_epsilon(self.epsilon)
             check_epsilon(self.evaluation_epsilon)
+        self._check_accountant()
 
     def training_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
         """Return one of the ``steps`` training releases, with the smallest integer sigma (at least 8) that suffices.
 
-        ``steps`` releases made this way compose to at most (``epsilon``, ``delta``), the sampler's distance included.
+        The preparation and ``steps`` releases made this way compose to at most (``epsilon``, ``delta``), the sampler's
+        distance included.
 
         Raises:
             NoiseRangeError: the sigma needed is above 200,000.
             PrivacyPlanError: a field of the release is out of range.
         """
-        return self._release(
+        blank = self._blank(
             release_id=release_id,
             partition=TRAIN,
             purpose="sum of clipped gradients of one training step",
             sensitivity_squared=sensitivity_squared,
             dimension=dimension,
-            epsilon=self.epsilon,
-            steps=self.steps,
+        )
+        blank = replace(blank, sampled_per_million=self.sampled_per_million)
+        return self._calibrated(blank, epsilon=self.epsilon, steps=self.steps, set_aside=self._preparation_cost())
+
+    def preparation_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
+        """Return the release before the first round; always a rounded Gaussian on all training borrowers.
+
+        Raises:
+            NoiseRangeError: the sigma needed is above 200,000.
+            PrivacyPlanError: the plan has no budget for a preparation, or a field of the release is out of range.
+        """
+        if not self.preparation_share:
+            raise PrivacyPlanError(problem="it has no budget for a preparation")
+        if dimension > _SAMPLER_RESERVE:
+            raise PrivacyPlanError(problem=f"a preparation has at most {_SAMPLER_RESERVE} numbers")
+        blank = self._blank(
+            release_id=release_id,
+            partition=TRAIN,
+            purpose="histogram of categories by outcome before the first round",
+            sensitivity_squared=sensitivity_squared,
+            dimension=dimension,
+        )
+        if not blank.sigma:
+            return blank
+        return _with_sigma(
+            replace(blank, mechanism=Mechanism.ROUNDED_GAUSSIAN),
+            mu_squared=self._preparation_cost().mu_squared / self.preparation_steps,
         )
 
     def evaluation_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
@@ -126,53 +151,119 @@ class PrivacyPlan:
             NoiseRangeError: the sigma needed is above 200,000.
             PrivacyPlanError: a field of the release is out of range.
         """
-        return self._release(
+        blank = self._blank(
             release_id=release_id,
             partition=HOLDOUT,
             purpose="counts of scores by outcome for the evaluation",
             sensitivity_squared=sensitivity_squared,
             dimension=dimension,
-            epsilon=self.evaluation_epsilon,
-            steps=self.evaluation_steps,
+        )
+        return self._calibrated(
+            blank, epsilon=self.evaluation_epsilon, steps=self.evaluation_steps, set_aside=Cost.nothing()
         )
 
+    def training_cost(self, release: Release) -> Cost:
+        """Return what a borrower pays for the whole training if every step is like ``release``.
+
+        With shared noise it is the cost of the sums; give ``release.alone()`` for what a message costs if it is read
+        alone. The preparation is counted at its full share, and the sampler as often as it draws.
+        """
+        prepared = self._preparation_cost()
+        seen = replace(prepared, mu_squared=prepared.mu_squared * self.honest_shares / release.honest_shares)
+        return Cost.of(release).times(self.steps) + seen
+
     def describe(self) -> PlanFacts:
-        """Return the facts that a report states about this plan."""
+        """Return the facts that a report states about this plan.
+
+        Raises:
+            AccountantError: two accountants disagree in the direction that cannot be.
+        """
         protects = self.mechanism is not Mechanism.NONE and not self.test_noise
-        mu = self._mu(self.epsilon, steps=self.steps, dimension=1) if protects else math.inf
+        if not protects:
+            return self._facts(protects=False, epsilon=math.inf, second=math.inf, alone=math.inf, ceiling=1.0)
+        typical = self._typical_release()
+        cost = self.training_cost(typical)
+        epsilon, second = cost.epsilon(self.delta), cost.renyi_epsilon(self.delta)
+        # Both routes are upper bounds of one truth; the exact one cannot be the larger.
+        if cost.is_gaussian and second < epsilon - _DISAGREEMENT:
+            raise AccountantError(
+                accountant=self.accountant, problem=f"it says {epsilon:.6f}, Renyi accounting less: {second:.6f}"
+            )
+        if epsilon > self.epsilon + _DISAGREEMENT:
+            raise AccountantError(
+                accountant=self.accountant, problem=f"the noise gives {epsilon:.6f}, the plan says {self.epsilon:.6f}"
+            )
+        alone = self.training_cost(typical.alone()).epsilon(self.delta)
+        ceiling = cost.tpr_ceiling(self.delta, fpr=0.01)
+        return self._facts(protects=True, epsilon=self.epsilon, second=second, alone=alone, ceiling=ceiling)
+
+    def epsilon_after(self, rounds: int) -> float:
+        """Return what a borrower has paid after ``rounds`` steps, none of them repeated; inf if unprotected."""
+        if self.mechanism is Mechanism.NONE or self.test_noise:
+            return math.inf
+        prepared = self._preparation_cost()
+        once = replace(prepared, mu_squared=prepared.mu_squared / self.preparation_steps)
+        return min(self.epsilon, (Cost.of(self._typical_release()).times(rounds) + once).epsilon(self.delta))
+
+    def epsilon_of_overlap(self, release: Release, members: int) -> float:
+        """Return the training epsilon of a borrower whom ``members`` institutions have trained on.
+
+        Private messages add up; in a sum with shared noise the borrower counts ``members`` times, so the sensitivity
+        grows by that factor. inf if nobody is protected.
+        """
+        if not release.protects:
+            return math.inf
+        if self.honest_shares == 1:
+            return self.training_cost(release).times(members).epsilon(self.delta)
+        wider = replace(release, sensitivity_squared=members**2 * release.sensitivity_squared)
+        prepared = self._preparation_cost()
+        wide = replace(prepared, mu_squared=members**2 * prepared.mu_squared)
+        return (Cost.of(wider).times(self.steps) + wide).epsilon(self.delta)
+
+    def _facts(self, *, protects: bool, epsilon: float, second: float, alone: float, ceiling: float) -> PlanFacts:
         return PlanFacts(
             unit=self.unit,
             neighbours=ADD_OR_REMOVE_ONE,
             mechanism=self.mechanism,
+            accountant=self.accountant,
             test_noise=self.test_noise,
             protects=protects,
-            epsilon=self.epsilon if protects else math.inf,
+            epsilon=epsilon,
             delta=self.delta,
             steps=self.steps,
-            mu=mu,
-            zcdp_epsilon=zcdp_epsilon(mu, self.delta),
-            tpr_ceiling_at_fpr_1_percent=tpr_ceiling(mu, 0.01),
+            preparations=self.preparation_steps if self.preparation_share else 0,
+            honest_shares=self.honest_shares,
+            sampling_rate=self.sampled_per_million / FULL_BATCH,
+            epsilon_by_renyi=second,
+            epsilon_alone=alone,
+            tpr_ceiling_at_fpr_1_percent=ceiling,
             evaluation_epsilon=self.evaluation_epsilon if protects else math.inf,
         )
 
-    def _mu(self, epsilon: float, *, steps: int, dimension: int) -> float:
-        return mu_within(epsilon, self.delta, numbers=steps * max(dimension, _SAMPLER_RESERVE))
+    def _typical_release(self) -> Release:
+        """Return a training release whose noise is neither so small nor so large that rounding sigma shows."""
+        total = Fraction(mu_within(self.epsilon, self.delta, numbers=self._numbers(self.steps))) ** 2
+        part = total * self.honest_shares / self.steps
+        return self.training_release(
+            release_id="typical", sensitivity_squared=max(1, math.ceil(2000**2 * part)), dimension=_SAMPLER_RESERVE
+        )
 
-    def _release(
-        self,
-        *,
-        release_id: str,
-        partition: str,
-        purpose: str,
-        sensitivity_squared: int,
-        dimension: int,
-        epsilon: float,
-        steps: int,
+    def _check_accountant(self) -> None:
+        exact = self.mechanism is Mechanism.ROUNDED_GAUSSIAN and self.sampled_per_million == FULL_BATCH
+        if self.mechanism is Mechanism.NONE:
+            if self.accountant != "none":
+                raise AccountantError(accountant=self.accountant, problem='mechanism "none" has nothing to account for')
+        elif self.accountant not in {GDP, RDP}:
+            raise AccountantError(accountant=str(self.accountant)[:40], problem="it is not known")
+        elif self.accountant == GDP and not exact:
+            raise AccountantError(
+                accountant=GDP, problem=f"it is exact for {Mechanism.ROUNDED_GAUSSIAN} on full batches only"
+            )
+
+    def _blank(
+        self, *, release_id: str, partition: str, purpose: str, sensitivity_squared: int, dimension: int
     ) -> Release:
-        sigma = 0
-        if self.mechanism is not Mechanism.NONE:
-            mu = self._mu(epsilon, steps=steps, dimension=dimension)
-            sigma = smallest_sigma(mu=mu, steps=steps, sensitivity_squared=sensitivity_squared)
+        """Return the release with the smallest noise there is, or with none if the plan has none."""
         return Release(
             release_id=release_id,
             partition=partition,
@@ -181,20 +272,119 @@ class PrivacyPlan:
             unit=self.unit,
             neighbours=ADD_OR_REMOVE_ONE,
             sensitivity_squared=sensitivity_squared,
-            sigma=sigma,
+            sigma=0 if self.mechanism is Mechanism.NONE else SMALLEST_SIGMA,
             dimension=dimension,
+            honest_shares=self.honest_shares,
+            sampled_per_million=FULL_BATCH,
             test_noise=self.test_noise,
         )
 
+    def _calibrated(self, blank: Release, *, epsilon: float, steps: int, set_aside: Cost) -> Release:
+        """Return ``blank`` with the noise at which ``steps`` such releases and what is set aside keep ``epsilon``."""
+        if not blank.sigma:
+            return blank
+        if blank.is_gaussian and self.accountant == GDP:
+            numbers = self._numbers(steps, blank.dimension) + int(set_aside.sampler_distance / _SAMPLER_DISTANCE)
+            total = Fraction(mu_within(epsilon, self.delta, numbers=numbers)) ** 2
+            return _with_sigma(blank, mu_squared=(total - set_aside.mu_squared) / steps)
+        # Fixed test noise is calibrated like real noise, though it protects nobody.
+        real = replace(blank, release_id="real", test_noise=False)
+        sigma = _sigma_by_renyi(
+            real,
+            reserved=set_aside.mu_squared,
+            distance=set_aside.sampler_distance,
+            epsilon=epsilon,
+            delta=self.delta,
+            steps=steps,
+        )
+        return replace(blank, sigma=sigma)
 
-def smallest_sigma(*, mu: float, steps: int, sensitivity_squared: int) -> int:
-    """Return the smallest integer sigma of at least 8 with ``steps * sensitivity_squared / sigma^2 <= mu^2``, exactly.
+    def _preparation_cost(self) -> Cost:
+        """Return what is set aside for the preparation, its sampler included; training is calibrated beside it."""
+        if not self.preparation_share or self.mechanism is Mechanism.NONE:
+            return Cost.nothing()
+        numbers = self._numbers(self.preparation_steps)
+        total = Fraction(mu_within(self.epsilon, self.delta, numbers=numbers)) ** 2
+        return Cost(
+            mu_squared=Fraction(self.preparation_share) * total,
+            renyi=None,
+            sampler_distance=numbers * _SAMPLER_DISTANCE,
+        )
+
+    def _numbers(self, steps: int, dimension: int = 1) -> int:
+        """Return how many numbers of noise ``steps`` releases are taken to draw, all honest shares together."""
+        return steps * max(dimension, _SAMPLER_RESERVE) * self.honest_shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFacts:
+    """What a report says about a plan; every field is a public number or name."""
+
+    unit: str
+    neighbours: str
+    mechanism: Mechanism
+    accountant: str
+    test_noise: bool
+    protects: bool
+    epsilon: float
+    """For preparation and training together, at ``delta``; infinite when nobody is protected."""
+    delta: float
+    steps: int
+    preparations: int
+    """How many preparation releases the plan pays for."""
+    honest_shares: int
+    """1: every message is private alone. More: the sum is, as long as so many honest institutions are in it."""
+    sampling_rate: float
+    epsilon_by_renyi: float
+    """The same claim by the second route; never below the exact one by more than 1e-6."""
+    epsilon_alone: float
+    """If secure aggregation fails and one institution's message is read alone."""
+    tpr_ceiling_at_fpr_1_percent: float
+    """No membership test with 1 % false alarms finds a larger share of the members."""
+    evaluation_epsilon: float
+    """For all evaluation releases together, on other borrowers; the two do not add up."""
+
+
+def _with_sigma(blank: Release, *, mu_squared: Fraction) -> Release:
+    """Return a Gaussian release with the smallest sigma of at least 8 that costs at most ``mu_squared``, exactly."""
+    if mu_squared <= 0:
+        raise PrivacyPlanError(problem="the preparation and the noise sampler leave no budget for training")
+    needed = max(1, math.ceil(blank.sensitivity_squared / (mu_squared * blank.honest_shares)))
+    return replace(blank, sigma=_in_range(max(SMALLEST_SIGMA, math.isqrt(needed - 1) + 1)))
+
+
+@functools.lru_cache(maxsize=64)
+def _sigma_by_renyi(
+    blank: Release, *, reserved: Fraction, distance: Fraction, epsilon: float, delta: float, steps: int
+) -> int:
+    """Return the smallest sigma at which ``steps`` such releases, and ``reserved`` mu^2, keep ``epsilon``."""
+    kept = Cost(mu_squared=reserved, renyi=None, sampler_distance=distance)
+
+    def holds(sigma: int) -> bool:
+        cost = kept + Cost.of(replace(blank, sigma=sigma)).times(steps)
+        return cost.renyi_epsilon(delta) <= epsilon
+
+    return _smallest(holds)
+
+
+def _smallest(holds: Callable[[int], bool]) -> int:
+    """Return the smallest sigma in range for which ``holds``, which is monotone.
 
     Raises:
-        NoiseRangeError: it is above 200,000.
+        NoiseRangeError: it holds for none.
     """
-    needed = max(1, math.ceil(steps * sensitivity_squared / Fraction(mu) ** 2))
-    sigma = max(SMALLEST_SIGMA, math.isqrt(needed - 1) + 1)
+    low, high = SMALLEST_SIGMA - 1, SMALLEST_SIGMA
+    while not holds(high):
+        if high == LARGEST_SIGMA:
+            _in_range(high + 1)
+        low, high = high, min(2 * high, LARGEST_SIGMA)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _in_range(sigma: int) -> int:
     if sigma > LARGEST_SIGMA:
         raise NoiseRangeError(problem=f"the plan needs noise of deviation {sigma}, the largest is {LARGEST_SIGMA}")
     return sigma

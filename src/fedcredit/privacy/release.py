@@ -10,14 +10,16 @@ import enum
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final, cast
 
 from fedcredit.encoding import Encodable, decode, encode
 from fedcredit.errors import MalformedMessageError, PrivacyPlanError, UnknownMechanismError
 
-RELEASE_VERSION: Final = 1
+RELEASE_VERSION: Final = 2
+"""Version 1 had neither ``honest_shares`` nor ``sampled_per_million``; it meant 1 share and full batches."""
+FULL_BATCH: Final = 1_000_000
 BORROWER: Final = "borrower"
 ADD_OR_REMOVE_ONE: Final = "add-or-remove-one"
 
@@ -25,7 +27,7 @@ SMALLEST_SIGMA: Final = 8
 """Below it the grid is so coarse that clipping and rounding, not noise, decide the error."""
 LARGEST_SIGMA: Final = 200_000
 """Above it the noise table leaves every cache and takes minutes to build."""
-SAMPLER_DISTANCE_BITS: Final = -64
+SAMPLER_DISTANCE_BITS: Final = -66
 """log2 of the total-variation distance that is charged per number drawn; ``noise`` refuses a table above it."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
@@ -39,6 +41,10 @@ class Mechanism(enum.StrEnum):
 
     ROUNDED_GAUSSIAN = "rounded-gaussian"
     """Integer vector of L2 sensitivity sqrt(``sensitivity_squared``), plus round(N(0, ``sigma``^2)) per number."""
+    SKELLAM = "skellam"
+    """The same, plus the difference of two Poisson numbers with variance ``sigma``^2 in all."""
+    DISCRETE_GAUSSIAN = "discrete-gaussian"
+    """The same, plus an integer k with probability proportional to exp(-k^2 / 2 ``sigma``^2)."""
     NONE = "none"
     """Nothing is added; nobody is protected."""
 
@@ -82,6 +88,11 @@ class Release:
     """Deviation of the noise per number, in grid units; 0 for ``NONE`` only."""
     dimension: int
     """How many numbers are released."""
+    honest_shares: int
+    """How many shares of deviation ``sigma`` carry the claim: 1 if the message is private alone; more if only the sum
+    of all institutions' messages is claimed to be, and at least so many honest ones are in it."""
+    sampled_per_million: int
+    """Chance of each unit to be in the batch, drawn anew for this release; 1,000,000 for everybody."""
     test_noise: bool
     """The noise is fixed and repeatable: it protects nobody and marks whatever is made from it."""
 
@@ -101,37 +112,49 @@ class Release:
         if not (none and self.mechanism == Mechanism.NONE):
             _require_count("sensitivity_squared", self.sensitivity_squared, largest=1 << 96)
         _require_count("dimension", self.dimension, largest=_LARGEST_DIMENSION)
+        _require_count("honest_shares", self.honest_shares, largest=100_000)
+        _require_count("sampled_per_million", self.sampled_per_million, largest=FULL_BATCH)
         _require(type(self.test_noise) is bool, "test_noise must be true or false")
         if Mechanism.parse(self.mechanism) is Mechanism.NONE:
             _require(self.sigma == 0 and not self.test_noise, 'mechanism "none" has no noise')
+            _require(self.honest_shares == 1, 'mechanism "none" has no noise to share')
         else:
             _require(
                 type(self.sigma) is int and SMALLEST_SIGMA <= self.sigma <= LARGEST_SIGMA,
                 f"sigma must be an integer from {SMALLEST_SIGMA} to {LARGEST_SIGMA}",
             )
+            sampled = self.sampled_per_million != FULL_BATCH
+            _require(
+                not sampled or self.mechanism is Mechanism.ROUNDED_GAUSSIAN,
+                f'batches are sampled with mechanism "{Mechanism.ROUNDED_GAUSSIAN}" only',
+            )
 
     @property
     def protects(self) -> bool:
         """Whether the release has a finite cost: it has noise, and nobody can repeat that noise."""
-        return self.mechanism is Mechanism.ROUNDED_GAUSSIAN and not self.test_noise
+        return self.mechanism is not Mechanism.NONE and not self.test_noise
 
     @property
-    def mu_squared(self) -> Fraction:
-        """The release's cost, exactly: sensitivity^2 / sigma^2. It is mu-GDP (Dong, Roth, Su 2022), and mu^2 adds up.
+    def is_gaussian(self) -> bool:
+        """Whether its cost is exactly that of a Gaussian mechanism, so that mu^2 adds up."""
+        return self.mechanism is Mechanism.ROUNDED_GAUSSIAN and self.sampled_per_million == FULL_BATCH
 
-        Raises:
-            PrivacyPlanError: the release protects nobody, so no number bounds its cost.
-        """
-        _require(self.protects, f"{self.release_id} has no protecting noise, so its cost is unbounded")
-        return Fraction(self.sensitivity_squared, self.sigma * self.sigma)
+    @property
+    def variance(self) -> int:
+        """The variance of the noise that the claim rests on, per number: that of all honest shares together."""
+        return self.honest_shares * self.sigma * self.sigma
 
     @property
     def sampler_distance(self) -> Fraction:
-        """Bound on the total-variation distance of its noise from the stated law: ``dimension`` times 2**-64."""
-        return Fraction(self.dimension, 1 << -SAMPLER_DISTANCE_BITS) if self.sigma else Fraction(0)
+        """Bound on the total-variation distance of the noise from the stated law: 2**-66 per number and share."""
+        return Fraction(self.dimension * self.honest_shares, 1 << -SAMPLER_DISTANCE_BITS) if self.sigma else Fraction(0)
+
+    def alone(self) -> Release:
+        """Return what the release is to somebody who reads this message without the others: one share is left."""
+        return replace(self, honest_shares=1)
 
     def to_bytes(self) -> bytes:
-        """Return the canonical encoding, version first in meaning: equal releases have equal bytes."""
+        """Return the canonical encoding in the newest version: equal releases have equal bytes."""
         return encode({"version": RELEASE_VERSION, **{name: _plain(getattr(self, name)) for name in _FIELDS}})
 
     @classmethod
@@ -142,15 +165,11 @@ class Release:
             MalformedMessageError, MessageTooLargeError: other bytes, fields, types, ranges or another version.
             UnknownMechanismError: the mechanism is not one this version can account for.
         """
-        value = decode(data, what="release", limit=_LARGEST_ENCODING)
-        if not isinstance(value, Mapping) or set(value) != {"version", *_FIELDS}:
-            raise MalformedMessageError(what="release", problem="its fields are not those of a release")
-        if value["version"] != RELEASE_VERSION or type(value["version"]) is not int:
-            raise MalformedMessageError(what="release", problem="its version is unknown")
-        for name, kind in _FIELDS.items():
+        value, known = _versioned(decode(data, what="release", limit=_LARGEST_ENCODING))
+        for name, kind in known.items():
             if type(value[name]) is not kind:
                 raise MalformedMessageError(what="release", problem=f"{name} has the wrong type")
-        fields = {name: value[name] for name in _FIELDS if name != "mechanism"}
+        fields = {**_VERSION_1, **{name: value[name] for name in known if name != "mechanism"}}
         mechanism = Mechanism.parse(value["mechanism"])
         try:
             return cls(mechanism=mechanism, **cast("dict[str, Any]", fields))
@@ -168,8 +187,25 @@ _FIELDS: Final[Mapping[str, type]] = {
     "sensitivity_squared": int,
     "sigma": int,
     "dimension": int,
+    "honest_shares": int,
+    "sampled_per_million": int,
     "test_noise": bool,
 }
+_VERSION_1: Final = {"honest_shares": 1, "sampled_per_million": FULL_BATCH}
+"""What version 1 did not say, because nothing else existed."""
+
+
+def _versioned(value: Encodable) -> tuple[Mapping[str, Encodable], Mapping[str, type]]:
+    """Return the fields of a release and their types in its version."""
+    if not isinstance(value, Mapping):
+        raise MalformedMessageError(what="release", problem="its fields are not those of a release")
+    version = value.get("version")
+    if type(version) is not int or not 1 <= version <= RELEASE_VERSION:
+        raise MalformedMessageError(what="release", problem="its version is unknown")
+    fields = {name: kind for name, kind in _FIELDS.items() if version > 1 or name not in _VERSION_1}
+    if set(value) != {"version", *fields}:
+        raise MalformedMessageError(what="release", problem="its fields are not those of a release")
+    return value, fields
 
 
 def _plain(value: Encodable) -> Encodable:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
 
 from fedcredit.config.federation import FederationConfig
-from fedcredit.config.node import NodeConfig
+from fedcredit.config.node import NodeConfig, write_budget
 from fedcredit.errors import (
     ConfigFileMissingError,
     ConfigSyntaxError,
@@ -46,11 +47,32 @@ def node(folder: Path, text: str) -> NodeConfig:
     return NodeConfig.read(folder)
 
 
-def test_a_node_refuses_unprotected_plans_unless_it_says_otherwise(tmp_path: Path) -> None:
-    config = node(tmp_path, NODE)
-    assert (config.policy.allow_no_privacy, config.policy.allow_fixed_noise) == (False, False)
-    config = node(tmp_path, NODE + "[policy]\nallow_no_privacy = true\n")
-    assert (config.policy.allow_no_privacy, config.policy.allow_fixed_noise) == (True, False)
+FLAGS = ("allow_no_privacy", "allow_fixed_noise", "allow_bare_shares")
+
+
+def test_a_node_refuses_weaker_plans_unless_it_says_otherwise(tmp_path: Path) -> None:
+    assert node(tmp_path, NODE).policy.model_dump() == dict.fromkeys(FLAGS, False)
+    for flag in FLAGS:
+        policy = node(tmp_path, f"{NODE}[policy]\n{flag} = true\n").policy
+        assert policy.model_dump() == {**dict.fromkeys(FLAGS, False), flag: True}
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["[budget] # ours\nepsilon = 4 # agreed\n", "[budget]\nepsilon=4\n", "budget.epsilon = 4 # at most\n"],
+    ids=["comments", "no spaces", "dotted"],
+)
+def test_one_key_of_the_budget_is_rewritten_and_nothing_else(tmp_path: Path, section: str) -> None:
+    dotted = "budget." if section.startswith("budget.") else ""
+    rest = f"{dotted}delta = 1e-5\n# of the held-out\n{dotted}holdout_epsilon = 0.5\n"
+    head, _, _ = NODE.partition("[data]")
+    parts = [section + rest, "[data]" + NODE.partition("[data]")[2].partition("[budget]")[0]]
+    text = head + "".join(parts if dotted else reversed(parts))
+    node(tmp_path, text)
+    write_budget(tmp_path, key="epsilon", value=4.25)
+    assert (tmp_path / "node.toml").read_text() == text.replace("epsilon = 4", "epsilon = 4.25").replace("=4", "=4.25")
+    assert stat.S_IMODE((tmp_path / "node.toml").stat().st_mode) == 0o600
+    assert NodeConfig.read(tmp_path).budget.epsilon == 4.25
 
 
 def test_a_node_reads_its_own_decisions(tmp_path: Path) -> None:

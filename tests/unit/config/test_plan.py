@@ -22,7 +22,7 @@ from fedcredit.errors import (
 from fedcredit.parties import InstitutionId
 
 TOML = """
-schema_version = 1
+schema_version = 2
 
 [run]
 name = "first"
@@ -47,6 +47,12 @@ average_from = 0.5
 
 [privacy]
 mechanism = "rounded-gaussian"
+accountant = "gdp"
+noise = "local"
+colluders = 0
+sampling = "full-batch"
+sampling_rate = 1.0
+preparation_share = 0.0
 epsilon = 4.0
 delta = 1e-5
 unit = "borrower"
@@ -128,6 +134,9 @@ VALID_CHANGES = [
     ("training/clip", 0.5),
     ("training/grid", 65),
     ("training/average_from", 1.0),
+    ("privacy/mechanism", "skellam"),
+    ("privacy/mechanism", "discrete-gaussian"),
+    ("privacy/accountant", "rdp"),
     ("privacy/epsilon", 4.5),
     ("privacy/delta", 2e-5),
     ("privacy/evaluation_epsilon", 0.25),
@@ -192,8 +201,9 @@ def test_a_misspelt_key_is_reported_before_the_one_that_is_missing_for_it() -> N
 
 
 WRONG: list[tuple[str, object]] = [
-    ("schema_version", 2),
-    ("schema_version", "1"),
+    ("schema_version", 1),
+    ("schema_version", 3),
+    ("schema_version", "2"),
     ("run/name", "First"),
     ("run/name", ""),
     ("run/name", "x" * 42),
@@ -232,6 +242,21 @@ WRONG: list[tuple[str, object]] = [
     ("training/grid", 64.0),
     ("training/average_from", 1.1),
     ("privacy/mechanism", "laplace"),
+    ("privacy/accountant", "pld"),
+    ("privacy/noise", "central"),
+    ("privacy/colluders", -1),
+    ("privacy/colluders", 1),
+    ("privacy/colluders", 0.0),
+    ("privacy/colluders", True),
+    ("privacy/sampling", "shuffled"),
+    ("privacy/sampling_rate", 0.0),
+    ("privacy/sampling_rate", 0.5),
+    ("privacy/sampling_rate", 1.5),
+    ("privacy/sampling_rate", True),
+    ("privacy/preparation_share", -0.1),
+    ("privacy/preparation_share", 0.1),
+    ("privacy/preparation_share", 0.6),
+    ("privacy/preparation_share", float("nan")),
     ("privacy/epsilon", 0),
     ("privacy/epsilon", -1.0),
     ("privacy/epsilon", float("nan")),
@@ -299,8 +324,10 @@ def test_an_institution_must_have_an_allowed_name() -> None:
 def test_training_without_privacy_is_said_aloud_or_not_at_all(
     mechanism: str, epsilon: str, evaluation_epsilon: str, accepted: bool
 ) -> None:
+    accountant = "none" if mechanism == "none" else "gdp"
     text = (
         TOML.replace("rounded-gaussian", mechanism)
+        .replace('"gdp"', f'"{accountant}"')
         .replace("\nepsilon = 4.0", f"\nepsilon = {epsilon}")
         .replace("evaluation_epsilon = 0.5", f"evaluation_epsilon = {evaluation_epsilon}")
     )
@@ -318,7 +345,7 @@ FEDAVG = {"kind": "fedavg", "learning_rate": 0.1, "local_epochs": 2, "batch_size
 def test_federated_averaging_is_refused_with_differential_privacy() -> None:
     with pytest.raises(ConfigValueError, match="cannot be trained with differential privacy"):
         read(changed("training", FEDAVG))
-    off = changed("training", FEDAVG).replace("rounded-gaussian", "none")
+    off = changed("training", FEDAVG).replace("rounded-gaussian", "none").replace('"gdp"', '"none"')
     off = off.replace("\nepsilon = 4.0", "\nepsilon = inf").replace(
         "evaluation_epsilon = 0.5", "evaluation_epsilon = inf"
     )
@@ -351,6 +378,175 @@ def test_the_width_belongs_to_the_network(model: dict[str, object], accepted: bo
     else:
         with pytest.raises(ConfigValueError):
             read(changed("model", {**model, "base_rate": 0.2}))
+
+
+TREES = {"kind": "trees", "depth": 4, "trees_per_round": 10, "structure_seed": 7, "base_rate": 0.2}
+BOOSTING = {
+    "kind": "dp-boosting",
+    "learning_rate": 0.1,
+    "clip": 0.8,
+    "grid": 64,
+    "ridge": 100.0,
+    "leaf_limit": 2.0,
+}
+
+
+def with_changes(**places: object) -> RunPlan:
+    raw = copy.deepcopy(RAW)
+    for place, value in places.items():
+        section, _, key = place.partition("/")
+        if key:
+            raw[section][key] = value
+        else:
+            raw[section] = value
+    return read(tomlkit.dumps(raw))
+
+
+def trees(**changes: object) -> RunPlan:
+    model = {**TREES, **{key: value for key, value in changes.items() if key in TREES}}
+    training = {**BOOSTING, **{key: value for key, value in changes.items() if key not in TREES}}
+    return with_changes(model=model, training=training)
+
+
+def test_boosted_trees_read_as_they_are_written() -> None:
+    plan = trees()
+    assert (plan.model.kind, plan.model.depth, plan.training.kind) == ("trees", 4, "dp-boosting")
+    assert plan.trees == 10 * 10
+    assert PLAN.trees == 0
+    again = read(plan.to_toml())
+    assert again == plan
+    assert again.digest() == plan.digest()
+
+
+@pytest.mark.parametrize("key", ["depth", "trees_per_round", "structure_seed"])
+def test_the_keys_of_trees_belong_to_trees_and_have_no_default(key: str) -> None:
+    model = {name: value for name, value in TREES.items() if name != key}
+    with pytest.raises(ConfigValueError, match=key):
+        with_changes(model=model, training=BOOSTING)
+    with pytest.raises(ConfigValueError, match=key):
+        with_changes(model={"kind": "scorecard", "base_rate": 0.2, key: TREES[key]})
+
+
+@pytest.mark.parametrize("key", [key for key in BOOSTING if key != "kind"])
+def test_no_decision_of_boosting_has_a_default(key: str) -> None:
+    training = {name: value for name, value in BOOSTING.items() if name != key}
+    with pytest.raises(MissingKeyError) as caught:
+        with_changes(model=TREES, training=training)
+    assert caught.value.fields["key"] == f"training.{key}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("depth", 0),
+        ("depth", 9),
+        ("depth", 4.0),
+        ("trees_per_round", 0),
+        ("trees_per_round", 1001),
+        ("structure_seed", -1),
+        ("structure_seed", 2**53 + 1),
+        ("clip", 0.0),
+        ("clip", 1.1),
+        ("clip", float("nan")),
+        ("grid", 1),
+        ("grid", 10_001),
+        ("grid", 64.0),
+        ("ridge", 0.0),
+        ("ridge", float("inf")),
+        ("leaf_limit", 0.0),
+        ("learning_rate", -0.1),
+    ],
+)
+def test_a_setting_of_trees_outside_its_range_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigValueError):
+        trees(**{key: value})
+
+
+def test_trees_are_boosted_and_nothing_else_is() -> None:
+    with pytest.raises(ConfigValueError, match="belong together"):
+        with_changes(model=TREES)
+    with pytest.raises(ConfigValueError, match="belong together"):
+        with_changes(training=BOOSTING)
+
+
+def test_only_trees_have_a_use_for_a_preparation() -> None:
+    plan = with_changes(model=TREES, training=BOOSTING, **{"privacy/preparation_share": 0.05})
+    assert plan.privacy.preparation_share == 0.05
+    with pytest.raises(ConfigValueError, match="preparation_share"):
+        with_changes(**{"privacy/preparation_share": 0.05})
+
+
+def test_a_sampling_rate_is_a_whole_number_of_millionths() -> None:
+    plan = with_changes(**{"privacy/sampling": "poisson", "privacy/sampling_rate": 0.000003})
+    assert plan.privacy.sampled_per_million == 3
+    assert PLAN.privacy.sampled_per_million == 1_000_000
+    # 0.29 * 10^6 is 290000.00000000006 or less in floats; it is meant as 290,000.
+    assert with_changes(
+        **{"privacy/sampling": "poisson", "privacy/sampling_rate": 0.29}
+    ).privacy.sampled_per_million == (290_000)
+    with pytest.raises(ConfigValueError, match="millionths"):
+        with_changes(**{"privacy/sampling": "poisson", "privacy/sampling_rate": 0.0000015})
+    with pytest.raises(ConfigValueError, match="millionths"):
+        with_changes(**{"privacy/sampling": "poisson", "privacy/sampling_rate": 0.0000004})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"privacy/sampling": "poisson"},
+        {"privacy/sampling_rate": 0.1},
+        {"privacy/sampling": "poisson", "privacy/sampling_rate": 0.1, "privacy/noise": "shared"},
+        {"privacy/noise": "local", "privacy/colluders": 1},
+        {"privacy/noise": "shared"},  # quorum 2
+    ],
+    ids=str,
+)
+def test_parts_of_the_privacy_section_that_do_not_fit_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ConfigValueError):
+        with_changes(**changes)
+
+
+INSTITUTIONS = {
+    f"bank-{letter}": {"kind": "bank", "expected_borrowers": 1000, "modalities": ["application"]} for letter in "abcde"
+}
+
+
+@pytest.mark.parametrize(
+    ("quorum", "colluders", "shares"), [(5, 0, 5), (5, 2, 3), (4, 1, 3), (3, 0, 3), (5, 3, 0), (4, 2, 0), (2, 0, 0)]
+)
+def test_shared_noise_rests_on_the_quorum_without_the_colluders_and_on_three_at_least(
+    quorum: int, colluders: int, shares: int
+) -> None:
+    changes = {
+        "institutions": INSTITUTIONS,
+        "rounds/quorum": quorum,
+        "privacy/noise": "shared",
+        "privacy/colluders": colluders,
+    }
+    if shares:
+        assert with_changes(**changes).honest_shares == shares
+    else:
+        with pytest.raises(ConfigValueError, match="at least 3"):
+            with_changes(**changes)
+
+
+def test_with_local_noise_every_message_is_private_alone() -> None:
+    assert PLAN.honest_shares == 1
+
+
+def test_what_is_off_is_not_accounted_for_and_not_shared() -> None:
+    off = {
+        "institutions": INSTITUTIONS,
+        "rounds/quorum": 5,
+        "privacy/mechanism": "none",
+        "privacy/accountant": "none",
+        "privacy/epsilon": float("inf"),
+        "privacy/evaluation_epsilon": float("inf"),
+    }
+    assert with_changes(**off).privacy.mechanism == "none"
+    for changes in ({"privacy/accountant": "gdp"}, {"privacy/noise": "shared"}):
+        with pytest.raises(ConfigValueError, match="mechanism"):
+            with_changes(**{**off, **changes})
 
 
 def test_a_plan_cannot_be_changed_once_it_is_read() -> None:

@@ -13,19 +13,22 @@ import fedcredit.privacy
 from fedcredit.crypto.streams import KeyStream
 from fedcredit.encoding import encode
 from fedcredit.errors import NotReservedError
-from fedcredit.privacy.ledger import BudgetCap, PrivacyLedger, Reservation
-from fedcredit.privacy.noise import RoundedGaussian
+from fedcredit.parties import InstitutionId
+from fedcredit.privacy.ledger import PrivacyLedger, Reservation
+from fedcredit.privacy.noise import DiscreteGaussian, NoiseLaw, RoundedGaussian, Skellam
 from fedcredit.privacy.noise_share import draw_noise, streams_for
 from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.privacy.spending import BudgetCap
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 
 KEY = bytes(32)
+PLAN = bytes(32)
 
 
 def release(**changes: object) -> Release:
     fields = {
-        "release_id": "run/1/1/gradient",
+        "release_id": "run/1/1/train",
         "partition": "train",
         "purpose": "a sum",
         "mechanism": Mechanism.ROUNDED_GAUSSIAN,
@@ -34,6 +37,8 @@ def release(**changes: object) -> Release:
         "sensitivity_squared": 100,
         "sigma": 100,
         "dimension": 50,
+        "honest_shares": 1,
+        "sampled_per_million": 1_000_000,
         "test_noise": False,
     }
     return Release(**{**fields, **changes})  # type: ignore[arg-type]
@@ -44,29 +49,53 @@ def ledger() -> PrivacyLedger:
     return PrivacyLedger(
         Journal(Database.in_memory(), "privacy"),
         place="ledger",
+        owner=InstitutionId("bank-a"),
         caps={"train": BudgetCap(epsilon=3.0, delta=1e-5)},
         allow_no_privacy=True,
         allow_fixed_noise=True,
+        allow_bare_shares=True,
+        clock=lambda: 1_700_000_000.0,
     )
 
 
-def test_the_noise_of_a_reservation_is_the_reserved_law_and_size(ledger: PrivacyLedger) -> None:
-    drawn = draw_noise(ledger.reserve(release()), KeyStream(KEY))
+@pytest.mark.parametrize(
+    ("mechanism", "law"),
+    [
+        (Mechanism.ROUNDED_GAUSSIAN, RoundedGaussian),
+        (Mechanism.SKELLAM, Skellam),
+        (Mechanism.DISCRETE_GAUSSIAN, DiscreteGaussian),
+    ],
+)
+def test_the_noise_of_a_reservation_is_the_reserved_law_and_size(
+    ledger: PrivacyLedger, mechanism: Mechanism, law: type[NoiseLaw]
+) -> None:
+    drawn = draw_noise(ledger.reserve(release(mechanism=mechanism), plan_digest=PLAN), KeyStream(KEY))
     assert drawn.dtype == np.int64
+    assert drawn.tolist() == law(100).sample(KeyStream(KEY), 50).tolist()
+
+
+def test_every_mechanism_with_noise_has_a_law_to_draw_it_from(ledger: PrivacyLedger) -> None:
+    for mechanism in set(Mechanism) - {Mechanism.NONE}:
+        asked = release(release_id=f"run/1/1/{mechanism}", mechanism=mechanism)
+        assert np.any(draw_noise(ledger.reserve(asked, plan_digest=PLAN), KeyStream(KEY)))
+
+
+def test_a_share_of_the_noise_is_drawn_at_its_own_deviation(ledger: PrivacyLedger) -> None:
+    drawn = draw_noise(ledger.reserve(release(honest_shares=4), plan_digest=PLAN), KeyStream(KEY))
     assert drawn.tolist() == RoundedGaussian(100).sample(KeyStream(KEY), 50).tolist()
 
 
 def test_a_second_draw_is_refused_because_two_vectors_could_be_averaged(ledger: PrivacyLedger) -> None:
-    reservation = ledger.reserve(release())
+    reservation = ledger.reserve(release(), plan_digest=PLAN)
     draw_noise(reservation, KeyStream(KEY))
-    with pytest.raises(NotReservedError, match="run/1/1/gradient"):
+    with pytest.raises(NotReservedError, match="run/1/1/train"):
         draw_noise(reservation, KeyStream(bytes([1] * 32)))
 
 
 def test_a_repeated_reservation_draws_nothing(ledger: PrivacyLedger) -> None:
-    ledger.reserve(release())
+    ledger.reserve(release(), plan_digest=PLAN)
     with pytest.raises(NotReservedError):
-        draw_noise(ledger.reserve(release()), KeyStream(KEY))
+        draw_noise(ledger.reserve(release(), plan_digest=PLAN), KeyStream(KEY))
 
 
 def test_nobody_but_a_ledger_makes_a_reservation() -> None:
@@ -77,11 +106,11 @@ def test_nobody_but_a_ledger_makes_a_reservation() -> None:
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps], ids=["copy", "deepcopy", "dumps"])
 def test_a_reservation_cannot_be_duplicated(ledger: PrivacyLedger, duplicate: object) -> None:
     with pytest.raises(TypeError, match="neither copied nor stored"):
-        duplicate(ledger.reserve(release()))  # type: ignore[operator]
+        duplicate(ledger.reserve(release(), plan_digest=PLAN))  # type: ignore[operator]
 
 
 def test_without_privacy_the_noise_is_zero(ledger: PrivacyLedger) -> None:
-    drawn = draw_noise(ledger.reserve(release(mechanism=Mechanism.NONE, sigma=0)), KeyStream(KEY))
+    drawn = draw_noise(ledger.reserve(release(mechanism=Mechanism.NONE, sigma=0), plan_digest=PLAN), KeyStream(KEY))
     assert drawn.dtype == np.int64
     assert drawn.tolist() == [0] * 50
 
@@ -112,7 +141,7 @@ def test_test_noise_is_the_same_in_another_run_and_another_attempt() -> None:
         streams_for(release(test_noise=True, release_id=name), test_place="bank/1/train", entropy=_no_entropy)
         .words64(4)
         .tolist()
-        for name in ("run/1/1/gradient", "other-run/1/2/gradient")
+        for name in ("run/1/1/train", "other-run/1/2/train")
     ]
     assert words[0] == words[1]
 
