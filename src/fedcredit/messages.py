@@ -22,7 +22,7 @@ import numpy.typing as npt
 from fedcredit.encoding import Encodable, decode, encode
 from fedcredit.errors import MalformedMessageError
 
-WIRE_VERSION: Final = 1
+WIRE_VERSION: Final = 2
 MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 PADDING_STEP: Final = 1024
 LANE_BYTES: Final = 4
@@ -37,6 +37,10 @@ SCORE_BINS: Final = 10
 COUNT_GRID: Final = 64
 """Grid steps per counted borrower in a score histogram; finer steps make the integer noise finer."""
 
+LARGEST_COHORT: Final = 100_000
+NO_HEAD: Final = bytes(32)
+"""Stands for a privacy ledger that the coordinator has seen no head of."""
+
 _CODE: Final = re.compile(r"FC-[0-9]{4}")
 
 MessageT = TypeVar("MessageT", bound="Message")
@@ -45,6 +49,7 @@ MessageT = TypeVar("MessageT", bound="Message")
 class Purpose(enum.StrEnum):
     """What a request asks for."""
 
+    PREPARE = "prepare"
     TRAIN = "train"
     EVALUATE = "evaluate"
 
@@ -106,6 +111,14 @@ def _octets(limit: int, *, exactly: int | None = None) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, bytes) and len(value) <= limit and exactly in (None, len(value))
 
 
+def _digests(limit: int) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, list)
+        and len(value) <= limit
+        and all(isinstance(item, bytes) and len(item) == 32 for item in value)
+    )
+
+
 def _names(limit: int) -> Callable[[Any], bool]:
     return lambda value: (
         isinstance(value, list)
@@ -134,6 +147,9 @@ class Manifest(Message):
     roster_digest: bytes
     weights_digest: bytes
     cohort: tuple[str, ...]
+    ledger_heads: tuple[bytes, ...]
+    """Per member of the cohort: the head of its privacy ledger that the coordinator saw last, or 32 zero bytes. An
+    institution whose ledger does not contain it has been set back and releases nothing."""
     quorum: int
     deadline: int
     """Seconds since the epoch."""
@@ -150,7 +166,8 @@ class Manifest(Message):
             "plan_digest": _DIGEST,
             "roster_digest": _DIGEST,
             "weights_digest": _DIGEST,
-            "cohort": _names(100_000),
+            "cohort": _names(LARGEST_COHORT),
+            "ledger_heads": _digests(LARGEST_COHORT),
             "quorum": _COUNT,
             "deadline": _COUNT,
         }
@@ -194,29 +211,33 @@ class TrainAnswer(Message):
     TAG: ClassVar[str] = "train-answer"
 
     manifest_digest: bytes
+    ledger_head: bytes
+    """Head of the institution's privacy ledger, this charge included."""
     lanes: bytes
-    """int32 little-endian, one lane per parameter of the layout; zero where the institution has no modality."""
+    """int32 little-endian, one lane per number of the round; zero where the institution has no modality."""
 
     @classmethod
     def checks(cls) -> dict[str, Callable[[Any], bool]]:
         """Return the check of every field."""
-        return {"manifest_digest": _DIGEST, "lanes": _octets(MAX_MESSAGE_BYTES)}
+        return {"manifest_digest": _DIGEST, "ledger_head": _DIGEST, "lanes": _octets(MAX_MESSAGE_BYTES)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountsAnswer(Message):
-    """One institution's noised score counts on its held-out borrowers."""
+    """One institution's noised counts: of scores of held-out borrowers, or of categories before the first round."""
 
     TAG: ClassVar[str] = "counts-answer"
 
     manifest_digest: bytes
+    ledger_head: bytes
+    """Head of the institution's privacy ledger, this charge included."""
     lanes: bytes
-    """int32 little-endian: good per score bin, then bad per score bin."""
+    """int32 little-endian: good per bin, then bad per bin."""
 
     @classmethod
     def checks(cls) -> dict[str, Callable[[Any], bool]]:
         """Return the check of every field."""
-        return {"manifest_digest": _DIGEST, "lanes": _octets(MAX_MESSAGE_BYTES)}
+        return {"manifest_digest": _DIGEST, "ledger_head": _DIGEST, "lanes": _octets(MAX_MESSAGE_BYTES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +247,8 @@ class Refusal(Message):
     TAG: ClassVar[str] = "refusal"
 
     manifest_digest: bytes
+    ledger_head: bytes
+    """Head of the institution's privacy ledger."""
     code: str
 
     @classmethod
@@ -233,6 +256,7 @@ class Refusal(Message):
         """Return the check of every field."""
         return {
             "manifest_digest": _DIGEST,
+            "ledger_head": _DIGEST,
             "code": lambda value: isinstance(value, str) and _CODE.fullmatch(value) is not None,
         }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import cbor2
 
+WIRE_VERSION = 2
 DIGEST = bytes(range(32))
 SIGNATURE = bytes(range(64))
 GOLDEN: dict[str, dict[str, Any]] = {
@@ -25,6 +26,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "roster_digest": DIGEST[::-1],
         "weights_digest": bytes(32),
         "cohort": ["bank-a", "fund-b"],
+        "ledger_heads": [bytes(32), DIGEST],
         "quorum": 2,
         "deadline": 1772366400,
     },
@@ -35,9 +37,13 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "plan": b"",
         "roster": b"\x80",
     },
-    "train-answer": {"manifest_digest": DIGEST, "lanes": bytes.fromhex("01000000ffffffff")},
-    "counts-answer": {"manifest_digest": DIGEST, "lanes": b""},
-    "refusal": {"manifest_digest": DIGEST, "code": "FC-4101"},
+    "train-answer": {
+        "manifest_digest": DIGEST,
+        "ledger_head": DIGEST[::-1],
+        "lanes": bytes.fromhex("01000000ffffffff"),
+    },
+    "counts-answer": {"manifest_digest": DIGEST, "ledger_head": bytes(32), "lanes": b""},
+    "refusal": {"manifest_digest": DIGEST, "ledger_head": DIGEST, "code": "FC-4101"},
     "signed": {"body": b"body", "signature": SIGNATURE},
     "invitation": {
         "consortium": "credit",
@@ -58,7 +64,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
 
 
 def body(tag: str, **changes: Any) -> dict[str, Any]:
-    return {"type": tag, "version": 1, **GOLDEN[tag], **changes}
+    return {"type": tag, "version": WIRE_VERSION, **GOLDEN[tag], **changes}
 
 
 def without(tag: str, *names: str) -> dict[str, Any]:
@@ -95,6 +101,13 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("manifest", "cohort", ["x" * 64]),
     ("manifest", "cohort", "bank-a"),
     ("manifest", "cohort", {"bank-a": 1}),
+    ("manifest", "ledger_heads", bytes(32)),
+    ("manifest", "ledger_heads", [bytes(31)]),
+    ("manifest", "ledger_heads", [bytes(32), bytes(33)]),
+    ("manifest", "ledger_heads", [bytes(32), "0" * 32]),
+    ("manifest", "ledger_heads", [bytes(32), [bytes(32)]]),
+    ("manifest", "ledger_heads", {"bank-a": bytes(32)}),
+    ("manifest", "ledger_heads", None),
     ("manifest", "quorum", None),
     ("manifest", "deadline", 1.5),
     ("request", "manifest", "manifest"),
@@ -104,8 +117,13 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("request", "plan", None),
     ("request", "roster", [1]),
     ("train-answer", "manifest_digest", b""),
+    ("train-answer", "ledger_head", bytes(31)),
+    ("train-answer", "ledger_head", None),
     ("train-answer", "lanes", [1, -1]),
+    ("counts-answer", "ledger_head", bytes(33)),
     ("counts-answer", "lanes", "0000"),
+    ("refusal", "ledger_head", "0" * 32),
+    ("refusal", "ledger_head", b""),
     ("refusal", "code", "FC-410"),
     ("refusal", "code", "FC-41011"),
     ("refusal", "code", "FC-41a1"),
@@ -135,9 +153,10 @@ def bad() -> dict[str, tuple[str, bytes]]:
         whole = canonical(body(tag))
         cases[f"{tag}: an unknown field"] = tag, canonical(body(tag, surplus=1))
         cases[f"{tag}: version 0"] = tag, canonical(body(tag, version=0))
-        cases[f"{tag}: version 2"] = tag, canonical(body(tag, version=2))
+        cases[f"{tag}: version 1"] = tag, canonical(body(tag, version=1))
+        cases[f"{tag}: version 3"] = tag, canonical(body(tag, version=3))
         cases[f"{tag}: version true"] = tag, canonical(body(tag, version=True))
-        cases[f"{tag}: version as text"] = tag, canonical(body(tag, version="1"))
+        cases[f"{tag}: version as text"] = tag, canonical(body(tag, version="2"))
         cases[f"{tag}: no version"] = tag, canonical(without(tag, "version"))
         cases[f"{tag}: no type"] = tag, canonical(without(tag, "type"))
         cases[f"{tag}: a type of no message"] = tag, canonical({**body(tag), "type": "letter"})

@@ -18,6 +18,7 @@ from fedcredit.errors import FedcreditError, MalformedMessageError
 from fedcredit.messages import (
     LANE_LIMIT,
     WEIGHT_LIMIT,
+    WIRE_VERSION,
     CountsAnswer,
     Manifest,
     Message,
@@ -59,13 +60,16 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Message]] = {
         roster_digest=DIGEST,
         weights_digest=DIGEST,
         cohort=st.lists(TEXT, max_size=4, unique=True).map(sorted_cohort),
+        ledger_heads=st.lists(DIGEST, max_size=4).map(tuple),
         quorum=COUNT,
         deadline=COUNT,
     ),
     Request: st.builds(Request, manifest=BYTES, signature=SIGNATURE, weights=BYTES, plan=BYTES, roster=BYTES),
-    TrainAnswer: st.builds(TrainAnswer, manifest_digest=DIGEST, lanes=BYTES),
-    CountsAnswer: st.builds(CountsAnswer, manifest_digest=DIGEST, lanes=BYTES),
-    Refusal: st.builds(Refusal, manifest_digest=DIGEST, code=st.integers(0, 9999).map("FC-{:04}".format)),
+    TrainAnswer: st.builds(TrainAnswer, manifest_digest=DIGEST, ledger_head=DIGEST, lanes=BYTES),
+    CountsAnswer: st.builds(CountsAnswer, manifest_digest=DIGEST, ledger_head=DIGEST, lanes=BYTES),
+    Refusal: st.builds(
+        Refusal, manifest_digest=DIGEST, ledger_head=DIGEST, code=st.integers(0, 9999).map("FC-{:04}".format)
+    ),
     Signed: st.builds(Signed, body=BYTES, signature=SIGNATURE),
     Invitation: st.builds(
         Invitation,
@@ -141,8 +145,8 @@ def test_no_unknown_field_decodes(message: Message, name: str, value: object) ->
 
 @given(ANY, JUNK)
 def test_no_other_version_decodes(message: Message, version: object) -> None:
-    if version == 1 and type(version) is int:
-        version = 2
+    if version == WIRE_VERSION and type(version) is int:
+        version = WIRE_VERSION + 1
     changed = {**cbor2.loads(message.to_bytes()), "version": version}
     with pytest.raises(MalformedMessageError):
         type(message).from_bytes(cbor2.dumps(changed, canonical=True))
@@ -250,9 +254,9 @@ def test_every_answer_of_a_run_fits_into_the_one_length(lanes: int) -> None:
     assert length % 1024 == 0
     longest = max(lanes, 2 * messages.SCORE_BINS)
     for answer in (
-        TrainAnswer(manifest_digest=bytes(32), lanes=bytes(4 * lanes)),
-        CountsAnswer(manifest_digest=bytes(32), lanes=bytes(8 * messages.SCORE_BINS)),
-        Refusal(manifest_digest=bytes(32), code="FC-4101"),
+        TrainAnswer(manifest_digest=bytes(32), ledger_head=bytes(32), lanes=bytes(4 * lanes)),
+        CountsAnswer(manifest_digest=bytes(32), ledger_head=bytes(32), lanes=bytes(8 * messages.SCORE_BINS)),
+        Refusal(manifest_digest=bytes(32), ledger_head=bytes(32), code="FC-4101"),
     ):
         signed = Signed(body=answer.to_bytes(), signature=bytes(64)).to_bytes()
         assert len(pad(signed, length=length)) == length

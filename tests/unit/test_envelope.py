@@ -29,6 +29,7 @@ from fedcredit.errors import (
     WrongContextError,
 )
 from fedcredit.messages import (
+    NO_HEAD,
     SCORE_BINS,
     Answer,
     CountsAnswer,
@@ -68,6 +69,7 @@ MANIFEST = Manifest(
     roster_digest=ROSTER.digest(),
     weights_digest=hashlib.sha256(WEIGHTS).digest(),
     cohort=("bank", "fund"),
+    ledger_heads=(NO_HEAD, NO_HEAD),
     quorum=2,
     deadline=1000,
 )
@@ -90,7 +92,7 @@ def opened(data: bytes, institution: InstitutionId = BANK_ID, owner: IdentityKey
 
 
 def answer_of(manifest: Manifest = MANIFEST, lanes: bytes = bytes(20)) -> TrainAnswer:
-    return TrainAnswer(manifest_digest=manifest.digest(), lanes=lanes)
+    return TrainAnswer(manifest_digest=manifest.digest(), ledger_head=NO_HEAD, lanes=lanes)
 
 
 def answered(
@@ -261,7 +263,7 @@ REQUEST_DIGEST = hashlib.sha256(SEALED_REQUEST).digest()
 
 
 def test_the_refusal_of_a_request_that_did_not_open_is_read() -> None:
-    refusal = Refusal(manifest_digest=REQUEST_DIGEST, code="FC-3102")
+    refusal = Refusal(manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, code="FC-3102")
     data = unreadable(refusal)
     assert len(data) == UNREADABLE_LENGTH + SEAL_OVERHEAD
     assert accepted(data) == refusal
@@ -269,19 +271,21 @@ def test_the_refusal_of_a_request_that_did_not_open_is_read() -> None:
 
 def test_the_refusal_of_another_request_is_not_read() -> None:
     with pytest.raises(CannotOpenError):
-        accepted(unreadable(Refusal(manifest_digest=hashlib.sha256(b"other").digest(), code="FC-3102")))
+        accepted(
+            unreadable(Refusal(manifest_digest=hashlib.sha256(b"other").digest(), ledger_head=NO_HEAD, code="FC-3102"))
+        )
 
 
 def test_nobody_refuses_in_the_name_of_another() -> None:
     with pytest.raises(BadSignatureError):
-        accepted(unreadable(Refusal(manifest_digest=REQUEST_DIGEST, code="FC-3102"), signer=FUND))
+        accepted(unreadable(Refusal(manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, code="FC-3102"), signer=FUND))
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: TrainAnswer(manifest_digest=REQUEST_DIGEST, lanes=bytes(20)),
-        lambda: CountsAnswer(manifest_digest=REQUEST_DIGEST, lanes=bytes(160)),
+        lambda: TrainAnswer(manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, lanes=bytes(20)),
+        lambda: CountsAnswer(manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, lanes=bytes(160)),
     ],
 )
 def test_an_institution_that_could_not_read_the_question_cannot_answer_it(make: Callable[[], Answer]) -> None:
@@ -295,8 +299,13 @@ def test_all_answers_of_a_run_have_one_length() -> None:
     lengths = {
         len(answered(answer_of())),
         len(answered(answer_of(lanes=b"\xff" * 20))),
-        len(answered(CountsAnswer(manifest_digest=evaluation.digest(), lanes=bytes(8 * SCORE_BINS)), evaluation)),
-        len(answered(Refusal(manifest_digest=digest, code="FC-4101"))),
+        len(
+            answered(
+                CountsAnswer(manifest_digest=evaluation.digest(), ledger_head=NO_HEAD, lanes=bytes(8 * SCORE_BINS)),
+                evaluation,
+            )
+        ),
+        len(answered(Refusal(manifest_digest=digest, ledger_head=NO_HEAD, code="FC-4101"))),
     }
     assert lengths == {LENGTH + SEAL_OVERHEAD}
 

@@ -13,10 +13,11 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from fedcredit.config.plan import GradientTraining, RunPlan
+from fedcredit.config.plan import BoostingTraining, GradientTraining, RunPlan
 from fedcredit.errors import NotFiniteError
 from fedcredit.messages import AVERAGING_GRID, WEIGHT_LIMIT
 from fedcredit.model.layout import ParameterLayout
+from fedcredit.model.trees import LEAVES_BLOCK, leaf_values
 from fedcredit.parties import InstitutionId
 
 Vector = npt.NDArray[np.float64]
@@ -59,12 +60,15 @@ class ServerStep(Protocol):
 
 def server_step(plan: RunPlan, layout: ParameterLayout, *, input_scale: float) -> ServerStep:
     """Return the step that the plan's training needs."""
-    expected = plan.expected_borrowers()
+    expected: dict[InstitutionId, float] = {name: float(count) for name, count in plan.expected_borrowers().items()}
     masks = {name: layout.trained_by(plan.modalities(name)) for name in expected}
     if isinstance(plan.training, GradientTraining):
+        sampled = {name: count * plan.privacy.sampling_rate for name, count in expected.items()}
         return GradientStep(
-            plan.training, rounds=plan.run.rounds, expected=expected, masks=masks, input_scale=input_scale
+            plan.training, rounds=plan.run.rounds, expected=sampled, masks=masks, input_scale=input_scale
         )
+    if isinstance(plan.training, BoostingTraining):
+        return BoostingStep(plan.training, layout, trees_per_round=plan.trees // plan.run.rounds)
     return AveragingStep(expected=expected, masks=masks)
 
 
@@ -79,7 +83,7 @@ class GradientStep:
         training: GradientTraining,
         *,
         rounds: int,
-        expected: Mapping[InstitutionId, int],
+        expected: Mapping[InstitutionId, float],
         masks: Mapping[InstitutionId, npt.NDArray[np.bool_]],
         input_scale: float,
     ) -> None:
@@ -95,7 +99,7 @@ class GradientStep:
         """Return the state after one step; a block without contributors stays as it is."""
         borrowers = np.zeros(total.size)
         for name in contributors:
-            borrowers += self._masks[name] * float(self._expected[name])
+            borrowers += self._masks[name] * self._expected[name]
         reached = borrowers > 0
         gradient = np.divide(total * self._unit, borrowers, out=np.zeros(total.size), where=reached)
         step = self._training.learning_rate * gradient
@@ -111,11 +115,40 @@ class GradientStep:
         )
 
 
+class BoostingStep:
+    """Adds a round's trees: their leaves from the noised sums of residuals and curvatures."""
+
+    def __init__(self, training: BoostingTraining, layout: ParameterLayout, *, trees_per_round: int) -> None:
+        self._training = training
+        self._leaves = layout.slices()[LEAVES_BLOCK]
+        self._width = next(block.shape[1] for block in layout.blocks if block.name == LEAVES_BLOCK)
+        self._trees_per_round = trees_per_round
+
+    def apply(
+        self, state: ServerState, total: npt.NDArray[np.int64], contributors: Iterable[InstitutionId]
+    ) -> ServerState:
+        """Return the state with the next trees; the sums carry their own scale, so nothing is divided by people."""
+        sums = total.reshape(self._trees_per_round, self._width, 2) / self._training.grid
+        values = leaf_values(
+            sums,
+            ridge=self._training.ridge,
+            limit=self._training.leaf_limit,
+            learning_rate=self._training.learning_rate,
+        )
+        weights = state.weights.copy()
+        first = self._leaves.start + state.round * values.size
+        weights[first : first + values.size] = values.reshape(-1)
+        _require_usable(weights)
+        return ServerState(
+            round=state.round + 1, weights=weights, velocity=state.velocity, average=state.average, averaged=0
+        )
+
+
 class AveragingStep:
     """Federated averaging: institutions weight their own change by their public share; the sum is added."""
 
     def __init__(
-        self, *, expected: Mapping[InstitutionId, int], masks: Mapping[InstitutionId, npt.NDArray[np.bool_]]
+        self, *, expected: Mapping[InstitutionId, float], masks: Mapping[InstitutionId, npt.NDArray[np.bool_]]
     ) -> None:
         self._expected = dict(expected)
         self._masks = dict(masks)

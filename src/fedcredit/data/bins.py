@@ -25,6 +25,11 @@ def bin_unit(modality: Modality, name: str) -> str:
     return feature.unit if isinstance(feature, NumberColumn | Derived) else ""
 
 
+def is_nominal(modality: Modality, name: str) -> bool:
+    """Return whether a feature's bins have no order of their own: a category or a cross."""
+    return isinstance(modality.binned(name), CategoryColumn | Cross)
+
+
 def bin_labels(modality: Modality, name: str) -> tuple[str, ...]:
     """Return the text of each bin of a scorecard feature, in the order of the codes."""
     feature = modality.binned(name)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fedcredit.contract import Contract, Modality
 from fedcredit.contract.columns import Derived
-from fedcredit.data.bins import bin_codes, bin_labels, bin_unit
+from fedcredit.data.bins import bin_codes, bin_labels, bin_unit, is_nominal
 from fedcredit.data.columns import (
     Numbers,
     check_columns,
@@ -36,6 +36,8 @@ class FeatureBins:
     unit: str
     """Empty for a category or a cross."""
     labels: tuple[str, ...]
+    nominal: bool
+    """The bins have no order of their own."""
 
     @property
     def bins(self) -> int:
@@ -64,6 +66,11 @@ class ModalitySpec:
     def bins(self) -> tuple[int, ...]:
         """Return the number of bins of each feature."""
         return tuple(feature.bins for feature in self.features)
+
+    @property
+    def nominal(self) -> tuple[bool, ...]:
+        """Return which features have bins without an order."""
+        return tuple(feature.nominal for feature in self.features)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +138,12 @@ def _modality_spec(contract: Contract, modality: Modality) -> ModalitySpec:
     for part in modality.derived:
         _check_function(contract, modality, part)
     features = tuple(
-        FeatureBins(name=name, unit=bin_unit(modality, name), labels=bin_labels(modality, name))
+        FeatureBins(
+            name=name,
+            unit=bin_unit(modality, name),
+            labels=bin_labels(modality, name),
+            nominal=is_nominal(modality, name),
+        )
         for name in modality.scorecard
     )
     layers = tuple(name for part in dense_parts(modality) for name in dense_names(part))

@@ -10,6 +10,6 @@ from fedcredit.model.layout import ModalityShape, ModelInputs
 def model_inputs(contract: Contract) -> ModelInputs:
     """Return the public input shape of every modality, in the contract's order."""
     return {
-        part.name: ModalityShape(kind=part.kind, bins=part.bins, dense=part.dense_shape)
+        part.name: ModalityShape(kind=part.kind, bins=part.bins, nominal=part.nominal, dense=part.dense_shape)
         for part in feature_spec(contract).modalities
     }

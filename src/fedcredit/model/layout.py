@@ -24,6 +24,8 @@ class ModalityShape:
     kind: Literal["static", "sequence"]
     bins: tuple[int, ...]
     """Bins of each scorecard feature."""
+    nominal: tuple[bool, ...] = ()
+    """Per scorecard feature: its bins have no order of their own (categories and crosses); empty if all have one."""
     dense: tuple[int, ...]
     """Shape of one record for the network: ``(features,)`` or ``(steps, channels)``."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,11 @@ from fedcredit.model.layout import ParameterLayout
 
 Dense: TypeAlias = Mapping[str, npt.NDArray[np.float32] | npt.NDArray[np.float64]]
 """Per modality held: what the model's ``design`` returned."""
+NUMBERS_AT_ONCE: Final = 2**21
+"""Numbers that the layers of a model may make before some are added up: 16 MiB, and a few times that in passing.
+
+Larger slices leave the processor's caches and make the system hand out fresh pages; smaller ones repeat the calls.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +59,35 @@ class LinearStack(Protocol):
         ...
 
 
+def borrowers_at_once(model: LinearStack, dense: Dense) -> int:
+    """Return how many borrowers to take at a time, at least one, so that memory does not grow with their number.
+
+    It follows from the shapes of the layers alone, never from what the records hold or how many there are.
+    """
+    with torch.no_grad():
+        _, steps = model.forward(
+            torch.zeros(model.layout.size, dtype=torch.float64), {name: part[:0] for name, part in dense.items()}
+        )
+    return max(1, NUMBERS_AT_ONCE // sum(_numbers(step) for step in steps))
+
+
+def _numbers(step: LinearStep) -> int:
+    """Return the numbers that a layer makes per borrower: outputs, with a time axis also windows and a gradient."""
+    outputs = math.prod(step.outputs.shape[1:])
+    if step.inputs.dim() == 2:  # the record itself, or outputs that are counted already
+        return outputs
+    return outputs + math.prod(step.inputs.shape[1:]) + step.outputs.shape[-1] * step.inputs.shape[-1]
+
+
 def probabilities(model: LinearStack, weights: npt.NDArray[np.float64], dense: Dense) -> npt.NDArray[np.float64]:
     """Return default probabilities, shape (n,)."""
+    vector = torch.from_numpy(np.array(weights, dtype=np.float64))
+    rows = len(next(iter(dense.values())))
+    at_once = borrowers_at_once(model, dense)
+    result = np.empty(rows)
     with torch.no_grad():
-        logits, _ = model.forward(torch.from_numpy(np.array(weights, dtype=np.float64)), dense)
-        result: npt.NDArray[np.float64] = torch.sigmoid(logits).numpy()
-        return result
+        for first in range(0, rows, at_once):
+            here = slice(first, first + at_once)
+            logits, _ = model.forward(vector, {name: part[here] for name, part in dense.items()})
+            result[here] = torch.sigmoid(logits).numpy()
+    return result

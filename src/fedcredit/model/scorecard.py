@@ -47,6 +47,10 @@ class Scorecard:
         weights[0] = logit(base_rate) * math.sqrt(self.active)
         return weights
 
+    def active_of(self, modalities: tuple[str, ...]) -> int:
+        """Return the active parameters of a record that holds ``modalities``."""
+        return 1 + sum(1 + len(self._inputs[name].bins) for name in modalities)
+
     def active_parameters(self, codes: Codes) -> npt.NDArray[np.int64]:
         """Return the indices of the active parameters, shape (n, active of the held modalities)."""
         rows = len(next(iter(codes.values())))

@@ -36,17 +36,19 @@ class LocalAveraging:
         # Once, instead of in every batch.
         self._dense = {name: part.dense.astype(np.float64) for name, part in table.modalities.items()}
         self._targets = torch.from_numpy(table.labels.astype(np.float64))
-        self._trained = model.layout.trained_by(table.modalities)
         self._learning_rate = learning_rate
         self._epochs = epochs
         self._batch_size = batch_size
         self._share = share
         self._seed = seed
-        self.sensitivity_squared: int | None = None
-        self.dimension = int(self._trained.sum())
 
-    def integer_sum(self, weights: npt.NDArray[np.float64]) -> IntegerSum:
-        """Return the weighted change of the weights after the local epochs; it has no sensitivity bound."""
+    def integer_sum(
+        self, weights: npt.NDArray[np.float64], *, round_number: int, batch: npt.NDArray[np.bool_] | None
+    ) -> IntegerSum:
+        """Return the weighted change of the weights after the local epochs; it has no sensitivity bound.
+
+        It makes its own batches: ``batch`` is for training with differential privacy, which this cannot be.
+        """
         # The order of batches depends on public values only: the plan's seed, the institution and the weights.
         generator = np.random.default_rng(list(hashlib.sha256(self._seed + weights.tobytes()).digest()))
         vector = torch.from_numpy(np.array(weights, dtype=np.float64)).requires_grad_()
@@ -58,7 +60,7 @@ class LocalAveraging:
         steps = np.rint(change * AVERAGING_GRID)
         if np.abs(steps).max(initial=0) > LANE_LIMIT:
             raise NoiseRangeError(problem="the local change exceeds 32-bit lanes")
-        return IntegerSum(values=steps.astype(np.int64), trained=self._trained)
+        return IntegerSum(values=steps.astype(np.int64))
 
     def _epoch(self, vector: torch.Tensor, order: npt.NDArray[np.int64]) -> None:
         for start in range(0, len(order), self._batch_size):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import NotFiniteError
 from fedcredit.model.scorecard import Scorecard, sigmoid
-from fedcredit.training.integer_sum import IntegerSum
+from fedcredit.training.integer_sum import IntegerSum, SumBounds
 
 
 class ScorecardGradient:
@@ -30,22 +30,32 @@ class ScorecardGradient:
         self._model = model
         self._labels = table.labels.astype(np.float64)
         self._active = model.active_parameters({name: part.codes for name, part in table.modalities.items()})
-        self._trained = model.layout.trained_by(table.modalities)
         self._clip = clip
         self._grid = grid
-        self.sensitivity_squared: int | None = grid**2 * self._active.shape[1]
-        self.dimension = int(self._trained.sum())
 
-    def integer_sum(self, weights: npt.NDArray[np.float64]) -> IntegerSum:
-        """Return the summed gradient at ``weights`` (layout.size,)."""
+    def integer_sum(
+        self, weights: npt.NDArray[np.float64], *, round_number: int, batch: npt.NDArray[np.bool_] | None
+    ) -> IntegerSum:
+        """Return the summed gradient at ``weights`` (layout.size,); ``batch`` (n,) picks a sampled step's borrowers."""
         residuals = sigmoid(self._model.logits(weights, self._active)) - self._labels
         if not np.isfinite(residuals).all():
             raise NotFiniteError(what="the residuals of this round")
         steps = np.rint(np.clip(residuals / self._clip, -1, 1) * self._grid)
+        if batch is not None:
+            steps = steps * batch
         # bincount adds in float64, which is exact for integers below 2^53.
         total = np.bincount(
             self._active.reshape(-1),
             weights=np.repeat(steps, self._active.shape[1]),
             minlength=self._model.layout.size,
         )
-        return IntegerSum(values=total.astype(np.int64), trained=self._trained)
+        return IntegerSum(values=total.astype(np.int64))
+
+
+def scorecard_bounds(model: Scorecard, modalities: tuple[str, ...], *, grid: int) -> SumBounds:
+    """Return the bounds of ``ScorecardGradient``: one entry of at most ``grid`` per active parameter."""
+    return SumBounds(
+        sensitivity_squared=grid**2 * model.active_of(modalities),
+        reached=model.layout.trained_by(modalities),
+        largest_entry=grid,
+    )

@@ -4,11 +4,16 @@ import math
 
 import numpy as np
 import pytest
+from consortium import INPUTS, plan_of
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fedcredit.aggregation.server_step import AveragingStep, GradientStep, ServerState
-from fedcredit.config.plan import GradientTraining
+from fedcredit.aggregation.server_step import AveragingStep, BoostingStep, GradientStep, ServerState, server_step
+from fedcredit.config.plan import BoostingTraining, GradientTraining
 from fedcredit.errors import NotFiniteError
-from fedcredit.messages import AVERAGING_GRID, WEIGHT_LIMIT
+from fedcredit.messages import AVERAGING_GRID, LANE_LIMIT, WEIGHT_LIMIT
+from fedcredit.model.layout import Block, ParameterLayout
+from fedcredit.model.scorecard import Scorecard
 from fedcredit.parties import InstitutionId
 
 BANK, FUND = InstitutionId("bank"), InstitutionId("fund")
@@ -142,3 +147,120 @@ def test_averaging_adds_the_weighted_mean_of_the_changes() -> None:
 def test_averaging_makes_up_for_an_institution_that_is_absent() -> None:
     after = averaging().apply(start([10.0, 10.0, 10.0]), changes(2.25, 0.0, 2.25), [FUND])
     assert after.weights.tolist() == [13.0, 10.0, 13.0]
+
+
+# --- the step that a plan needs -------------------------------------------------------------------------------------
+
+
+def test_a_sampled_step_is_divided_by_the_expected_batch_and_never_by_the_real_one() -> None:
+    layout = Scorecard(INPUTS).layout
+    total = np.full(layout.size, 1000, dtype=np.int64)
+    names = [InstitutionId("bank-a"), InstitutionId("bank-b")]
+    moved = []
+    for changes in ({}, {"privacy/accountant": "rdp", "privacy/sampling": "poisson", "privacy/sampling_rate": 0.25}):
+        server = server_step(plan_of(names, **changes), layout, input_scale=0.2)
+        moved.append(server.apply(ServerState.initial(np.zeros(layout.size)), total, names).weights)
+    np.testing.assert_allclose(moved[1], 4 * moved[0], rtol=1e-12)
+    assert (moved[0] < 0).all()
+
+
+TREES = {"kind": "trees", "depth": 2, "trees_per_round": 3, "structure_seed": 7, "base_rate": 0.3}
+BOOSTING = {
+    "kind": "dp-boosting",
+    "learning_rate": 0.5,
+    "clip": 0.8,
+    "grid": 10,
+    "ridge": 20.0,
+    "leaf_limit": 2.0,
+}
+FOREST = ParameterLayout(
+    (Block(name="groups", shape=(5,), modality=None), Block(name="leaves", shape=(9, 4), modality=None))
+)
+"""Three rounds of three trees with four leaves each."""
+
+
+def boosting(**changes: float) -> BoostingStep:
+    return BoostingStep(BoostingTraining.model_validate({**BOOSTING, **changes}), FOREST, trees_per_round=3)
+
+
+def forest() -> ServerState:
+    return start([float(value) for value in range(5)] + [0.0] * 36)
+
+
+def leaf_sums(*pairs: tuple[int, int]) -> np.ndarray:
+    """Sums of a round: the given leaves first, the others empty."""
+    filled = [*pairs, *[(0, 0)] * (12 - len(pairs))]
+    return np.array(filled, dtype=np.int64).reshape(-1)
+
+
+def test_leaves_are_newton_steps_by_hand() -> None:
+    # On a grid of 10: G = -60, H = 10 -> 60 / (10 + 20) = 2; G = 30, H = 40 -> -30 / 60; G = 5, H = -100 -> -5 / 20.
+    total = leaf_sums((-600, 100), (300, 400), (50, -1000))
+    after = boosting().apply(forest(), total, [BANK])
+    assert after.round == 1
+    assert after.weights[:5].tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(after.weights[5:9], [0.5 * 2, 0.5 * -0.5, 0.5 * -0.25, 0.0], rtol=1e-15)
+    assert not after.weights[9:].any()
+    assert after.released().tolist() == after.weights.tolist()
+
+
+def test_who_contributed_does_not_change_what_a_sum_means() -> None:
+    total = leaf_sums((-600, 100), (300, 400))
+    both, one = (boosting().apply(forest(), total, names).weights for names in ([BANK, FUND], [BANK]))
+    assert both.tolist() == one.tolist()
+
+
+def test_each_round_fills_the_trees_of_that_round_and_leaves_the_others() -> None:
+    state = forest()
+    for number, gradient in enumerate((-100, -200, -300)):
+        before = state.weights.copy()
+        state = boosting().apply(state, leaf_sums(*[(gradient, 0)] * 12), [BANK])
+        own = slice(5 + 12 * number, 5 + 12 * (number + 1))
+        np.testing.assert_allclose(state.weights[own], 0.5 * -gradient / 10 / 20)
+        before[own] = state.weights[own]
+        assert state.weights.tolist() == before.tolist()
+    assert state.round == 3
+
+
+def test_a_round_beyond_the_last_tree_and_a_sum_of_another_size_are_refused() -> None:
+    finished = ServerState(round=3, weights=forest().weights, velocity=np.zeros(41), average=np.zeros(41), averaged=0)
+    with pytest.raises(ValueError, match="broadcast"):
+        boosting().apply(finished, leaf_sums((1, 1)), [BANK])
+    for size in (23, 25, 48):
+        with pytest.raises(ValueError, match="reshape"):
+            boosting().apply(forest(), np.zeros(size, dtype=np.int64), [BANK])
+
+
+def test_a_round_in_the_wrong_order_changes_the_model_so_evidence_would_show_it() -> None:
+    first, second = leaf_sums((-100, 10)), leaf_sums((300, 50))
+    right = boosting().apply(boosting().apply(forest(), first, [BANK]), second, [BANK])
+    wrong = boosting().apply(boosting().apply(forest(), second, [BANK]), first, [BANK])
+    assert right.weights.tolist() != wrong.weights.tolist()
+
+
+@given(
+    st.lists(st.integers(-LANE_LIMIT, LANE_LIMIT), min_size=24, max_size=24),
+    st.sampled_from([1e-6, 1.0, 1e6]),
+    st.sampled_from([0.01, 2.0, 1000.0]),
+)
+def test_no_noise_however_large_makes_an_unusable_model(noise: list[int], ridge: float, limit: float) -> None:
+    after = boosting(ridge=ridge, leaf_limit=limit).apply(forest(), np.array(noise, dtype=np.int64), [BANK])
+    assert np.abs(after.weights[5:]).max() <= 0.5 * limit * (1 + 1e-15)
+
+
+def test_leaves_beyond_what_institutions_open_are_never_the_next_model() -> None:
+    limit = 2 * WEIGHT_LIMIT
+    at_the_edge = boosting(leaf_limit=limit).apply(forest(), leaf_sums((-LANE_LIMIT, 0)), [BANK])
+    assert at_the_edge.weights[5] == WEIGHT_LIMIT
+    with pytest.raises(NotFiniteError):
+        boosting(leaf_limit=1.1 * limit, learning_rate=1.0).apply(forest(), leaf_sums((-LANE_LIMIT, 0)), [BANK])
+
+
+def test_a_plan_of_trees_is_boosted() -> None:
+    plan = plan_of(model=TREES, training=BOOSTING)
+    layout = ParameterLayout(
+        (Block(name="groups", shape=(2,), modality=None), Block(name="leaves", shape=(9, 4), modality=None))
+    )
+    server = server_step(plan, layout, input_scale=1.0)
+    after = server.apply(ServerState.initial(np.zeros(38)), leaf_sums((-600, 100)), [InstitutionId("bank-a")])
+    assert after.weights[2] == pytest.approx(1.0)

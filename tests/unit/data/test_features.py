@@ -10,12 +10,14 @@ import pytest
 
 from fedcredit.contract import Contract, load_contract, shipped_contracts
 from fedcredit.data.features import encode, feature_spec
+from fedcredit.data.inputs import model_inputs
 from fedcredit.data.table import CreditTable, ModalityTable
 from fedcredit.errors import ConfigValueError, MissingValueError, NoRowsError, OneClassError
 
 BOTH = ("application", "repayment")
 MakeContract = Callable[..., Contract]
 MakeTable = Callable[..., pa.Table]
+MakeColumns = Callable[..., dict[str, Any]]
 
 
 def test_the_bins_have_texts_for_people(contract: MakeContract) -> None:
@@ -36,6 +38,19 @@ def test_a_spec_knows_its_modalities_and_features_by_name(contract: MakeContract
     assert spec.modality("repayment").feature_names == ("worst",)
     with pytest.raises(ConfigValueError, match="telematics"):
         spec.modality("telematics")
+
+
+def test_bins_of_categories_and_crosses_have_no_order_of_their_own(contract: MakeContract) -> None:
+    spec = feature_spec(contract())
+    # amount, income, use, place, burden, amount_by_use; and the sequence's worst
+    assert spec.modality("application").nominal == (False, False, True, True, False, True)
+    assert spec.modality("repayment").nominal == (False,)
+    assert [feature.nominal for feature in spec.modality("application").features] == list(
+        spec.modality("application").nominal
+    )
+    inputs = model_inputs(contract())
+    assert inputs["application"].nominal == (False, False, True, True, False, True)
+    assert inputs["application"].bins == spec.modality("application").bins
 
 
 def test_each_cell_falls_into_its_bin_and_a_missing_one_into_the_last(contract: MakeContract, table: MakeTable) -> None:
@@ -104,6 +119,31 @@ def test_a_protected_column_changes_nothing(contract: MakeContract, table: MakeT
 def test_one_row_per_borrower_stays(contract: MakeContract, table: MakeTable) -> None:
     by_borrower = encode(table(who=["a", "b", "a"]), contract(), BOTH, place="t")
     assert (sorted(by_borrower.entities.tolist()), by_borrower.dropped) == (["a", "b"], 1)
+
+
+def test_a_borrower_with_ten_thousand_rows_counts_once(contract: MakeContract, columns: MakeColumns) -> None:
+    # The bound of every sum is per borrower; a file that repeats one must not make it heavier.
+    few = encode(pa.table(columns()), contract(), BOTH, place="t")
+    many = {
+        name: [*cells[:1] * 3_000, cells[1], *cells[:1] * 4_000, cells[2], *cells[:1] * 3_000]
+        for name, cells in columns().items()
+    }
+    encoded = encode(pa.table(many), contract(), BOTH, place="t")
+    assert (len(encoded), encoded.dropped) == (3, 9_999)
+    assert sorted(encoded.entities.tolist()) == few.entities.tolist() == ["a", "b", "c"]
+    order = np.argsort(encoded.entities)
+    assert encoded.labels[order].tolist() == few.labels.tolist()
+    for name in BOTH:
+        np.testing.assert_array_equal(encoded.modalities[name].codes[order], few.modalities[name].codes)
+        np.testing.assert_array_equal(encoded.modalities[name].dense[order], few.modalities[name].dense)
+
+
+def test_ten_thousand_different_rows_of_a_borrower_count_once_too(contract: MakeContract, columns: MakeColumns) -> None:
+    rows = 10_000
+    cells = {name: [values[0]] * rows + [values[1]] for name, values in columns().items()}
+    cells["amount"] = [number % 101 for number in range(rows)] + [10]
+    encoded = encode(pa.table(cells), contract(), BOTH, place="t")
+    assert (encoded.entities.tolist(), encoded.dropped) == (["a", "b"], rows - 1)
 
 
 def test_a_contract_per_loan_is_refused_until_loans_are_accounted_for(contract: MakeContract) -> None:

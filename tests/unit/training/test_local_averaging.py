@@ -42,30 +42,31 @@ def by_hand(*, epochs: int) -> np.ndarray:
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_full_batches_are_gradient_descent_weighted_by_the_public_share(epochs: int) -> None:
-    result = averaging(epochs=epochs).integer_sum(START)
+    result = averaging(epochs=epochs).integer_sum(START, round_number=1, batch=None)
     np.testing.assert_allclose(result.values / AVERAGING_GRID, 0.25 * by_hand(epochs=epochs), atol=1 / AVERAGING_GRID)
 
 
 def test_what_is_not_held_stays_zero() -> None:
-    result = averaging(batch_size=4).integer_sum(START)
-    assert result.trained.tolist() == [True] * 3 + [False] * 3 + [True]
-    assert not result.values[~result.trained].any()
-    assert result.values[result.trained].all()
+    result = averaging(batch_size=4).integer_sum(START, round_number=1, batch=None)
+    assert (result.values != 0).tolist() == [True] * 3 + [False] * 3 + [True]
 
 
 def test_the_order_of_batches_is_public_and_differs_from_round_to_round() -> None:
-    first = averaging(batch_size=3, epochs=2).integer_sum(START).values
-    assert first.tolist() == averaging(batch_size=3, epochs=2).integer_sum(START).values.tolist()
-    assert first.tolist() != averaging(batch_size=3, epochs=2, seed=b"other").integer_sum(START).values.tolist()
-
-
-def test_it_claims_no_bound_because_it_has_none() -> None:
-    assert averaging().sensitivity_squared is None
-    assert averaging().dimension == 4
+    first = averaging(batch_size=3, epochs=2).integer_sum(START, round_number=1, batch=None).values
+    assert (
+        first.tolist()
+        == averaging(batch_size=3, epochs=2).integer_sum(START, round_number=1, batch=None).values.tolist()
+    )
+    assert (
+        first.tolist()
+        != averaging(batch_size=3, epochs=2, seed=b"other")
+        .integer_sum(START, round_number=1, batch=None)
+        .values.tolist()
+    )
 
 
 def test_a_training_that_diverges_never_leaves() -> None:
     with pytest.raises(NoiseRangeError):
-        averaging(learning_rate=1e6).integer_sum(START)
+        averaging(learning_rate=1e6).integer_sum(START, round_number=1, batch=None)
     with pytest.raises(NotFiniteError):
-        averaging(learning_rate=float("inf")).integer_sum(START)
+        averaging(learning_rate=float("inf")).integer_sum(START, round_number=1, batch=None)

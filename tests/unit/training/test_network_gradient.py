@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,19 +15,21 @@ from torch import nn
 from fedcredit.data.table import CreditTable, ModalityTable
 from fedcredit.errors import ConfigValueError, NotFiniteError
 from fedcredit.messages import WEIGHT_LIMIT
-from fedcredit.model.layout import ModalityShape, ParameterLayout
-from fedcredit.model.linear_stack import LinearStack
+from fedcredit.model import linear_stack
+from fedcredit.model.layout import Block, ModalityShape, ParameterLayout
+from fedcredit.model.linear_stack import Dense, LinearStack, LinearStep, borrowers_at_once, probabilities
 from fedcredit.model.logistic import LogisticRegression
 from fedcredit.model.network import MultimodalNetwork
-from fedcredit.training.network_gradient import NetworkGradient, clipped_gradient_sum
+from fedcredit.training import network_gradient
+from fedcredit.training.network_gradient import ClippedGradients, NetworkGradient, network_bounds
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # opacus warns about its own imports
     from opacus.grad_sample import GradSampleModule
 
 INPUTS = {
-    "application": ModalityShape(kind="static", bins=(2, 3), dense=(4,)),
-    "repayment": ModalityShape(kind="sequence", bins=(3,), dense=(6, 2)),
+    "application": ModalityShape(kind="static", bins=(2, 3), nominal=(False, False), dense=(4,)),
+    "repayment": ModalityShape(kind="sequence", bins=(3,), nominal=(False,), dense=(6, 2)),
 }
 NETWORK = MultimodalNetwork(INPUTS, width=5)
 LOGISTIC = LogisticRegression(INPUTS)
@@ -138,13 +141,21 @@ def clipped_sum(gradients: Gradients, layout: ParameterLayout, *, clip: float) -
     return layout.join(parts), norms.numpy()
 
 
-def gradient_of(model: LinearStack, table: CreditTable, *, clip: float, grid: int) -> NetworkGradient:
-    return NetworkGradient(model, table, clip=clip, grid=grid, public_borrowers=10)
+def integers(model: LinearStack, table: CreditTable, weights: np.ndarray, *, clip: float, grid: int) -> np.ndarray:
+    computation = NetworkGradient(model, table, clip=clip, grid=grid)
+    return computation.integer_sum(weights, round_number=1, batch=None).values
+
+
+def parts_of(table: CreditTable) -> Dense:
+    return {name: part.dense for name, part in table.modalities.items()}
 
 
 def ours(model: LinearStack, table: CreditTable, weights: np.ndarray, *, clip: float) -> np.ndarray:
-    dense = {name: part.dense for name, part in table.modalities.items()}
-    return clipped_gradient_sum(model, weights, dense, table.labels, clip=clip)
+    return ClippedGradients(model, parts_of(table), table.labels, clip=clip).sum(weights)
+
+
+def exact_square(values: np.ndarray) -> Fraction:
+    return sum((Fraction(float(value)) ** 2 for value in values), start=Fraction())
 
 
 @pytest.mark.parametrize("held", HELD, ids=str)
@@ -208,27 +219,52 @@ def test_no_borrower_changes_the_integers_by_more_than_the_stated_sensitivity(
     weights = np.clip(weights_of(model, seed + 1, scale), -WEIGHT_LIMIT, WEIGHT_LIMIT)
     gone = data.draw(st.integers(0, rows - 1))
     others = table.take(np.arange(rows) != gone)
-    everyone = gradient_of(model, table, clip=clip, grid=grid)
-    change = (
-        everyone.integer_sum(weights).values
-        - gradient_of(model, others, clip=clip, grid=grid).integer_sum(weights).values
-    )
-    assert everyone.sensitivity_squared is not None
-    assert int((change**2).sum()) <= everyone.sensitivity_squared
-    assert everyone.dimension == int(model.layout.trained_by(held).sum())
-    # Half a step of rounding at either end: the sum alone obeys the clip to within that.
+    whole = integers(model, table, weights, clip=clip, grid=grid)
+    change = whole - integers(model, others, weights, clip=clip, grid=grid)
+    bounds = network_bounds(model, held, grid=grid, public_borrowers=10)
+    assert bounds.sensitivity_squared is not None
+    assert int((change**2).sum()) <= bounds.sensitivity_squared
+    assert int(np.abs(whole).max()) <= rows * bounds.largest_entry
+    assert not whole[~bounds.reached].any()
+    # One borrower's sum is what is added for that borrower: inside the ball without any rounding of our own.
     single = ours(model, table.take(np.array([gone])), weights, clip=clip)
-    assert np.linalg.norm(single) <= clip * (1 + 1e-9)
+    assert exact_square(single) <= Fraction(clip) ** 2
 
 
 def test_the_stated_sensitivity_is_the_clip_on_the_grid_plus_rounding() -> None:
-    table = table_of(NETWORK, 3, seed=5, held=("repayment",))
     # encoder 5 x (3 + 1), sequence 5 x (3 x 2 + 1), points 3 + 1, fusion 5 x (5 + 1), head 5 + 1
     trained = 20 + 35 + 4 + 30 + 6
     for borrowers, arithmetic in ((3, 0), (50_000_000, 2 * 1e16 * 100 / 2**53)):
-        computation = NetworkGradient(NETWORK, table, clip=0.7, grid=100, public_borrowers=borrowers)
-        assert computation.dimension == trained
-        assert computation.sensitivity_squared == math.ceil((100 + math.sqrt(trained) * (1 + arithmetic)) ** 2)
+        bounds = network_bounds(NETWORK, ("repayment",), grid=100, public_borrowers=borrowers)
+        assert bounds.reached.tolist() == NETWORK.layout.trained_by(("repayment",)).tolist()
+        assert bounds.reached.sum() == trained
+        assert bounds.sensitivity_squared == math.ceil((100 + math.sqrt(trained) * (1 + arithmetic)) ** 2)
+
+
+@pytest.mark.parametrize("scale", [1.0, WEIGHT_LIMIT])
+@pytest.mark.parametrize("rows", [2, 33, 200])
+def test_the_terms_of_the_others_hardly_depend_on_who_is_there(rows: int, scale: float) -> None:
+    weights = np.clip(weights_of(NETWORK, 22, scale), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    table = table_of(NETWORK, rows, seed=23)
+    with_first = terms(table, weights, clip=1.0)
+    without = terms(table.take(np.arange(rows) > 0), weights, clip=1.0)
+    assert (with_first[1:] - without).abs().max() <= 6 * rows * 2.0**-53
+    assert with_first.abs().max() > 0.1
+
+
+def terms(table: CreditTable, weights: np.ndarray, *, clip: float) -> torch.Tensor:
+    """What is summed for each borrower, (n, trained)."""
+    logits, steps = NETWORK.forward(torch.from_numpy(weights).requires_grad_(), parts_of(table))
+    residuals = torch.sigmoid(logits.detach()) - torch.from_numpy(table.labels.astype(np.float64))
+    deltas = torch.autograd.grad(logits, [step.outputs for step in steps], residuals)
+    timed = [
+        (delta.reshape(len(delta), -1, delta.shape[-1]), step.inputs.reshape(len(delta), -1, step.inputs.shape[-1]))
+        for step, delta in zip(steps, deltas, strict=True)
+    ]
+    gradients = torch.cat(
+        [part for delta, inputs in timed for part in ((delta.mT @ inputs).flatten(1), delta.sum(1))], dim=1
+    ).detach()
+    return gradients * (clip / gradients.norm(dim=1, keepdim=True).clamp_min(clip))
 
 
 @settings(deadline=None, max_examples=30)
@@ -248,8 +284,8 @@ def test_it_does_not_matter_which_institution_holds_a_borrower(
     apart = sum(ours(model, part, weights, clip=clip) for part in parts)
     np.testing.assert_allclose(apart, together, rtol=1e-11, atol=1e-12)
     # On the grid every part rounds once: half a step each, and half a step for the whole.
-    steps = sum(gradient_of(model, part, clip=clip, grid=1000).integer_sum(weights).values for part in parts)
-    whole = gradient_of(model, table, clip=clip, grid=1000).integer_sum(weights).values
+    steps = sum(integers(model, part, weights, clip=clip, grid=1000) for part in parts)
+    whole = integers(model, table, weights, clip=clip, grid=1000)
     assert np.abs(steps - whole).max() <= 2
 
 
@@ -257,17 +293,100 @@ def test_it_does_not_matter_which_institution_holds_a_borrower(
 @pytest.mark.parametrize("held", HELD, ids=str)
 def test_what_an_institution_does_not_hold_stays_zero(model: LinearStack, held: tuple[str, ...]) -> None:
     table = table_of(model, 40, seed=6, held=held)
-    result = gradient_of(model, table, clip=1.0, grid=1000).integer_sum(weights_of(model, 7))
-    assert result.trained.tolist() == model.layout.trained_by(held).tolist()
-    assert not result.values[~result.trained].any()
+    values = integers(model, table, weights_of(model, 7), clip=1.0, grid=1000)
+    trained = model.layout.trained_by(held)
+    assert not values[~trained].any()
     for name, place in model.layout.slices().items():
-        assert result.values[place].any() == bool(result.trained[place].all()), name
+        assert values[place].any() == bool(trained[place].all()), name
 
 
 @pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
-def test_no_borrower_gives_zeros(model: LinearStack) -> None:
-    empty = table_of(model, 3, seed=8).take(np.arange(0))
-    assert not ours(model, empty, weights_of(model, 9), clip=1.0).any()
+@pytest.mark.parametrize("held", HELD, ids=str)
+def test_no_borrower_gives_zeros(model: LinearStack, held: tuple[str, ...]) -> None:
+    empty = table_of(model, 3, seed=8, held=held).take(np.arange(0))
+    assert ours(model, empty, weights_of(model, 9), clip=1.0).tolist() == [0.0] * model.layout.size
+    assert not integers(model, empty, weights_of(model, 9), clip=1.0, grid=1000).any()
+    assert probabilities(model, weights_of(model, 9), parts_of(empty)).shape == (0,)
+
+
+@pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
+@pytest.mark.parametrize("at_once", [1, 3, 17, 18])
+def test_slices_of_borrowers_give_the_same_sums(
+    model: LinearStack, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, weights = table_of(model, 17, seed=15), weights_of(model, 16)
+    whole, scores = ours(model, table, weights, clip=0.5), probabilities(model, weights, parts_of(table))
+    assert borrowers_at_once(model, parts_of(table)) > 17
+    each = linear_stack.NUMBERS_AT_ONCE // borrowers_at_once(model, parts_of(table))
+    monkeypatch.setattr(linear_stack, "NUMBERS_AT_ONCE", each * at_once)
+    assert borrowers_at_once(model, parts_of(table)) == at_once
+    np.testing.assert_allclose(ours(model, table, weights, clip=0.5), whole, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(probabilities(model, weights, parts_of(table)), scores, rtol=1e-12)
+
+
+def test_a_bad_number_in_the_last_slice_raises_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of(NETWORK, 9, seed=17)
+    table.modalities["repayment"].dense[-1, -1] = np.nan
+    monkeypatch.setattr(linear_stack, "NUMBERS_AT_ONCE", 1)
+    with pytest.raises(NotFiniteError):
+        ours(NETWORK, table, weights_of(NETWORK, 18), clip=1.0)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept in float64", "converted in every round"])
+def test_what_is_kept_from_round_to_round_changes_no_result(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_gradient, "KEPT_NUMBERS", 10**6 if kept else 0)
+    table = table_of(NETWORK, 11, seed=19)
+    gradients = ClippedGradients(NETWORK, parts_of(table), table.labels, clip=0.5)
+    for seed in (20, 21, 20):
+        weights = weights_of(NETWORK, seed)
+        expected, _ = clipped_sum(by_vmap(table, weights), NETWORK.layout, clip=0.5)
+        np.testing.assert_allclose(gradients.sum(weights), expected, rtol=1e-10, atol=1e-12)
+
+
+class Difference:
+    """A layer with a time axis whose δ take either sign: the logit is the weighted outputs' alternating sum."""
+
+    layout = ParameterLayout((Block(name="weight", shape=(1, 2), modality=None),))
+
+    def initial_weights(self, *, seed: int, base_rate: float) -> np.ndarray:
+        return np.zeros(2)
+
+    def design(self, modality: str, codes: np.ndarray, dense: np.ndarray) -> np.ndarray:
+        return dense
+
+    def forward(self, weights: torch.Tensor, dense: Dense) -> tuple[torch.Tensor, list[LinearStep]]:
+        inputs = torch.from_numpy(np.ascontiguousarray(dense["series"], dtype=np.float64))
+        outputs = inputs @ weights.reshape(2, 1)
+        signs = torch.tensor([1.0, -1.0], dtype=torch.float64)
+        return outputs.squeeze(-1) @ signs, [LinearStep(weight="weight", bias=None, inputs=inputs, outputs=outputs)]
+
+
+def test_a_gradient_that_cancels_over_time_is_clipped_by_the_norm_that_is_left() -> None:
+    # Gradient: sigmoid(0) times the difference of the two steps, (3, 4) / 2. The squares of 2**40 would hide it.
+    series = np.array([[[2.0**40 + 3, 2.0**40 + 4], [2.0**40, 2.0**40]]])
+    gradients = ClippedGradients(Difference(), {"series": series}, np.zeros(1, dtype=np.int8), clip=1.0)
+    result = gradients.sum(np.zeros(2))
+    np.testing.assert_allclose(result, [0.6, 0.8], rtol=1e-12)
+    assert exact_square(result) <= 1
+    free = ClippedGradients(Difference(), {"series": series}, np.zeros(1, dtype=np.int8), clip=2.5000001)
+    np.testing.assert_allclose(free.sum(np.zeros(2)), [1.5, 2.0], rtol=1e-15)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    model=st.sampled_from([NETWORK, LOGISTIC]),
+    held=st.sampled_from(HELD),
+    seed=st.integers(0, 2**32),
+    clip=st.floats(1e-6, 1e-2),
+)
+def test_rounding_never_lets_a_clipped_gradient_out_of_the_ball(
+    model: LinearStack, held: tuple[str, ...], seed: int, clip: float
+) -> None:
+    table = table_of(model, 1, seed=seed, held=held)
+    square = exact_square(ours(model, table, weights_of(model, seed + 1, 0.1), clip=clip))
+    # Not outside, and no further inside than the margin for the d + 64 roundings.
+    margin = Fraction(model.layout.size + 64, 2**50)
+    assert (1 - margin) * Fraction(clip) ** 2 <= square <= Fraction(clip) ** 2
 
 
 @pytest.mark.parametrize("where", ["weights", "data"])
@@ -308,14 +427,34 @@ def test_a_borrower_without_gradient_is_not_divided_by_zero() -> None:
 def test_a_clip_at_which_squared_norms_leave_the_range_of_float64_is_refused(clip: float) -> None:
     # With 3e-165 the norm of a small gradient underflowed to zero, passed unclipped, and the grid blew it up.
     with pytest.raises(ConfigValueError):
-        gradient_of(LOGISTIC, table_of(LOGISTIC, 3, seed=1), clip=clip, grid=256)
+        NetworkGradient(LOGISTIC, table_of(LOGISTIC, 3, seed=1), clip=clip, grid=256)
 
 
 @pytest.mark.parametrize("bias", [-20.0, -373.0, -700.0])
 def test_one_borrower_with_a_vanishing_gradient_stays_inside_the_bound(bias: float) -> None:
     weights = np.zeros(LOGISTIC.layout.size)
     weights[LOGISTIC.layout.slices()["bias"]] = bias
-    computation = gradient_of(LOGISTIC, table_of(LOGISTIC, 1, seed=2), clip=1e-6, grid=1000)
-    values = computation.integer_sum(weights).values.astype(object)
-    assert computation.sensitivity_squared is not None
-    assert sum(value**2 for value in values) <= computation.sensitivity_squared
+    table = table_of(LOGISTIC, 1, seed=2)
+    values = integers(LOGISTIC, table, weights, clip=1e-6, grid=1000).astype(object)
+    bounds = network_bounds(LOGISTIC, HELD[2], grid=1000, public_borrowers=10)
+    assert bounds.sensitivity_squared is not None
+    assert sum(value**2 for value in values) <= bounds.sensitivity_squared
+
+
+@pytest.mark.parametrize("model", [NETWORK, LOGISTIC], ids=["network", "logistic"])
+@pytest.mark.parametrize("at_once", [None, 3], ids=["at once", "in slices"])
+def test_a_sampled_step_sums_the_borrowers_of_its_batch(
+    model: LinearStack, at_once: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, weights = table_of(model, 17, seed=24), weights_of(model, 25)
+    if at_once:
+        each = linear_stack.NUMBERS_AT_ONCE // borrowers_at_once(model, parts_of(table))
+        monkeypatch.setattr(linear_stack, "NUMBERS_AT_ONCE", each * at_once)
+    gradients = ClippedGradients(model, parts_of(table), table.labels, clip=0.5)
+    whole = gradients.sum(weights)
+    for batch in (np.arange(17) % 3 == 1, np.arange(17) < 12, np.ones(17, bool)):
+        expected = ours(model, table.take(batch), weights, clip=0.5)
+        np.testing.assert_allclose(gradients.sum(weights, batch), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(gradients.sum(weights), whole)
+    nobody = NetworkGradient(model, table, clip=0.5, grid=100)
+    assert not nobody.integer_sum(weights, round_number=2, batch=np.zeros(17, bool)).values.any()

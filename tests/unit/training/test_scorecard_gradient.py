@@ -12,7 +12,7 @@ from fedcredit.data.table import CreditTable, ModalityTable
 from fedcredit.errors import NotFiniteError
 from fedcredit.model.layout import ModalityShape
 from fedcredit.model.scorecard import Scorecard
-from fedcredit.training.scorecard_gradient import ScorecardGradient
+from fedcredit.training.scorecard_gradient import ScorecardGradient, scorecard_bounds
 
 BINS = {"application": (2, 3, 4), "repayment": (3, 2)}
 INPUTS = {name: ModalityShape(kind="static", bins=bins, dense=(1,)) for name, bins in BINS.items()}
@@ -36,8 +36,16 @@ def table_of(rows: int, *, seed: int, held: tuple[str, ...] = ("application", "r
     )
 
 
-def gradient(table: CreditTable, weights: np.ndarray, *, clip: float = 1.0, grid: int = GRID) -> np.ndarray:
-    return ScorecardGradient(MODEL, table, clip=clip, grid=grid).integer_sum(weights).values
+def gradient(
+    table: CreditTable,
+    weights: np.ndarray,
+    *,
+    clip: float = 1.0,
+    grid: int = GRID,
+    batch: np.ndarray | None = None,
+) -> np.ndarray:
+    computation = ScorecardGradient(MODEL, table, clip=clip, grid=grid)
+    return computation.integer_sum(weights, round_number=1, batch=batch).values
 
 
 def weights_of(seed: int) -> np.ndarray:
@@ -99,24 +107,30 @@ def test_no_borrower_changes_the_sum_by_more_than_the_stated_sensitivity(
     table: CreditTable, seed: int, clip: float, grid: int, data: st.DataObject
 ) -> None:
     weights = weights_of(seed) * data.draw(st.sampled_from([0.0, 1.0, 100.0, 2.0**18]))
-    computation = ScorecardGradient(MODEL, table, clip=clip, grid=grid)
-    everyone = computation.integer_sum(weights).values
+    bounds = scorecard_bounds(MODEL, tuple(table.modalities), grid=grid)
+    everyone = gradient(table, weights, clip=clip, grid=grid)
     gone = data.draw(st.integers(0, len(table) - 1))
     others = table.take(np.arange(len(table)) != gone)
     change = everyone - gradient(others, weights, clip=clip, grid=grid)
-    assert computation.sensitivity_squared is not None
-    assert int((change**2).sum()) <= computation.sensitivity_squared
-    trained = computation.integer_sum(weights).trained
-    assert not change[~trained].any()
-    assert computation.dimension == int(trained.sum())
+    assert bounds.sensitivity_squared is not None
+    assert int((change**2).sum()) <= bounds.sensitivity_squared
+    assert int(np.abs(change).max()) <= bounds.largest_entry
+    assert not change[~bounds.reached].any()
 
 
 def test_the_stated_sensitivity_is_reached_so_it_cannot_be_lowered() -> None:
     table = table_of(1, seed=5)
     weights = np.where(table.labels[0] == 0, 1.0, -1.0) * np.full(MODEL.layout.size, 1000.0)
-    computation = ScorecardGradient(MODEL, table, clip=1.0, grid=GRID)
-    assert int((computation.integer_sum(weights).values ** 2).sum()) == computation.sensitivity_squared
-    assert computation.sensitivity_squared == GRID**2 * MODEL.active
+    bounds = scorecard_bounds(MODEL, ("application", "repayment"), grid=GRID)
+    assert int((gradient(table, weights) ** 2).sum()) == bounds.sensitivity_squared == GRID**2 * MODEL.active
+    assert bounds.largest_entry == GRID
+
+
+def test_the_bounds_count_the_parameters_of_the_modalities_that_are_held() -> None:
+    # Intercept, presence and one bin of each of two features; 1 + 1 + 5 numbers can move.
+    bounds = scorecard_bounds(MODEL, ("repayment",), grid=GRID)
+    assert bounds.sensitivity_squared == GRID**2 * (1 + 1 + 2)
+    assert int(bounds.reached.sum()) == 1 + 1 + 5
 
 
 @settings(deadline=None)
@@ -133,18 +147,40 @@ def test_the_sum_does_not_depend_on_order_or_on_who_holds_whom(
     assert sum(parts).tolist() == whole.tolist()
 
 
+@pytest.mark.parametrize("key", ["label", "first feature", "last feature", "one each"])
+def test_the_sum_is_bit_equal_for_partitions_that_are_far_from_alike(key: str) -> None:
+    table, weights = table_of(5_000, seed=14), weights_of(15)
+    owner = {
+        "label": table.labels,
+        "first feature": table.modalities["application"].codes[:, 0],
+        "last feature": table.modalities["repayment"].codes[:, 1],
+        "one each": np.minimum(np.arange(len(table)), 40),
+    }[key]
+    parts = [gradient(table.take(owner == number), weights) for number in np.unique(owner)]
+    assert np.sum(parts, axis=0).tolist() == gradient(table, weights).tolist()
+
+
+def test_a_batch_is_the_sum_over_those_who_are_in_it() -> None:
+    table, weights = table_of(60, seed=16), weights_of(17)
+    batch = np.random.default_rng(18).random(60) < 0.4
+    assert gradient(table, weights, batch=batch).tolist() == gradient(table.take(batch), weights).tolist()
+    assert not gradient(table, weights, batch=np.zeros(60, dtype=bool)).any()
+    assert gradient(table, weights, batch=np.ones(60, dtype=bool)).tolist() == gradient(table, weights).tolist()
+
+
 def test_no_borrower_gives_zeros() -> None:
     assert gradient(table_of(3, seed=6).take(np.arange(0)), weights_of(7)).tolist() == [0] * MODEL.layout.size
 
 
 def test_what_an_institution_does_not_hold_stays_zero() -> None:
     table = table_of(30, seed=8, held=("repayment",))
-    result = ScorecardGradient(MODEL, table, clip=1.0, grid=GRID).integer_sum(weights_of(9))
+    values = gradient(table, weights_of(9))
+    reached = scorecard_bounds(MODEL, ("repayment",), grid=GRID).reached
     places = MODEL.layout.slices()
     for name in ("application.present", "application.bins"):
-        assert not result.values[places[name]].any()
-        assert not result.trained[places[name]].any()
-    assert result.values[places["repayment.present"]] == result.values[places["intercept"]]
+        assert not values[places[name]].any()
+        assert not reached[places[name]].any()
+    assert values[places["repayment.present"]] == values[places["intercept"]]
 
 
 def test_a_number_that_is_not_finite_raises_instead_of_counting() -> None:
@@ -155,5 +191,6 @@ def test_a_number_that_is_not_finite_raises_instead_of_counting() -> None:
 
 
 def test_the_values_do_not_show_in_a_traceback() -> None:
-    result = ScorecardGradient(MODEL, table_of(3, seed=12), clip=1.0, grid=GRID).integer_sum(weights_of(13))
+    computation = ScorecardGradient(MODEL, table_of(3, seed=12), clip=1.0, grid=GRID)
+    result = computation.integer_sum(weights_of(13), round_number=1, batch=None)
     assert repr(result) == f"IntegerSum(size={MODEL.layout.size}, values hidden)"
