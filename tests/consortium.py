@@ -23,8 +23,10 @@ from fedcredit.institution.admission import Approvals
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import NodeState, assemble_worker
 from fedcredit.institution.worker import InstitutionWorker
-from fedcredit.messages import Answer, Manifest, Refusal, Request, weights_to_bytes
+from fedcredit.messages import NO_HEAD, Answer, Manifest, Refusal, Request, weights_to_bytes
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
+from fedcredit.privacy.ledger_entries import Charge
+from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.run import FederatedRun
 from fedcredit.store.database import Database
 from fedcredit.training.families import ModelFamily, model_family
@@ -81,9 +83,9 @@ def table_of(name: str, rows: int = 60) -> CreditTable:
 
 
 def plan_of(names: Sequence[str] = NAMES, **changes: Any) -> RunPlan:
-    """Return a plan; ``changes`` go by "section/key"."""
+    """Return a plan; ``changes`` go by "section/key", or by "section" for a whole one."""
     raw: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "run": {
             "name": "first",
             "consortium": CONSORTIUM,
@@ -104,6 +106,12 @@ def plan_of(names: Sequence[str] = NAMES, **changes: Any) -> RunPlan:
         },
         "privacy": {
             "mechanism": "rounded-gaussian",
+            "accountant": "gdp",
+            "noise": "local",
+            "colluders": 0,
+            "sampling": "full-batch",
+            "sampling_rate": 1.0,
+            "preparation_share": 0.0,
             "epsilon": 4.0,
             "delta": 1e-5,
             "unit": "borrower",
@@ -118,15 +126,35 @@ def plan_of(names: Sequence[str] = NAMES, **changes: Any) -> RunPlan:
     }
     for place, value in changes.items():
         section, _, key = place.partition("/")
-        raw[section][key] = value
+        if key:
+            raw[section][key] = value
+        else:
+            raw[section] = value
     return RunPlan.model_validate(raw)
 
 
 NO_PRIVACY: dict[str, Any] = {
     "privacy/mechanism": "none",
+    "privacy/accountant": "none",
     "privacy/epsilon": float("inf"),
     "privacy/evaluation_epsilon": float("inf"),
 }
+
+TREES: dict[str, Any] = {
+    "model": {"kind": "trees", "depth": 3, "trees_per_round": 6, "structure_seed": 7, "base_rate": 0.4},
+    "training": {
+        "kind": "dp-boosting",
+        "learning_rate": 0.3,
+        "clip": 0.8,
+        "grid": 100,
+        "ridge": 20.0,
+        "leaf_limit": 2.0,
+    },
+    "privacy/preparation_share": 0.05,
+}
+"""Boosted trees with a preparation; the members hold three combinations of modalities, fund-c none with a category."""
+SHARED: dict[str, Any] = {"privacy/noise": "shared", "privacy/colluders": 1}
+"""Noise that three of the four members carry together."""
 
 
 def os_entropy(count: int) -> bytes:
@@ -170,7 +198,7 @@ class Site:
 
     def open(self) -> None:
         database = Database.open(self.folder / "node.db") if self.on_disk else Database.in_memory()
-        self.state = NodeState.open(database, self.config)
+        self.state = NodeState.open(database, self.config, clock=self.clock)
         self.assemble()
 
     def assemble(self) -> None:
@@ -195,6 +223,10 @@ class Site:
 
     def epsilon(self, partition: str = "train") -> float:
         return self.state.ledger.spent(partition).epsilon
+
+    def charges(self) -> list[Charge]:
+        """Return every charge in the ledger, oldest first."""
+        return [entry for entry in self.state.ledger.history() if isinstance(entry, Charge)]
 
     def events(self) -> list[Event]:
         return list(self.state.audit.events())
@@ -266,6 +298,7 @@ class Consortium:
             roster=changes.get("roster", self.roster),
             keys=COORDINATOR,
             transport=transport or self.loopback(),
+            heads=changes.get("heads", LedgerHeads(None)),
             clock=self.clock,
         )
 
@@ -310,12 +343,17 @@ def question(
     weights: np.ndarray | None = None,
     brief: bool = False,
     signer: IdentityKeys = COORDINATOR,
+    heads: Mapping[str, bytes] | None = None,
     sent: Mapping[str, bytes] | None = None,
     **changes: Any,
 ) -> Question:
-    """Return a well-formed training request of round 1; ``changes`` go to its manifest, ``sent`` past it."""
+    """Return a well-formed training request of round 1; ``changes`` go to its manifest, ``sent`` past it.
+
+    ``heads`` are the privacy ledgers' heads that the coordinator claims to have seen.
+    """
     plan, roster = plan or consortium.plan, roster or consortium.roster
     vector = weights_to_bytes(consortium.family.initial_weights() if weights is None else weights)
+    cohort = changes.get("cohort", tuple(sorted(consortium.sites)))
     content: dict[str, Any] = {
         "consortium": CONSORTIUM,
         "run": RUN,
@@ -325,7 +363,8 @@ def question(
         "plan_digest": plan.digest(),
         "roster_digest": roster.digest(),
         "weights_digest": hashlib.sha256(vector).digest(),
-        "cohort": tuple(sorted(consortium.sites)),
+        "cohort": cohort,
+        "ledger_heads": tuple((heads or {}).get(member, NO_HEAD) for member in cohort),
         "quorum": plan.rounds.quorum,
         "deadline": int(consortium.clock.now) + 60,
         **changes,
@@ -341,6 +380,24 @@ def question(
     site = consortium.sites[name]
     sealed = seal_request(request, consortium=CONSORTIUM, to=site.name, identity=site.keys.public)
     return Question(site=site, manifest=manifest, sealed=sealed)
+
+
+@dataclass
+class Flaky:
+    """Loses what ``lost`` says, by institution and the number of the exchange."""
+
+    inner: Transport
+    lost: Callable[[str, int], bool]
+    lose_reply: bool = False
+    exchanges: int = 0
+
+    def exchange(self, requests: Mapping[InstitutionId, bytes], *, deadline: Deadline) -> Iterator[Reply]:
+        self.exchanges += 1
+        number = self.exchanges
+        reached = {name: data for name, data in requests.items() if self.lose_reply or not self.lost(name, number)}
+        for reply in self.inner.exchange(reached, deadline=deadline):
+            if not (self.lose_reply and self.lost(reply.institution, number)):
+                yield reply
 
 
 @dataclass

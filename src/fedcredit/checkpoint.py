@@ -39,11 +39,11 @@ class CheckpointStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def path(self, round_number: int) -> Path:
-        """Return where the checkpoint of a round lies."""
-        return self._folder / f"round-{round_number:05d}.safetensors"
+    def path(self, round_number: int, *, prepared: bool = False) -> Path:
+        """Return where the checkpoint of a round lies; ``prepared`` is the starting point after the preparation."""
+        return self._folder / f"round-{round_number:05d}{'-prepared' if prepared else ''}.safetensors"
 
-    def save(self, checkpoint: Checkpoint) -> bytes:
+    def save(self, checkpoint: Checkpoint, *, prepared: bool = False) -> bytes:
         """Write a checkpoint durably and return its SHA-256."""
         saved = safetensors.numpy.save(
             {name: np.ascontiguousarray(tensor) for name, tensor in checkpoint.tensors.items()},
@@ -56,12 +56,12 @@ class CheckpointStore:
         )
         data = _in_one_order(saved)
         make_directory(self._folder)
-        write_atomic(self.path(checkpoint.round), data)
+        write_atomic(self.path(checkpoint.round, prepared=prepared), data)
         return hashlib.sha256(data).digest()
 
-    def load(self, round_number: int, *, digest: bytes) -> Checkpoint:
+    def load(self, round_number: int, *, digest: bytes, prepared: bool = False) -> Checkpoint:
         """Read the checkpoint of a round; it must have exactly the digest that the audit log recorded."""
-        path = self.path(round_number)
+        path = self.path(round_number, prepared=prepared)
         try:
             data = path.read_bytes()
         except OSError as error:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,23 @@ def test_no_byte_of_a_checkpoint_can_be_changed_or_missing(tmp_path: Path) -> No
             store.path(7).write_bytes(wrong)
             with pytest.raises(CheckpointError):
                 store.load(7, digest=digest)
+
+
+def test_the_prepared_starting_point_lies_beside_the_public_one_and_is_never_taken_for_it(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    start = replace(CHECKPOINT, round=0, parent=bytes(32))
+    first = store.save(start)
+    second = store.save(replace(start, tensors={"weights": np.zeros(3)}, parent=first), prepared=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "round-00000-prepared.safetensors",
+        "round-00000.safetensors",
+    ]
+    assert store.load(0, digest=first).parent == bytes(32)
+    assert store.load(0, digest=second, prepared=True).parent == first
+    with pytest.raises(CheckpointError, match="digest"):
+        store.load(0, digest=first, prepared=True)
+    with pytest.raises(CheckpointError, match="digest"):
+        store.load(0, digest=second)
 
 
 def test_a_missing_checkpoint_is_our_error(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class EventKind(enum.StrEnum):
     ANSWER_REFUSED = "answer-refused"
     INSTITUTION_REFUSED = "institution-refused"
     ROUND_ABORTED = "round-aborted"
+    PREPARED = "prepared"
     ROUND_RELEASED = "round-released"
     EVALUATED = "evaluated"
     RUN_FINISHED = "run-finished"

@@ -19,8 +19,10 @@ from fedcredit.errors import (
     NotAMemberError,
     PlanNotApprovedError,
     PolicyError,
+    PrivacyError,
     PrivacyOffRefusedError,
     ReplayError,
+    SharedNoiseRefusedError,
     StoreCorruptError,
     WrongContextError,
 )
@@ -31,7 +33,7 @@ from fedcredit.store.database import Database
 from fedcredit.store.files import make_directory, write_atomic
 from fedcredit.store.records import Records
 
-_ROUND_ORDER: Final = {Purpose.TRAIN: 0, Purpose.EVALUATE: 1}
+_ROUND_ORDER: Final = {Purpose.PREPARE: -1, Purpose.TRAIN: 0, Purpose.EVALUATE: 1}
 _SPLIT_KEY: Final = "split"
 
 
@@ -165,8 +167,12 @@ class Admission:
             raise WrongContextError(what="round manifest", field="quorum or cohort")
         if (terms.plan_digest, terms.roster_digest) != (manifest.plan_digest, manifest.roster_digest):
             raise WrongContextError(what="round manifest", field="plan or roster")
+        if len(manifest.ledger_heads) != len(manifest.cohort):
+            raise WrongContextError(what="round manifest", field="ledger heads")
         if not 1 <= manifest.round <= terms.plan.run.rounds:
             raise PolicyError(reason="the plan has no such round")
+        if manifest.purpose == Purpose.PREPARE and (manifest.round != 1 or not terms.plan.privacy.preparation_share):
+            raise PolicyError(reason="the plan has no such preparation")
         self.approvals.require(terms.plan_digest)
         # Kept only now: a faulty first request must not use up the approval of a plan.
         self.memory.require_split(terms.plan)
@@ -196,10 +202,20 @@ class Admission:
             raise WrongContextError(what="run plan", field="data contract")
         if self.institution not in plan.institutions:
             raise NotAMemberError(institution=self.institution)
-        if plan.privacy.mechanism == "none" and not self.policy.allow_no_privacy:
-            raise PrivacyOffRefusedError
-        if plan.privacy.test_noise and not self.policy.allow_fixed_noise:
-            raise FixedNoiseRefusedError
+        refusal = policy_refusal(plan, self.policy)
+        if refusal is not None:
+            raise refusal
+
+
+def policy_refusal(plan: RunPlan, policy: PolicySection) -> PrivacyError | None:
+    """Return the error with which an institution of this policy would refuse every request of the plan."""
+    if plan.privacy.mechanism == "none" and not policy.allow_no_privacy:
+        return PrivacyOffRefusedError()
+    if plan.privacy.test_noise and not policy.allow_fixed_noise:
+        return FixedNoiseRefusedError()
+    if plan.privacy.noise == "shared" and not policy.allow_bare_shares:
+        return SharedNoiseRefusedError()
+    return None
 
 
 @lru_cache(maxsize=8)

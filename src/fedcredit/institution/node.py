@@ -33,8 +33,9 @@ from fedcredit.institution.admission import Admission, Approvals, RunMemory
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.worker import InstitutionWorker
 from fedcredit.parties import InstitutionId, InstitutionType
-from fedcredit.privacy.ledger import BudgetCap, PrivacyLedger
+from fedcredit.privacy.ledger import PrivacyLedger
 from fedcredit.privacy.plan import HOLDOUT, TRAIN
+from fedcredit.privacy.spending import BudgetCap
 from fedcredit.store.database import Database
 from fedcredit.store.files import make_directory, write_atomic, write_new
 from fedcredit.store.journal import Journal
@@ -44,6 +45,8 @@ SUPERNODE: Final = Path("keys/supernode")
 INVITATION: Final = Path("coordinator.fcinvite")
 CA_CERTIFICATE: Final = Path("keys/relay-ca.crt")
 STATE: Final = Path("state/node.db")
+LEDGER: Final = "privacy-ledger"
+"""The name of the ledger's journal; it enters every digest of the chain."""
 
 
 def init_node(folder: Path, config: NodeConfig, *, passphrase: bytes | None = None) -> IdentityKeys:
@@ -105,18 +108,25 @@ class NodeState:
     memory: RunMemory
 
     @classmethod
-    def open(cls, database: Database, config: NodeConfig) -> Self:
-        """Open ledger, log and memory; a damaged ledger or log raises and nothing is released."""
+    def open(cls, database: Database, config: NodeConfig, *, clock: Callable[[], float] = time.time) -> Self:
+        """Open ledger, log and memory; a damaged ledger or log raises and nothing is released.
+
+        The state folder alone carries all of it: a new installation, or a new node folder of the same institution with
+        the old state copied in, goes on where the old one stopped.
+        """
         budget = config.budget
         ledger = PrivacyLedger(
-            Journal(database, "privacy-ledger"),
+            Journal(database, LEDGER),
             place=database.place,
+            owner=config.name,
             caps={
                 TRAIN: BudgetCap(epsilon=budget.epsilon, delta=budget.delta),
                 HOLDOUT: BudgetCap(epsilon=budget.holdout_epsilon, delta=budget.delta),
             },
             allow_no_privacy=config.policy.allow_no_privacy,
             allow_fixed_noise=config.policy.allow_fixed_noise,
+            allow_bare_shares=config.policy.allow_bare_shares,
+            clock=clock,
         )
         audit = AuditLog(Journal(database, "audit"))
         audit.verify()
@@ -146,7 +156,7 @@ class Node:
         invitation = read_invitation(folder)
         keys = IdentityKeys.load(folder / IDENTITY, passphrase=passphrase)
         holdings = holdings_of(folder, config)
-        state = NodeState.open(Database.open(folder / STATE), config)
+        state = NodeState.open(Database.open(folder / STATE), config, clock=clock)
         worker = assemble_worker(
             config=config,
             consortium=invitation.consortium,

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
+from fedcredit.crypto.streams import KeyStream
 from fedcredit.data.inputs import model_inputs
 from fedcredit.envelope import OpenedRequest, open_request, seal_answer, seal_unreadable
 from fedcredit.errors import (
@@ -33,6 +34,7 @@ from fedcredit.institution.admission import Admission, Terms
 from fedcredit.institution.holdings import Holdings, Split
 from fedcredit.messages import (
     COUNT_GRID,
+    NO_HEAD,
     SCORE_BINS,
     Answer,
     CountsAnswer,
@@ -44,13 +46,14 @@ from fedcredit.messages import (
     to_lanes,
     weights_from_bytes,
 )
+from fedcredit.privacy.batches import poisson_batch
 from fedcredit.privacy.ledger import PrivacyLedger
 from fedcredit.privacy.noise_share import draw_noise, streams_for
-from fedcredit.privacy.plan import HOLDOUT, TRAIN, PrivacyPlan
+from fedcredit.privacy.plan import PrivacyPlan
 from fedcredit.privacy.release import Mechanism, Release
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.training.families import LocalComputation, ModelFamily, model_family
-from fedcredit.training.integer_sum import IntegerSum
+from fedcredit.training.integer_sum import IntegerSum, SumBounds
 
 LOG: Final = logging.getLogger("fedcredit.institution")
 RECORDED_UNREADABLE: Final = 100
@@ -67,6 +70,11 @@ class Preparation:
     split: Split
     computation: LocalComputation
     privacy: PrivacyPlan
+
+    @property
+    def answer_length(self) -> int:
+        """The one length of all answers of the run."""
+        return answer_length(max(self.family.lanes, self.family.preparation_lanes))
 
 
 class InstitutionWorker:
@@ -128,6 +136,7 @@ class InstitutionWorker:
         if stored is not None:
             return stored
         terms = self._admission.admit(opened)
+        self._check_ledger(manifest)
         prepared = self._prepare(manifest.run, terms)
         weights = weights_from_bytes(opened.request.weights, count=prepared.family.layout.size)
         answer = self._answer(opened, prepared, weights)
@@ -137,7 +146,7 @@ class InstitutionWorker:
             institution=self._institution,
             keys=self._keys,
             coordinator=self._coordinator,
-            length=answer_length(prepared.family.layout.size),
+            length=prepared.answer_length,
         )
         self._remember(opened, sealed)
         return sealed
@@ -158,28 +167,44 @@ class InstitutionWorker:
             )
 
     def _answer(self, opened: OpenedRequest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> Answer:
-        if opened.manifest.purpose == Purpose.EVALUATE:
-            return CountsAnswer(
-                manifest_digest=opened.manifest_digest, lanes=self._counts(opened.manifest, prepared, weights)
-            )
-        return TrainAnswer(
-            manifest_digest=opened.manifest_digest, lanes=self._gradient(opened.manifest, prepared, weights)
+        answers = {Purpose.PREPARE: self._histogram, Purpose.TRAIN: self._gradient, Purpose.EVALUATE: self._counts}
+        purpose = Purpose(opened.manifest.purpose)
+        lanes = answers[purpose](opened.manifest, prepared, weights)
+        kind = TrainAnswer if purpose is Purpose.TRAIN else CountsAnswer
+        return kind(manifest_digest=opened.manifest_digest, ledger_head=self._ledger.head, lanes=lanes)
+
+    def _histogram(self, manifest: Manifest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> bytes:
+        family, plan = prepared.family, prepared.terms.plan
+        bounds = family.preparation_bounds(plan, self._institution)
+        if not bounds.reached.any():
+            # Zeros that anybody can foretell: nothing is released, so nothing is charged.
+            return _lanes(np.zeros(bounds.reached.size, dtype=np.int64))
+        release = prepared.privacy.preparation_release(
+            release_id=_release_id(manifest),
+            sensitivity_squared=bounds.sensitivity_squared or 0,
+            dimension=int(bounds.reached.sum()),
         )
+        noise = self._reserved_noise(release, manifest, prepared.privacy)
+        total = family.preparation(prepared.split.train).integer_sum(weights, round_number=0, batch=None)
+        return _lanes(_with_noise(total, bounds, noise))
 
     def _gradient(self, manifest: Manifest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> bytes:
-        bound = prepared.computation.sensitivity_squared
-        if bound is None and prepared.privacy.mechanism is not Mechanism.NONE:
+        bounds = prepared.family.bounds(prepared.terms.plan, self._institution)
+        if bounds.sensitivity_squared is None and prepared.privacy.mechanism is not Mechanism.NONE:
             raise PrivacyPlanError(problem="this training has no bound on what one borrower can change")
         release = prepared.privacy.training_release(
             release_id=_release_id(manifest),
-            sensitivity_squared=bound or 0,
-            dimension=prepared.computation.dimension,
+            sensitivity_squared=bounds.sensitivity_squared or 0,
+            dimension=int(bounds.reached.sum()),
         )
         noise = self._reserved_noise(release, manifest, prepared.privacy)
-        total: IntegerSum = prepared.computation.integer_sum(weights)
-        released = total.values.copy()
-        released[total.trained] += noise
-        return _lanes(released)
+        batch = poisson_batch(
+            self._stream(release, manifest, "batch"),
+            sampled_per_million=release.sampled_per_million,
+            records=len(prepared.split.train),
+        )
+        total = prepared.computation.integer_sum(weights, round_number=manifest.round, batch=batch)
+        return _lanes(_with_noise(total, bounds, noise))
 
     def _counts(self, manifest: Manifest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> bytes:
         # One borrower is one held-out record and falls into exactly one cell.
@@ -194,16 +219,34 @@ class InstitutionWorker:
 
     def _reserved_noise(self, release: Release, manifest: Manifest, privacy: PrivacyPlan) -> Integers:
         """Charge the release on disk, then draw its noise; nothing private has been computed for it yet."""
-        allowed = {TRAIN: privacy.steps, HOLDOUT: privacy.evaluation_steps}[release.partition]
-        if self._ledger.charges(run=manifest.run, partition=release.partition) >= allowed:
+        purpose = Purpose(manifest.purpose)
+        allowed = {
+            Purpose.PREPARE: privacy.preparation_steps,
+            Purpose.TRAIN: privacy.steps,
+            Purpose.EVALUATE: privacy.evaluation_steps,
+        }[purpose]
+        if self._ledger.charges(run=manifest.run, partition=release.partition, kind=str(purpose)) >= allowed:
             raise PolicyError(reason="the plan's epsilon pays for no further release in this run")
-        reservation = self._ledger.reserve(release)
+        reservation = self._ledger.reserve(release, plan_digest=manifest.plan_digest)
         if reservation.repeated:
             raise ReplayError(
                 round=manifest.round, attempt=manifest.attempt, reason="it was charged before and its answer is lost"
             )
-        place = f"{self._institution}/{manifest.round}/{manifest.purpose}"
-        return draw_noise(reservation, streams_for(release, test_place=place, entropy=self._entropy))
+        return draw_noise(reservation, self._stream(release, manifest, "noise"))
+
+    def _stream(self, release: Release, manifest: Manifest, use: str) -> KeyStream:
+        place = f"{self._institution}/{manifest.round}/{manifest.purpose}/{use}"
+        return streams_for(release, test_place=place, entropy=self._entropy)
+
+    def _check_ledger(self, manifest: Manifest) -> None:
+        """Refuse if the coordinator has seen a head that the ledger lacks: it was set back, and has forgotten charges.
+
+        Raises:
+            LedgerRolledBackError: it lacks the head.
+        """
+        head = dict(zip(manifest.cohort, manifest.ledger_heads, strict=True))[self._institution]
+        if head != NO_HEAD:
+            self._ledger.require_head(head)
 
     def _prepare(self, run: str, terms: Terms) -> Preparation:
         known = self._prepared.get(run)
@@ -232,7 +275,7 @@ class InstitutionWorker:
         LOG.warning("%s %s", error.code, error)
         digest = opened.manifest_digest if opened else hashlib.sha256(request).digest()
         run = opened.manifest.run if opened else ""
-        refusal = Refusal(manifest_digest=digest, code=error.code)
+        refusal = Refusal(manifest_digest=digest, ledger_head=self._ledger.head, code=error.code)
         try:
             if self._worth_recording(opened):
                 self._audit.record(EventKind.REQUEST_REFUSED, run=run, code=error.code, manifest=digest)
@@ -256,12 +299,21 @@ class InstitutionWorker:
             institution=self._institution,
             keys=self._keys,
             coordinator=self._coordinator,
-            length=answer_length(prepared.family.layout.size if prepared else len(opened.request.weights) // 8),
+            length=prepared.answer_length if prepared else answer_length(len(opened.request.weights) // 8),
         )
 
 
 def _release_id(manifest: Manifest) -> str:
     return f"{manifest.run}/{manifest.round}/{manifest.attempt}/{manifest.purpose}"
+
+
+def _with_noise(total: IntegerSum, bounds: SumBounds, noise: Integers) -> Integers:
+    """Return the released numbers: noise on every number that the institution's borrowers can move."""
+    if total.values[~bounds.reached].any():
+        raise PrivacyPlanError(problem="a sum reaches numbers that carry no noise")
+    released = total.values.copy()
+    released[bounds.reached] += noise
+    return released
 
 
 def _lanes(values: Integers) -> bytes:

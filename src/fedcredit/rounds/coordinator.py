@@ -4,6 +4,7 @@ federation.toml      consortium, relay address, the public key of the split
 keys/identity.key    signing and decryption keys (0600)
 tls/                 the relay's own authority and certificate
 members/             one approved join request per institution
+ledger-heads.json    the head of every institution's privacy ledger, as seen last
 runs/RUN/            plan.toml, run.db (audit log), audit.jsonl, checkpoints/, rounds.jsonl, evaluation.json
 """
 
@@ -35,6 +36,7 @@ from fedcredit.errors import (
     WrongContextError,
 )
 from fedcredit.parties import InstitutionId, Roster, institution_id
+from fedcredit.rounds.heads import HEADS_FILE, LedgerHeads
 from fedcredit.rounds.run import FederatedRun
 from fedcredit.store.database import Database
 from fedcredit.store.files import make_directory, write_atomic, write_new
@@ -146,6 +148,7 @@ class Coordinator:
             roster=self.roster(plan),
             keys=self.keys,
             transport=transport,
+            heads=LedgerHeads(self.folder / HEADS_FILE),
             clock=clock,
         )
 
@@ -176,6 +179,7 @@ class OpenRun(AbstractContextManager["OpenRun"]):
         roster: Roster,
         keys: IdentityKeys,
         transport: Transport,
+        heads: LedgerHeads,
         clock: Clock,
     ) -> None:
         make_directory(folder)
@@ -192,6 +196,7 @@ class OpenRun(AbstractContextManager["OpenRun"]):
                 roster=roster,
                 keys=keys,
                 transport=transport,
+                heads=heads,
                 clock=clock,
             )
             write_atomic(folder / "plan.toml", plan.to_toml().encode())

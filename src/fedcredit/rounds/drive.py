@@ -1,5 +1,6 @@
 """Drives an opened run to its end and leaves its public record beside the audit log.
 
+preparation.json what the round before the first one was, if the plan has one
 rounds.jsonl     one line per released round: who contributed, sealed bytes each way
 evaluation.json  figures from the noised score counts of all institutions
 """
@@ -20,6 +21,7 @@ from fedcredit.rounds.engine import RoundResult
 from fedcredit.rounds.run import RoundReport
 from fedcredit.store.files import write_atomic
 
+PREPARATION_FILE: Final = "preparation.json"
 ROUNDS_FILE: Final = "rounds.jsonl"
 EVALUATION_FILE: Final = "evaluation.json"
 
@@ -31,6 +33,10 @@ def drive(opened: OpenRun, privacy: PrivacyPlan, *, on_round: Callable[[RoundRep
         QuorumError, RoundRefusedError: a round failed; call again later to resume.
     """
     run = opened.run
+    preparation = run.prepare()
+    if preparation is not None:
+        record = json.dumps(_round_line(0, preparation), indent=1)
+        write_atomic(opened.folder / PREPARATION_FILE, record.encode())
     lines = read_lines(opened.folder / ROUNDS_FILE)[: run.state.round]
     for report in run.rounds():
         lines.append({**_round_line(report.round, report.result), "checkpoint": report.checkpoint.hex()})
@@ -39,8 +45,8 @@ def drive(opened: OpenRun, privacy: PrivacyPlan, *, on_round: Callable[[RoundRep
     # A crash after the evaluation must not ask, and charge, again.
     if not (opened.folder / EVALUATION_FILE).exists():
         counts, result = run.evaluate()
-        record = {**evaluation_record(counts, result, privacy), "traffic": _round_line(run.state.round, result)}
-        write_atomic(opened.folder / EVALUATION_FILE, json.dumps(record, indent=1).encode())
+        figures = {**evaluation_record(counts, result, privacy), "traffic": _round_line(run.state.round, result)}
+        write_atomic(opened.folder / EVALUATION_FILE, json.dumps(figures, indent=1).encode())
     run.finish()
 
 

@@ -25,7 +25,6 @@ from fedcredit.errors import (
     UnknownSenderError,
 )
 from fedcredit.messages import (
-    SCORE_BINS,
     Answer,
     CountsAnswer,
     Manifest,
@@ -38,6 +37,7 @@ from fedcredit.messages import (
     weights_to_bytes,
 )
 from fedcredit.parties import InstitutionId, Roster
+from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.transport import Clock, Deadline, Reply, Transport
 
 Integers = npt.NDArray[np.int64]
@@ -83,17 +83,18 @@ class RoundEngine:
         self,
         *,
         plan: RunPlan,
-        layout_size: int,
+        lanes: Mapping[Purpose, int],
         roster: Roster,
         keys: IdentityKeys,
         transport: Transport,
         audit: AuditLog,
+        heads: LedgerHeads,
         clock: Clock,
     ) -> None:
         self._plan = plan
         self._plan_digest = plan.digest()
         self._plan_bytes = plan.to_toml().encode()
-        self._layout_size = layout_size
+        self._lanes = dict(lanes)
         self._roster_digest = roster.digest()
         self._roster_bytes = encode_roster(roster)
         self._identities = {
@@ -104,6 +105,7 @@ class RoundEngine:
         self._keys = keys
         self._transport = transport
         self._audit = audit
+        self._heads = heads
         self._clock = clock
         self._acquainted: set[InstitutionId] = set()
         """Institutions that have answered in this run, so they hold plan and roster."""
@@ -122,7 +124,7 @@ class RoundEngine:
         self._note(EventKind.ROUND_OPENED, call, manifest=manifest_digest, cohort=list(manifest.cohort))
         self._write_notes()
         requests = self._requests(manifest, call)
-        result = RoundResult(manifest_digest=manifest_digest, total=np.zeros(self._lane_count(call), dtype=np.int64))
+        result = RoundResult(manifest_digest=manifest_digest, total=np.zeros(self._lanes[call.purpose], dtype=np.int64))
         result.bytes_sent = {name: len(request) for name, request in requests.items()}
         try:
             for reply in self._transport.exchange(requests, deadline=deadline):
@@ -138,6 +140,7 @@ class RoundEngine:
         return result
 
     def _manifest(self, call: RoundCall, deadline: Deadline) -> Manifest:
+        cohort = sorted_cohort(list(self._identities))
         return Manifest(
             consortium=self._plan.run.consortium,
             run=call.run,
@@ -147,7 +150,8 @@ class RoundEngine:
             plan_digest=self._plan_digest,
             roster_digest=self._roster_digest,
             weights_digest=hashlib.sha256(weights_to_bytes(call.weights)).digest(),
-            cohort=sorted_cohort(list(self._identities)),
+            cohort=cohort,
+            ledger_heads=tuple(self._heads.of(InstitutionId(name)) for name in cohort),
             quorum=self._plan.rounds.quorum,
             deadline=int(deadline.at) + 1,
         )
@@ -190,7 +194,7 @@ class RoundEngine:
             return
         try:
             answer = self._open(reply.institution, reply.payload, manifest, result.manifest_digest, requests)
-            lanes = _lanes_of(answer, call.purpose, self._lane_count(call))
+            lanes = _lanes_of(answer, call.purpose, self._lanes[call.purpose])
         except FedcreditError as error:
             result.unusable[name] = f"answer not accepted: {error.code}"
             self._note(EventKind.ANSWER_REFUSED, call, institution=name, code=error.code)
@@ -201,13 +205,21 @@ class RoundEngine:
             # A refusing institution may not have kept the plan; it gets plan and roster again.
             self._acquainted.discard(name)
             result.refusals[name] = answer.code
-            self._note(EventKind.INSTITUTION_REFUSED, call, institution=name, code=answer.code)
+            self._note(
+                EventKind.INSTITUTION_REFUSED,
+                call,
+                institution=name,
+                code=answer.code,
+                ledger_head=answer.ledger_head,
+            )
             return
+        # Not from a refusal: a ledger that was set back would put its own old head in the place of the lost one.
+        self._heads.saw(name, answer.ledger_head)
         result.total += lanes
         result.contributors.append(name)
         self._acquainted.add(name)
         digest = hashlib.sha256(reply.payload).digest()
-        self._note(EventKind.ANSWER_ACCEPTED, call, institution=name, answer=digest)
+        self._note(EventKind.ANSWER_ACCEPTED, call, institution=name, answer=digest, ledger_head=answer.ledger_head)
 
     def _open(
         self,
@@ -248,9 +260,6 @@ class RoundEngine:
             + (f"; refused: {refusals}" if refusals else ""),
         )
 
-    def _lane_count(self, call: RoundCall) -> int:
-        return self._layout_size if call.purpose is Purpose.TRAIN else 2 * SCORE_BINS
-
     def _note(self, kind: EventKind, call: RoundCall, **fields: Encodable) -> None:
         """Keep an event of this round until ``_write_notes``: one flush of the disk serves all answers of a round."""
         place: dict[str, Encodable] = {
@@ -265,6 +274,7 @@ class RoundEngine:
         """Make the events so far durable. Until then a crash forgets them together with the open round."""
         notes, self._notes = self._notes, []
         self._audit.record_all(notes)
+        self._heads.save()
 
 
 def _with_reason(name: InstitutionId, reasons: Mapping[InstitutionId, str]) -> str:

@@ -23,9 +23,10 @@ from fedcredit.errors import (
     RunMismatchError,
 )
 from fedcredit.evaluation import ScoreCounts, score_edges
-from fedcredit.messages import COUNT_GRID, Purpose
+from fedcredit.messages import COUNT_GRID, SCORE_BINS, Purpose
 from fedcredit.parties import Roster
 from fedcredit.rounds.engine import RoundCall, RoundEngine, RoundResult
+from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 from fedcredit.training.families import ModelFamily
@@ -64,6 +65,7 @@ class FederatedRun:
         roster: Roster,
         keys: IdentityKeys,
         transport: Transport,
+        heads: LedgerHeads,
         clock: Clock,
     ) -> None:
         self.plan: Final = plan
@@ -76,15 +78,21 @@ class FederatedRun:
         self._state = ServerState.initial(family.initial_weights())
         self._parent = ZERO_DIGEST
         self._finished = False
+        self._prepared = False
         self.run_id = run_id
         self._open_or_resume(roster)
         self._engine = RoundEngine(
             plan=plan,
-            layout_size=family.layout.size,
+            lanes={
+                Purpose.PREPARE: family.preparation_lanes,
+                Purpose.TRAIN: family.lanes,
+                Purpose.EVALUATE: 2 * SCORE_BINS,
+            },
             roster=roster,
             keys=keys,
             transport=transport,
             audit=self.audit,
+            heads=heads,
             clock=clock,
         )
 
@@ -101,12 +109,37 @@ class FederatedRun:
             RoundRefusedError: institutions refused; that is not retried.
         """
         total = self.plan.run.rounds
+        self.prepare(on_reply=on_reply)
         while self._state.round < total:
             number = self._state.round + 1
             result = self._attempt(number, Purpose.TRAIN, on_reply)
             state = self._step.apply(self._state, result.total, result.contributors)
             self._release(state, result)
             yield RoundReport(round=number, rounds=total, state=state, result=result, checkpoint=self._parent)
+
+    def prepare(self, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> RoundResult | None:
+        """Ask for the histogram before the first round, and start from what follows from it.
+
+        Returns ``None`` if the plan has no preparation, or the run has had it. ``rounds`` begins with it.
+
+        Raises:
+            QuorumError, RoundRefusedError: as ``rounds``.
+        """
+        if self._prepared or not self.plan.privacy.preparation_share:
+            return None
+        result = self._attempt(1, Purpose.PREPARE, on_reply)
+        state = ServerState.initial(self._family.prepared(self._state.weights, result.total))
+        digest = self._save(state, manifest=result.manifest_digest, prepared=True)
+        self.audit.record(
+            EventKind.PREPARED,
+            run=self.run_id,
+            manifest=result.manifest_digest,
+            contributors=list(result.contributors),
+            checkpoint=digest,
+            parent=self._parent,
+        )
+        self._state, self._parent, self._prepared = state, digest, True
+        return result
 
     def evaluate(self, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> tuple[ScoreCounts, RoundResult]:
         """Ask for score counts of the released model on held-out borrowers and return their noised sum."""
@@ -162,7 +195,7 @@ class FederatedRun:
         )
         self._state, self._parent = state, digest
 
-    def _save(self, state: ServerState, *, manifest: bytes) -> bytes:
+    def _save(self, state: ServerState, *, manifest: bytes, prepared: bool = False) -> bytes:
         return self._checkpoints.save(
             Checkpoint(
                 round=state.round,
@@ -175,7 +208,8 @@ class FederatedRun:
                 },
                 manifest_digest=manifest,
                 parent=self._parent,
-            )
+            ),
+            prepared=prepared,
         )
 
     def _open_or_resume(self, roster: Roster) -> None:
@@ -204,11 +238,12 @@ class FederatedRun:
                 place = (cast(int, event.fields["round"]), Purpose(cast(str, event.fields["purpose"])))
                 self._attempts[place] = max(self._attempts[place], cast(int, event.fields["attempt"]))
             self._finished |= event.kind is EventKind.RUN_FINISHED
+            self._prepared |= event.kind is EventKind.PREPARED
         last = next(event for event in reversed(events) if "checkpoint" in event.fields)
         released = [event for event in events if event.kind is EventKind.ROUND_RELEASED]
         number = cast(int, released[-1].fields["round"]) if released else 0
         self._parent = cast(bytes, last.fields["checkpoint"])
-        checkpoint = self._checkpoints.load(number, digest=self._parent)
+        checkpoint = self._checkpoints.load(number, digest=self._parent, prepared=last.kind is EventKind.PREPARED)
         tensors = checkpoint.tensors
         size = self._family.layout.size
         if any(tensors[name].shape != (size,) for name in ("weights", "velocity", "average")):

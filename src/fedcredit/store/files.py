@@ -95,8 +95,12 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def make_directory(path: Path, *, mode: int = 0o755) -> None:
-    """Make a directory and its parents unless they exist; a place that cannot be made raises a ``StorageError``."""
+    """Make a directory and its parents, durable on return; a place that cannot be made raises a ``StorageError``."""
     try:
+        missing = [folder for folder in path.parents if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True, mode=mode)
+        # The file that comes next syncs its own folder, and that is no promise about the folders above it.
+        for folder in (path, *missing):
+            sync_directory(folder.parent)
     except OSError as error:
         raise storage_error(path, error) from error

@@ -67,7 +67,9 @@ def test_without_noise_the_answer_is_the_integer_sum_of_the_training_borrowers(n
     answer = question(noiseless, "bank-b", weights=weights).answer()
     assert isinstance(answer, TrainAnswer)
     train = site.worker._holdings.split(noiseless.plan).train
-    expected = family.computation(noiseless.plan, site.name, train).integer_sum(weights).values
+    expected = (
+        family.computation(noiseless.plan, site.name, train).integer_sum(weights, round_number=1, batch=None).values
+    )
     lanes = from_lanes(answer.lanes, what="answer", count=family.layout.size)
     assert lanes.tolist() == expected.tolist()
     assert lanes.any()
@@ -412,7 +414,7 @@ ASKED = st.fixed_dictionaries(
     optional={
         "round": st.integers(0, 5),
         "attempt": st.integers(0, 9) | st.just(2**53),
-        "purpose": st.sampled_from(["train", "evaluate"]),
+        "purpose": st.sampled_from(["prepare", "train", "evaluate"]),
         "run": st.sampled_from(["run-1", "run-2", "run-1/1", "run-1/1/1/train", "run"]),
         "quorum": st.sampled_from([1, 4, 5]),
         "cohort": st.sampled_from([("bank-a",), ("bank-a", "stranger"), ()]),
@@ -457,7 +459,7 @@ def test_the_charge_is_on_disk_before_anything_is_computed(tmp_path: Path, monke
     site = consortium.sites["bank-a"]
     at_the_computation: list[int] = []
 
-    def cut(self: ScorecardGradient, weights: np.ndarray) -> None:
+    def cut(self: ScorecardGradient, weights: np.ndarray, **_: object) -> None:
         at_the_computation.append(site.charged())
         raise PowerCutError
 
@@ -580,7 +582,9 @@ def test_a_cell_in_an_exception_crosses_neither_the_wire_nor_the_log(
         request = question(consortium, "bank-a", purpose=purpose)
         reply = request.ask()
     answer = request.read(reply)
-    assert answer == Refusal(manifest_digest=request.manifest.digest(), code="FC-9001")
+    assert answer == Refusal(
+        manifest_digest=request.manifest.digest(), ledger_head=bank.state.ledger.head, code="FC-9001"
+    )
     assert caplog.records, "a failure must be logged"
     offsets = range(0, 200)
     forbidden = {str(CELL + offset) for offset in offsets}

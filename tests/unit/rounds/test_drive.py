@@ -12,6 +12,7 @@ from fedcredit.errors import QuorumError
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import OpenRun
 from fedcredit.rounds.drive import EVALUATION_FILE, ROUNDS_FILE, drive, read_lines
+from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.run import FederatedRun, RoundReport
 
 
@@ -27,6 +28,7 @@ def opened(consortium: Consortium, recorder: Recorder) -> OpenRun:
         roster=consortium.roster,
         keys=COORDINATOR,
         transport=recorder,
+        heads=LedgerHeads(None),
         clock=consortium.clock,
     )
 

@@ -27,6 +27,7 @@ from fedcredit.messages import (
 )
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
 from fedcredit.rounds.engine import RoundCall, RoundEngine, RoundResult
+from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 from fedcredit.transport import Deadline, Reply, Transport
@@ -60,6 +61,7 @@ class Puppet:
     def __init__(self, name: InstitutionId) -> None:
         self.name = name
         self.asked: list[OpenedRequest] = []
+        self.head = hashlib.sha256(name.encode()).digest()
 
     def open(self, request: bytes) -> OpenedRequest:
         opened = open_request(
@@ -72,7 +74,7 @@ class Puppet:
         return self.seal(self.open(request), TrainAnswer, to_lanes(vector(self.name)))
 
     def seal(self, opened: OpenedRequest, kind: type[TrainAnswer] | type[CountsAnswer], lanes: bytes) -> bytes:
-        return self.send(opened, kind(manifest_digest=opened.manifest_digest, lanes=lanes))
+        return self.send(opened, kind(manifest_digest=opened.manifest_digest, ledger_head=self.head, lanes=lanes))
 
     def send(self, opened: OpenedRequest, answer: Answer, signer: IdentityKeys | None = None) -> bytes:
         return seal_answer(
@@ -86,7 +88,7 @@ class Puppet:
 
     def refuse(self, request: bytes, code: str = "FC-2301") -> bytes:
         opened = self.open(request)
-        return self.send(opened, Refusal(manifest_digest=opened.manifest_digest, code=code))
+        return self.send(opened, Refusal(manifest_digest=opened.manifest_digest, ledger_head=self.head, code=code))
 
 
 @dataclass
@@ -109,16 +111,18 @@ class Table:
     transport: Transport
     clock: Clock = field(default_factory=Clock)
     roster: Roster = ROSTER
+    heads: LedgerHeads = field(default_factory=lambda: LedgerHeads(None))
 
     def __post_init__(self) -> None:
         self.audit = AuditLog(Journal(Database.in_memory(), "audit"))
         self.engine = RoundEngine(
             plan=self.plan,
-            layout_size=SIZE,
+            lanes={Purpose.PREPARE: SIZE, Purpose.TRAIN: SIZE, Purpose.EVALUATE: 2 * SCORE_BINS},
             roster=self.roster,
             keys=COORDINATOR,
             transport=self.transport,
             audit=self.audit,
+            heads=self.heads,
             clock=self.clock,
         )
 
@@ -247,7 +251,7 @@ REFUSED = {"refused", "refused, then right", "unreadable"}
 
 def refuse_unread(player: Puppet, request: bytes) -> bytes:
     return seal_unreadable(
-        Refusal(manifest_digest=hashlib.sha256(request).digest(), code="FC-3102"),
+        Refusal(manifest_digest=hashlib.sha256(request).digest(), ledger_head=player.head, code="FC-3102"),
         consortium=CONSORTIUM,
         institution=player.name,
         keys=KEYS[player.name],
@@ -280,7 +284,11 @@ def payloads(fault: str, player: Puppet, request: bytes, other: bytes, old: byte
         "stale": [old],
         "stale, then right": [old, right],
         "signed by another": [
-            player.send(opened, TrainAnswer(manifest_digest=opened.manifest_digest, lanes=lanes), signer)
+            player.send(
+                opened,
+                TrainAnswer(manifest_digest=opened.manifest_digest, ledger_head=player.head, lanes=lanes),
+                signer,
+            )
         ],
         "too few lanes": [player.seal(opened, TrainAnswer, lanes[:-4])],
         "too many lanes": [player.seal(opened, TrainAnswer, lanes + bytes(4))],

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from consortium import NO_PRIVACY, Clock, Consortium, Recorder, plan_of
+from consortium import NO_PRIVACY, Clock, Consortium, Flaky, Recorder, plan_of
 
 from fedcredit.aggregation.server_step import server_step
 from fedcredit.audit.log import EventKind
@@ -24,28 +24,10 @@ from fedcredit.parties import InstitutionId, Roster
 from fedcredit.rounds.engine import RoundResult
 from fedcredit.rounds.run import FederatedRun
 from fedcredit.store.database import Database
-from fedcredit.transport import Deadline, Reply, Transport
+from fedcredit.transport import Deadline, Reply
 
 FIXED: dict[str, Any] = {"privacy/test_noise": True}
 ALLOW = {"allow_fixed_noise": True, "allow_no_privacy": True}
-
-
-@dataclass
-class Flaky:
-    """Loses what ``lost`` says, by institution and the number of the exchange."""
-
-    inner: Transport
-    lost: Callable[[str, int], bool]
-    lose_reply: bool = False
-    exchanges: int = 0
-
-    def exchange(self, requests: Mapping[InstitutionId, bytes], *, deadline: Deadline) -> Iterator[Reply]:
-        self.exchanges += 1
-        number = self.exchanges
-        reached = {name: data for name, data in requests.items() if self.lose_reply or not self.lost(name, number)}
-        for reply in self.inner.exchange(reached, deadline=deadline):
-            if not (self.lose_reply and self.lost(reply.institution, number)):
-                yield reply
 
 
 def trained(run: FederatedRun) -> bytes:
@@ -94,8 +76,10 @@ def test_without_noise_the_consortium_learns_what_one_institution_with_all_borro
         family.computation(consortium.plan, site.name, site.worker._holdings.split(consortium.plan).train)
         for site in consortium.sites.values()
     ]
-    for _ in range(3):
-        total = np.sum([part.integer_sum(state.weights).values for part in parts], axis=0)
+    for number in (1, 2, 3):
+        total = np.sum(
+            [part.integer_sum(state.weights, round_number=number, batch=None).values for part in parts], axis=0
+        )
         state = step.apply(state, total, [InstitutionId(name) for name in names])
     assert run.state.released().tobytes() == state.released().tobytes()
 
@@ -292,7 +276,7 @@ def test_a_minority_that_drops_out_leaves_the_others_with_an_exact_sum(tmp_path:
         total = np.sum(
             [
                 family.computation(plan, site.name, site.worker._holdings.split(plan).train)
-                .integer_sum(state.weights)
+                .integer_sum(state.weights, round_number=report.round, batch=None)
                 .values
                 for site in present
             ],
