@@ -1,0 +1,138 @@
+"""Audited releases through everything that production has: sealed requests, admission, worker, ledger, sealed answers.
+
+The coordinator's ``RoundEngine`` asks and adds up. Only the carrier is a function call, the databases are in memory,
+and the institutions' randomness is an argument.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from fedcredit.audit.log import AuditLog
+from fedcredit.config.node import NodeConfig
+from fedcredit.contract import Contract
+from fedcredit.crypto.keys import IdentityKeys
+from fedcredit.data.table import CreditTable
+from fedcredit.institution.admission import Approvals
+from fedcredit.institution.holdings import Holdings
+from fedcredit.institution.node import NodeState, assemble_worker
+from fedcredit.institution.worker import InstitutionWorker
+from fedcredit.lab.audited_path import LEDGER_EPSILON, Build, Entropy, Scene, WhiteBox, entropy_of, joined
+from fedcredit.lab.privacy_audit import Integers, Vector
+from fedcredit.messages import Purpose
+from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
+from fedcredit.privacy.noise_share import draw_noise
+from fedcredit.rounds.engine import RoundCall, RoundEngine
+from fedcredit.rounds.heads import LedgerHeads
+from fedcredit.store.database import Database
+from fedcredit.store.journal import Journal
+from fedcredit.transport import LoopbackTransport
+
+RUN: Final = "audit"
+
+
+class WorkerPath:
+    """Runs of a scene through ``InstitutionWorker.handle``; ``folder`` takes the institutions' approvals.
+
+    The scene's plan names ``contract``. Of all builds only those whose drawing and clipping are the product's own fit.
+
+    Raises:
+        ValueError: the build replaces what only ``ClientPath`` can replace.
+    """
+
+    def __init__(self, scene: Scene, build: Build, *, contract: Contract, folder: Path, entropy: Entropy) -> None:
+        if build.clip_factor != 1 or any(build.draw_of(place) is not draw_noise for place in range(len(scene.honest))):
+            raise ValueError("the worker draws and clips by itself")
+        self.scene = scene
+        self._build = build
+        self._contract = contract
+        self._entropy = entropy
+        self._white_box = WhiteBox(scene, build)
+        self._keys = {name: IdentityKeys.generate() for name in scene.honest}
+        self._coordinator = IdentityKeys.generate()
+        self._approvals = {name: Approvals(folder / name) for name in scene.honest}
+        for approvals in self._approvals.values():
+            approvals.approve(scene.plan)
+
+    def run(self, *, with_canaries: bool) -> WorkerRun:
+        """Return a new run of new nodes: empty ledgers, no memory of other runs."""
+        first, *others = self.scene.honest
+        tables = {name: self.scene.tables[name] for name in others}
+        tables[first] = self.scene.tables[first]
+        if with_canaries:
+            tables[first] = joined(tables[first], self.scene.canaries)
+        return WorkerRun(self._engine({name: self._worker(name, table) for name, table in tables.items()}))
+
+    def known(self, weights: Vector, round_number: int) -> Integers:
+        """Return the exact sum of everybody but the canaries, shape (lanes,)."""
+        return self._white_box.known(weights, round_number)
+
+    def directions(self, weights: Vector, round_number: int) -> Vector:
+        """Return the canaries' own effects, (canaries, lanes)."""
+        return self._white_box.directions(weights, round_number)
+
+    def _worker(self, name: InstitutionId, table: CreditTable) -> InstitutionWorker:
+        config = self._config(name)
+        return assemble_worker(
+            config=config,
+            consortium=self.scene.plan.run.consortium,
+            coordinator=self._coordinator.public.to_bytes(),
+            holdings=Holdings(institution=name, contract=self._contract, table=table),
+            keys=self._keys[name],
+            approvals=self._approvals[name],
+            state=NodeState.open(Database.in_memory(), config, clock=time.time),
+            entropy=entropy_of(self._build, self._entropy),
+            clock=time.time,
+        )
+
+    def _config(self, name: InstitutionId) -> NodeConfig:
+        plan = self.scene.plan
+        budget = {"epsilon": LEDGER_EPSILON, "delta": plan.privacy.delta, "holdout_epsilon": LEDGER_EPSILON}
+        return NodeConfig.model_validate(
+            {
+                "schema_version": 1,
+                "institution": name,
+                "kind": str(InstitutionType.BANK),
+                "data": {"path": "none", "contract": self._contract.name, "modalities": plan.modalities(name)},
+                "budget": budget,
+                # The auditor plays secure aggregation: it looks at sums alone.
+                "policy": {"allow_bare_shares": True},
+            }
+        )
+
+    def _engine(self, workers: Mapping[InstitutionId, InstitutionWorker]) -> RoundEngine:
+        roster = Roster(
+            tuple(
+                Member(institution=name, kind=InstitutionType.BANK, public_identity=keys.public.to_bytes())
+                for name, keys in sorted(self._keys.items())
+            )
+        )
+        return RoundEngine(
+            plan=self.scene.plan,
+            lanes={Purpose.TRAIN: self.scene.family.lanes},
+            roster=roster,
+            keys=self._coordinator,
+            transport=LoopbackTransport({name: worker.handle for name, worker in workers.items()}),
+            audit=AuditLog(Journal(Database.in_memory(), "audit")),
+            heads=LedgerHeads(None),
+            clock=time.time,
+        )
+
+
+class WorkerRun:
+    """One run of a ``WorkerPath``."""
+
+    def __init__(self, engine: RoundEngine) -> None:
+        self._engine = engine
+
+    def release(self, weights: Vector, round_number: int) -> Integers:
+        """Return the sum that the coordinator learns, shape (lanes,).
+
+        Raises:
+            QuorumError, RoundRefusedError: an institution did not answer; nothing is audited then.
+        """
+        call = RoundCall(run=RUN, round=round_number, attempt=1, purpose=Purpose.TRAIN, weights=weights)
+        return self._engine.run(call).total
