@@ -1,6 +1,8 @@
 """What the engine itself costs: federated averaging through it, against a bare sequential torch loop in the same run.
 
-    python experiments/0100-benchmarks/run.py [--quick]
+    python experiments/0100-benchmarks/run.py [--quick] [--only engine|noise|step]
+
+``noise_rate.py`` and ``steps.py`` are the other sections, and say how they are measured.
 
 Both sides train the same model (logistic regression, 300 inputs) on the same rows (200 a client, one epoch of batches
 of 10). The engine signs, seals, opens, verifies, logs and stores every message; the bare loop does none of it. Pairs of
@@ -10,6 +12,7 @@ rounds alternate in one process, and the ratio of each pair counts, because mach
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from noise_rate import noise_rates
 
 from fedcredit.config.node import NodeConfig
 from fedcredit.config.plan import RunPlan
@@ -34,6 +38,7 @@ from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import NodeState, assemble_worker
 from fedcredit.lab.figures import Figure, median_of_runs, write_results
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
+from fedcredit.rounds.heads import HEADS_FILE, LedgerHeads
 from fedcredit.rounds.run import FederatedRun
 from fedcredit.store.database import Database
 from fedcredit.training.families import model_family
@@ -74,7 +79,7 @@ def make_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
     """Return a plan for plain federated averaging; without privacy, and it says so."""
     return RunPlan.model_validate(
         {
-            "schema_version": 1,
+            "schema_version": 2,
             "run": {
                 "name": "bench",
                 "consortium": "bench",
@@ -94,6 +99,12 @@ def make_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
             },
             "privacy": {
                 "mechanism": "none",
+                "accountant": "none",
+                "noise": "local",
+                "colluders": 0,
+                "sampling": "full-batch",
+                "sampling_rate": 1.0,
+                "preparation_share": 0.0,
                 "epsilon": float("inf"),
                 "delta": 1e-5,
                 "unit": "borrower",
@@ -157,6 +168,7 @@ def consortium(clients: int, rounds: int, folder: Path) -> tuple[FederatedRun, l
         roster=Roster(tuple(members)),
         keys=coordinator,
         transport=LoopbackTransport(handlers),
+        heads=LedgerHeads(folder / HEADS_FILE),
         clock=time.time,
     )
     return run, trains
@@ -221,27 +233,62 @@ def startup_seconds() -> float:
     return time.perf_counter() - begin
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, nothing written")
-    quick = parser.parse_args().quick
-    torch.set_num_threads(1)
-    figures: list[Figure] = []
+def engine_figures(*, quick: bool) -> list[Figure]:
+    """Return what a round and a start of the engine cost."""
+    figures = []
     for clients, pairs in ((10, 15), (100, 7), (1000, 3)):
         values = ratios(clients, 3 if quick else pairs)
-        figures.append(
-            median_of_runs(
-                f"engine.round.vs-bare.n{clients}", values, unit="ratio", seeds=[SEED], data="synthetic-benchmark"
-            )
-        )
+        name = f"engine.round.vs-bare.n{clients}"
+        figures.append(median_of_runs(name, values, unit="ratio", seeds=[SEED], data="synthetic-benchmark"))
         print(figures[-1], flush=True)
     times = [startup_seconds() for _ in range(2 if quick else 5)]
     figures.append(median_of_runs("engine.startup_s", times, unit="s", seeds=[SEED], data="synthetic-benchmark"))
     print(figures[-1])
-    if not quick:
+    return figures
+
+
+def noise_figures(*, quick: bool) -> list[Figure]:
+    """Return how fast noise is drawn."""
+    figures = list(noise_rates(3 if quick else 9))
+    print(*figures, sep="\n", flush=True)
+    return figures
+
+
+def step_figures(*, quick: bool) -> list[Figure]:
+    """Return what clipping per borrower costs."""
+    import steps  # opacus, which it compares with, is slow to import
+
+    figures = steps.figures(3 if quick else 15)
+    print(*figures, sep="\n", flush=True)
+    return figures
+
+
+SECTIONS = {"engine": engine_figures, "noise": noise_figures, "step": step_figures}
+"""By the first word of their ids."""
+
+
+def measured_before(section: str) -> list[Figure]:
+    """Return the figures of a section that is not measured this time."""
+    lines = json.loads((HERE / "results.json").read_text(encoding="utf-8"))["figures"]
+    return [Figure(**line) for line in lines if line["id"].split(".")[0] == section]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, nothing written")
+    parser.add_argument("--only", choices=sorted(SECTIONS), help="measure one section, keep the figures of the others")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    figures: list[Figure] = []
+    for section, measure in SECTIONS.items():
+        if arguments.only in (None, section):
+            figures += measure(quick=arguments.quick)
+        else:
+            figures += measured_before(section)
+    if not arguments.quick:
         write_results(
             HERE / "results.json",
-            question="What does the engine cost per round, against a bare sequential torch loop?",
+            question="What does the engine cost per round, noise per number, and clipping per borrower per step?",
             command="make bench",
             figures=figures,
         )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from wiretap import Wiretap
 
 from fedcredit.aggregation.server_step import ServerState, server_step
+from fedcredit.checkpoint import CheckpointStore
 from fedcredit.config.node import NodeConfig
 from fedcredit.config.plan import RunPlan
 from fedcredit.institution.holdings import Holdings
@@ -30,9 +31,11 @@ from fedcredit.messages import to_lanes
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.noise import RoundedGaussian
 from fedcredit.privacy.noise_share import streams_for
+from fedcredit.privacy.release import Release
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import plan_family
 from fedcredit.rounds.evidence import verify_run
+from fedcredit.training.integer_sum import IntegerSum, SumBounds
 
 pytestmark = [pytest.mark.process]
 
@@ -60,8 +63,8 @@ class Finished:
     def plan(self) -> RunPlan:
         return RunPlan.read(self.folder / "plan.toml")
 
-    def tensors(self, number: int) -> dict[str, npt.NDArray[np.float64]]:
-        return safetensors.numpy.load_file(self.run / "checkpoints" / f"round-{number:05d}.safetensors")
+    def tensors(self, number: int, *, prepared: bool = False) -> dict[str, npt.NDArray[np.float64]]:
+        return safetensors.numpy.load_file(CheckpointStore(self.run / "checkpoints").path(number, prepared=prepared))
 
 
 def _processes_of(folder: Path) -> list[int]:
@@ -125,8 +128,8 @@ def test_with_fixed_noise_both_runtimes_end_with_the_same_bits(through_flower: F
     assert through_flower.envelope["data"]["runtime"] == "flower"
     assert in_process.envelope["data"]["runtime"] == "inprocess"
     assert through_flower.run.name != in_process.run.name
-    for number in range(ROUNDS + 1):
-        ours, theirs = through_flower.tensors(number), in_process.tensors(number)
+    for number, prepared in [(0, True), *((number, False) for number in range(ROUNDS + 1))]:
+        ours, theirs = (run.tensors(number, prepared=prepared) for run in (through_flower, in_process))
         assert set(ours) == {"weights", "velocity", "average", "averaged", "released"}
         assert {name: tensor.tobytes() for name, tensor in ours.items()} == {
             name: tensor.tobytes() for name, tensor in theirs.items()
@@ -173,43 +176,67 @@ def test_the_relay_never_held_sixteen_bytes_of_a_model_an_answer_or_a_key(throug
         *_answers(through_flower),
         *(_key_bytes(through_flower.folder)),
     ]
-    assert len(secrets) == 2 * ROUNDS + len(INSTITUTIONS) * ROUNDS + 2 * len(INSTITUTIONS) + 1
+    assert len(secrets) == 2 * ROUNDS + len(INSTITUTIONS) * (1 + ROUNDS) + 2 * len(INSTITUTIONS) + 1
     assert not through_flower.tap.shares_a_window(*secrets)
 
 
 def _weights(run: Finished) -> list[bytes]:
-    """Return what was sent to everybody: the model before every round, and the one that was evaluated."""
+    """Return what was sent to everybody: the model before every round but the first, and the one that was evaluated.
+
+    Before the first round the model is small whole numbers and zeros, which may occur anywhere.
+    """
     sent = [run.tensors(number) for number in range(1, ROUNDS + 1)]
     return [tensor.astype("<f8").tobytes() for each in sent for tensor in (each["weights"], each["released"])]
 
 
 def _answers(run: Finished) -> list[bytes]:
-    """Return the lanes of every training answer, computed again; their sums lead from model to model."""
+    """Return the lanes of every answer before the evaluation, computed again; their sums lead from model to model."""
     plan = run.plan
     family, privacy = plan_family(plan), privacy_plan(plan)
     step = server_step(plan, family.layout, input_scale=family.input_scale)
-    state = ServerState.initial(family.initial_weights())
-    computations = {
-        name: family.computation(plan, name, held.split(plan).train) for name, held in _holdings(run.folder).items()
-    }
-    answers = []
+    trains = {name: held.split(plan).train for name, held in _holdings(run.folder).items()}
+    weights = family.initial_weights()
+    histograms = [
+        _noised(
+            family.preparation(train).integer_sum(weights, round_number=0, batch=None),
+            family.preparation_bounds(plan, name),
+            privacy.preparation_release,
+            place=f"{name}/1/prepare/noise",
+        )
+        for name, train in trains.items()
+    ]
+    answers = [to_lanes(values) for values in histograms]
+    state = ServerState.initial(family.prepared(weights, np.sum(histograms, axis=0)))
+    assert state.weights.tobytes() == run.tensors(0, prepared=True)["weights"].tobytes()
+    computations = {name: family.computation(plan, name, train) for name, train in trains.items()}
     for number in range(1, ROUNDS + 1):
-        total = np.zeros(family.layout.size, dtype=np.int64)
-        for name, computation in computations.items():
-            release = privacy.training_release(
-                release_id="search",
-                sensitivity_squared=computation.sensitivity_squared or 0,
-                dimension=computation.dimension,
+        sums = [
+            _noised(
+                computation.integer_sum(state.weights, round_number=number, batch=None),
+                family.bounds(plan, name),
+                privacy.training_release,
+                place=f"{name}/{number}/train/noise",
             )
-            stream = streams_for(release, test_place=f"{name}/{number}/train", entropy=os.urandom)
-            answer = computation.integer_sum(state.weights)
-            values = answer.values.copy()
-            values[answer.trained] += RoundedGaussian(release.sigma).sample(stream, release.dimension)
-            answers.append(to_lanes(values))
-            total += values
-        state = step.apply(state, total, list(computations))
+            for name, computation in computations.items()
+        ]
+        answers += [to_lanes(values) for values in sums]
+        state = step.apply(state, np.sum(sums, axis=0), list(computations))
         assert state.weights.tobytes() == run.tensors(number)["weights"].tobytes()
     return answers
+
+
+def _noised(
+    total: IntegerSum, bounds: SumBounds, planned: Callable[..., Release], *, place: str
+) -> npt.NDArray[np.int64]:
+    release = planned(
+        release_id="search",
+        sensitivity_squared=bounds.sensitivity_squared or 0,
+        dimension=int(bounds.reached.sum()),
+    )
+    stream = streams_for(release, test_place=place, entropy=os.urandom)
+    values = total.values.copy()
+    values[bounds.reached] += RoundedGaussian(release.sigma).sample(stream, release.dimension)
+    return values
 
 
 def _holdings(folder: Path) -> dict[InstitutionId, Holdings]:

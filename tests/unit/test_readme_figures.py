@@ -16,7 +16,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = {
     "demo": ROOT / "experiments" / "0001-demo" / "results.json",
+    "taiwan5": ROOT / "experiments" / "0002-privacy-utility" / "results.json",
+    "sba8": ROOT / "experiments" / "0002-privacy-utility" / "results.json",
+    "audit": ROOT / "experiments" / "0002-privacy-utility" / "results.json",
     "engine": ROOT / "experiments" / "0100-benchmarks" / "results.json",
+    "step": ROOT / "experiments" / "0100-benchmarks" / "results.json",
 }
 """Where the figures lie whose ids begin with that word."""
 FIGURE = re.compile(r"<!-- figure: (?P<id>[a-z0-9._-]+)(?:#(?P<part>low|high))? -->(?P<shown>[-+−]?\d+(?:\.\d+)?)")
@@ -35,6 +39,26 @@ NEEDED = {
     "engine.round.vs-bare.n100",
     "engine.round.vs-bare.n1000",
     "engine.startup_s",
+    "taiwan5.gap.sum.eps1",
+    "taiwan5.gap.sum.eps3",
+    "taiwan5.gap.sum.eps8",
+    "taiwan5.gap.sum-drop1-collude1.eps1",
+    "taiwan5.gap.local.eps1",
+    "taiwan5.gap.local.eps3",
+    "taiwan5.reference.auc",
+    "taiwan5.opacus-per-site.mean.auc.eps1",
+    "taiwan5.opacus-per-site.mean.auc.eps3",
+    "taiwan5.payload.bytes",
+    "taiwan5.cpu_s",
+    "sba8.auc.sum.eps1",
+    "sba8.auc.sum.eps3",
+    "sba8.auc.local.eps1",
+    "sba8.alone-best.auc",
+    "sba8.alone-mean.auc",
+    "sba8.reference.auc",
+    "step.overhead.linear",
+    "step.overhead.conv",
+    "audit.mutants.caught",
 }
 
 

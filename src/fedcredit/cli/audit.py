@@ -3,26 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
-from fedcredit.cli.output import done
-from fedcredit.cli.texts import tr
+from fedcredit.cli.output import done, note
+from fedcredit.cli.texts import tr, word
 
-app = typer.Typer(help="Check the evidence of a run.", no_args_is_help=True)
+app = typer.Typer(help="Check the evidence of a run, or the privacy ledger of a node.", no_args_is_help=True)
+
+
+class LedgerKind(StrEnum):
+    """Ledgers of a node that can be verified."""
+
+    PRIVACY = "privacy"
 
 
 @app.command("verify")
 @guarded
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or the folder of a demo.", metavar="RUN")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A run folder, or the folder of a demo; with --ledger a node's folder.", metavar="FOLDER"),
+    ],
+    ledger: Annotated[
+        LedgerKind | None, typer.Option(help="Verify this ledger of a node instead; the node must not be running.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="With --ledger: a run folder whose log must name no head that the ledger lacks."),
+    ] = None,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
-    """Check a run's log chain and that every released model is the one it names; exit code 5 on failure."""
+    """Check a run's log chain and that every released model is the one it names, or a node's privacy ledger."""
+    if ledger is not None:
+        return _verify_ledger(folder, against)
+    if against is not None:
+        from fedcredit.errors import UsageError
+
+        raise UsageError(problem="--against goes with --ledger privacy", hint="See: fedcredit audit verify --help")
+    return _verify_run(folder)
+
+
+def _verify_run(folder: Path) -> Mapping[str, Any]:
     from fedcredit.rounds.evidence import verify_run
 
     evidence = verify_run(folder)
@@ -30,3 +57,45 @@ def verify(
     done(tr("audit log: {entries} entries, chain unbroken, head {head}", entries=evidence.entries, head=head[:16]))
     done(tr("{released} released models match their log lines", released=evidence.released))
     return {"entries": evidence.entries, "head": head, "released": evidence.released}
+
+
+def _verify_ledger(folder: Path, against: Path | None) -> Mapping[str, Any]:
+    from fedcredit.config.node import NodeConfig
+    from fedcredit.institution.budget import verify_ledger
+    from fedcredit.rounds.evidence import recorded_ledger_heads
+
+    heads = () if against is None else recorded_ledger_heads(against, NodeConfig.read(folder).name)
+    evidence = verify_ledger(folder, heads=heads)
+    head = evidence.head.hex()
+    done(
+        tr(
+            "privacy ledger of {institution}: {entries} entries, chain unbroken, head {head}",
+            institution=evidence.institution,
+            entries=evidence.entries,
+            head=head[:16],
+        )
+    )
+    for name, spent in evidence.spent.items():
+        done(
+            tr(
+                "{partition}: epsilon {epsilon:.4f} at delta {delta:g}, {releases} releases",
+                partition=word(name),
+                epsilon=spent.epsilon,
+                delta=spent.delta,
+                releases=spent.releases,
+            )
+        )
+    if heads:
+        done(tr("all {heads} heads that the coordinator's log holds are in this ledger", heads=len(heads)))
+    elif against is not None:
+        note(tr("the coordinator's log holds no head of this ledger: nothing was compared"))
+    return {
+        "institution": evidence.institution,
+        "entries": evidence.entries,
+        "head": head,
+        "spent": {
+            name: {"epsilon": item.epsilon, "delta": item.delta, "releases": item.releases}
+            for name, item in evidence.spent.items()
+        },
+        "heads_compared": len(heads),
+    }

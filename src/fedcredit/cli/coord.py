@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from fedcredit.cli.options import Debug, Format, ModelChoice, OutputFormat, guarded, passphrase
+from fedcredit.cli import plan
+from fedcredit.cli.options import Debug, Format, OutputFormat, guarded, passphrase
 from fedcredit.cli.output import console, done, next_step, note, say, table
 from fedcredit.cli.texts import tr, word
 
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a consortium: members, plans, runs.", no_args_is_help=True)
 member = typer.Typer(help="Members of the consortium.", no_args_is_help=True)
-plan_app = typer.Typer(help="Run plans.", no_args_is_help=True)
 run_app = typer.Typer(help="Runs.", no_args_is_help=True)
 app.add_typer(member, name="member")
-app.add_typer(plan_app, name="plan")
+app.add_typer(plan.app, name="plan")
 app.add_typer(run_app, name="run")
 
 Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.", metavar="COORDINATOR")]
@@ -138,68 +138,6 @@ def member_show(folder: Folder, output_format: Format = OutputFormat.TEXT, debug
     shown = [[institution, word(kind), fingerprint] for institution, kind, fingerprint in lines]
     table(tr("Members"), [tr("institution"), tr("kind"), tr("fingerprint")], shown, left=3)
     return {"members": [{"institution": a, "kind": b, "fingerprint": c} for a, b, c in lines]}
-
-
-@plan_app.command("new")
-@guarded
-def plan_new(
-    folder: Folder,
-    path: Annotated[Path, typer.Argument(help="Where to write the plan.")],
-    contract: Annotated[str, typer.Option(help="Data contract: a shipped name (taiwan, sba, german).")],
-    epsilon: Annotated[float, typer.Option(help="Privacy loss per borrower for the whole training; inf says: none.")],
-    delta: Annotated[float, typer.Option(help="Delta of the claim.")],
-    evaluation_epsilon: Annotated[float, typer.Option(help="Privacy loss of a held-out borrower.")],
-    borrowers: Annotated[
-        list[str], typer.Option(help="INSTITUTION=COUNT[:MODALITY,…]: public size and modalities; repeat per member.")
-    ],
-    model: Annotated[ModelChoice, typer.Option(help="What is trained.")] = ModelChoice.SCORECARD,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Training rounds; recommended number if absent.")] = None,
-    quorum: Annotated[int | None, typer.Option(min=1, help="Answers that a round needs; all if absent.")] = None,
-    retries: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Failed attempts of all rounds together, and again of the evaluation, that the noise pays for."
-        ),
-    ] = 2,
-    deadline_s: Annotated[float, typer.Option(help="Seconds that a round waits.")] = 180.0,
-    output_format: Format = OutputFormat.TEXT,
-    debug: Debug = False,
-) -> Mapping[str, Any]:
-    """Write a run plan for approved members; the institutions then approve exactly this file."""
-    from fedcredit.cli.plan_draft import draft_plan
-    from fedcredit.rounds.coordinator import Coordinator
-    from fedcredit.store.files import write_new
-
-    coordinator = Coordinator(folder, passphrase=passphrase())
-    plan = draft_plan(
-        coordinator,
-        name=path.stem,
-        contract_name=contract,
-        epsilon=epsilon,
-        delta=delta,
-        evaluation_epsilon=evaluation_epsilon,
-        borrowers=borrowers,
-        model=model.value,
-        rounds=rounds,
-        quorum=quorum,
-        retries=retries,
-        deadline_s=deadline_s,
-    )
-    write_new(path, plan.to_toml().encode(), mode=0o644)
-    digest = plan.digest().hex()
-    done(
-        tr(
-            "wrote {path} · digest {digest} · {rounds} rounds · {institutions} institutions",
-            path=path,
-            digest=digest[:16],
-            rounds=plan.run.rounds,
-            institutions=len(plan.institutions),
-        )
-    )
-    next_step(
-        f"fedcredit node approve NODE {path}      {tr('(by every institution)')}", f"fedcredit coord serve {folder}"
-    )
-    return {"plan": str(path), "digest": digest, "rounds": plan.run.rounds}
 
 
 @app.command("serve")

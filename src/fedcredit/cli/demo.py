@@ -47,7 +47,7 @@ def demo(
     runtime: Annotated[
         RuntimeChoice, typer.Option(help="inprocess, or flower: real SuperLink, SuperNodes and daemons on loopback.")
     ] = RuntimeChoice.INPROCESS,
-    model: Annotated[ModelChoice, typer.Option(help="Scorecard or neural network.")] = ModelChoice.SCORECARD,
+    model: Annotated[ModelChoice, typer.Option(help="Boosted trees, scorecard or neural network.")] = ModelChoice.TREES,
     rounds: Annotated[
         int | None, typer.Option(min=1, max=MAX_ROUNDS, help="Training rounds; recommended number if absent.")
     ] = None,

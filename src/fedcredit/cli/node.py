@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from fedcredit.cli import budget, preview
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded, passphrase
 from fedcredit.cli.output import done, next_step, note, say, table
+from fedcredit.cli.plan_view import tell_claim, tell_terms, tell_warnings
+from fedcredit.cli.preview import read_offer, tell_departures, tell_refusal
 from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
     from fedcredit.config.node import NodeConfig
-    from fedcredit.config.plan import RunPlan
     from fedcredit.privacy.plan import PlanFacts
 
 app = typer.Typer(help="Run one institution: its data, keys and privacy ledger never leave it.", no_args_is_help=True)
 REQUEST_SUFFIX: Final = ".fcrequest"
 NodeFolder = Annotated[Path, typer.Argument(help="The node's folder.", metavar="NODE")]
+app.command("preview")(preview.preview)
 
 
 class Kind(StrEnum):
@@ -147,6 +150,7 @@ def join(
     own = PublicIdentity.from_bytes(request.identity).fingerprint()
     next_step(
         f"fedcredit coord member approve COORDINATOR {path} --fingerprint {own}      {tr('(by the coordinator)')}",
+        f"fedcredit node preview {folder} --plan plan.toml",
         f"fedcredit node approve {folder} plan.toml",
     )
     return {"consortium": invited.consortium, "request": str(path), "relay": invited.relay, "fingerprint": own}
@@ -161,90 +165,28 @@ def approve(
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Show what a plan would release here, and approve exactly this plan."""
-    from fedcredit.config.node import NodeConfig
-    from fedcredit.config.plan import RunPlan
-    from fedcredit.errors import NotAMemberError, PolicyError
     from fedcredit.institution.admission import Approvals
-    from fedcredit.institution.node import holdings_of
-    from fedcredit.privacy.run_plan import privacy_plan
 
-    config, wanted = NodeConfig.read(folder), RunPlan.read(plan)
-    if config.institution not in wanted.institutions:
-        raise NotAMemberError(institution=config.institution)
-    absent = sorted(set(wanted.modalities(config.name)) - set(config.data.modalities))
-    if absent:
-        raise PolicyError(reason=f"the plan counts on modalities that are not held: {', '.join(absent)}")
-    _require_honest_size(wanted, config, borrowers=len(holdings_of(folder, config).table))
-    facts = privacy_plan(wanted).describe()
+    offer = read_offer(folder, plan)
+    wanted, facts = offer.checked.plan, offer.checked.review.facts
     Approvals(folder / "approvals").approve(wanted)
-    _tell_approved(wanted, facts, config)
+    done(tr("approved plan {digest} ({plan})", digest=wanted.digest().hex()[:16], plan=wanted.run.name))
+    tell_terms(wanted)
+    tell_claim(offer.checked)
+    tell_departures(offer)
+    tell_refusal(offer)
+    tell_warnings(offer.checked, at=offer.config.name)
+    if facts.protects:
+        _warn_of_caps(facts, offer.config)
     next_step(f"fedcredit node run {folder}")
     return {"plan": wanted.digest().hex(), "epsilon": facts.epsilon, "delta": facts.delta, "steps": facts.steps}
 
 
-def _require_honest_size(plan: RunPlan, config: NodeConfig, *, borrowers: int) -> None:
-    """Refuse a plan that declares far fewer borrowers than there are: rounding and delta are judged by that number."""
-    from fedcredit.errors import PolicyError
-
-    if borrowers > 2 * plan.institutions[config.institution].expected_borrowers:
-        raise PolicyError(reason="the plan's expected_borrowers is less than half of this table")
-
-
-def _tell_approved(plan: RunPlan, facts: PlanFacts, config: NodeConfig) -> None:
-    done(tr("approved plan {digest} ({plan})", digest=plan.digest().hex()[:16], plan=plan.run.name))
-    say(
-        tr(
-            "   trains      {model}, {rounds} rounds, quorum {quorum}",
-            model=word(plan.model.kind),
-            rounds=plan.run.rounds,
-            quorum=plan.rounds.quorum,
-        )
-    )
-    say(
-        tr(
-            "   split       {fraction:.0%} of the borrowers held out by the key {salt}; contract {contract}",
-            fraction=plan.run.holdout_fraction,
-            salt=plan.run.holdout_salt,
-            contract=plan.run.contract,
-        )
-    )
-    say(
-        tr(
-            "   releases    at most {sums} noised sums, {histograms} histograms; never rows or borrowers' scores",
-            sums=facts.steps,
-            histograms=1 + plan.rounds.retries,
-        )
-    )
-    say(
-        tr(
-            "   privacy     epsilon {epsilon:g} at delta {delta:g} per {unit}, {mechanism}; held out {held_out:g}",
-            epsilon=facts.epsilon,
-            delta=facts.delta,
-            unit=word(facts.unit),
-            mechanism=facts.mechanism,
-            held_out=facts.evaluation_epsilon,
-        )
-    )
-    if not facts.protects:
-        note(tr("this plan protects NOBODY"))
-        return
-    _warn_of_caps(plan, facts, config)
-
-
-def _warn_of_caps(plan: RunPlan, facts: PlanFacts, config: NodeConfig) -> None:
-    """Say before training what would be refused in the middle of it, and what delta is too large to mean much."""
+def _warn_of_caps(facts: PlanFacts, config: NodeConfig) -> None:
+    """Say before training what would be refused in the middle of it, as far as node.toml tells without the ledger."""
     budget = config.budget
     if facts.epsilon > budget.epsilon or facts.evaluation_epsilon > budget.holdout_epsilon:
         note(tr("the plan asks for more epsilon than the caps in node.toml; rounds beyond a cap will be refused"))
-    largest = 1 / (10 * plan.institutions[config.institution].expected_borrowers)
-    if facts.delta > largest:
-        note(
-            tr(
-                "delta {delta:g} is above 1/(10 n) = {largest:.1e} for this institution's size",
-                delta=facts.delta,
-                largest=largest,
-            )
-        )
 
 
 @app.command("run")
@@ -329,6 +271,7 @@ def status(folder: NodeFolder, output_format: Format = OutputFormat.TEXT, debug:
 
 keys = typer.Typer(help="The node's own keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+app.add_typer(budget.app, name="budget")
 
 
 @keys.command("check")

@@ -25,9 +25,25 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class NoiseChoice(StrEnum):
+    """Whom the noise of one message protects against."""
+
+    LOCAL = "local"
+    SHARED = "shared"
+
+
+class MechanismChoice(StrEnum):
+    """Laws of integer noise."""
+
+    ROUNDED_GAUSSIAN = "rounded-gaussian"
+    SKELLAM = "skellam"
+    DISCRETE_GAUSSIAN = "discrete-gaussian"
+
+
 class ModelChoice(StrEnum):
     """What is trained."""
 
+    TREES = "trees"
     SCORECARD = "scorecard"
     NETWORK = "network"
 

@@ -8,7 +8,7 @@ from fedcredit.config.plan import RunPlan
 from fedcredit.config.reading import validate
 from fedcredit.contract import Contract, shipped_contract
 from fedcredit.errors import NotAMemberError, UsageError
-from fedcredit.lab.settings import plan_values, settings_for
+from fedcredit.lab.settings import Consortium, PrivacyChoice, plan_values, settings_for
 from fedcredit.rounds.coordinator import Coordinator
 
 
@@ -17,9 +17,7 @@ def draft_plan(
     *,
     name: str,
     contract_name: str,
-    epsilon: float,
-    delta: float,
-    evaluation_epsilon: float,
+    privacy: PrivacyChoice,
     borrowers: Sequence[str],
     model: str,
     rounds: int | None,
@@ -35,32 +33,31 @@ def draft_plan(
         ConfigValueError: a value lies outside its range.
     """
     contract = shipped_contract(contract_name)
-    settings = settings_for(contract.name, model, epsilon=epsilon)
     members = {request.institution: request.kind for request in coordinator.members()}
-    institutions = {}
+    institutions, sizes = {}, []
     for entry in borrowers:
         institution, size, modalities = _entry(entry, contract)
         if institution in institutions:
             raise UsageError(problem=f"--borrowers names {institution} twice", hint="Give one entry per institution.")
         if institution not in members:
             raise NotAMemberError(institution=institution)
+        sizes.append(size)
         institutions[institution] = {
             "kind": members[institution],
             "expected_borrowers": size,
             "modalities": modalities,
         }
+    needed = quorum or len(institutions)
+    consortium = Consortium(members=len(institutions), borrowers=sum(sizes), quorum=needed)
     raw = plan_values(
-        settings,
+        settings_for(contract, model, privacy, consortium),
         name=name,
         consortium=coordinator.config.consortium,
         contract=contract,
         rounds=rounds,
         holdout=(coordinator.config.holdout.salt, coordinator.config.holdout.fraction),
-        epsilon=epsilon,
-        delta=delta,
-        evaluation_epsilon=evaluation_epsilon,
-        test_noise=False,
-        quorum=quorum or len(institutions),
+        privacy=privacy,
+        quorum=needed,
         retries=retries,
         deadline_s=deadline_s,
         institutions=institutions,

@@ -68,6 +68,29 @@ def _tell_privacy(privacy: Mapping[str, Any]) -> None:
     if not privacy["protects"]:
         note(tr("NOT PRIVATE: nothing here is protected by differential privacy"))
         return
+    _tell_claim(privacy)
+    say(
+        tr(
+            "          a membership test with 1 % false alarms finds at most {ceiling:.1%} of the borrowers",
+            ceiling=privacy["tpr_ceiling_at_fpr_1_percent"],
+        )
+    )
+
+
+def _tell_claim(privacy: Mapping[str, Any]) -> None:
+    if privacy["noise"] == "shared":
+        # Never one figure without the other: nothing hides the messages from the coordinator here.
+        say(
+            tr(
+                " Privacy: the sums are ({epsilon:g}, {delta:g})-differentially private over the whole training, per "
+                "{unit}; whoever reads a message alone faces epsilon {alone:.2f}",
+                epsilon=privacy["epsilon"],
+                delta=privacy["delta"],
+                unit=word(privacy["unit"]),
+                alone=privacy["epsilon_alone"],
+            )
+        )
+        return
     say(
         tr(
             " Privacy: every message is ({epsilon:g}, {delta:g})-differentially private on its own over the whole "
@@ -75,12 +98,6 @@ def _tell_privacy(privacy: Mapping[str, Any]) -> None:
             epsilon=privacy["epsilon"],
             delta=privacy["delta"],
             unit=word(privacy["unit"]),
-        )
-    )
-    say(
-        tr(
-            "          a membership test with 1 % false alarms finds at most {ceiling:.1%} of the borrowers",
-            ceiling=privacy["tpr_ceiling_at_fpr_1_percent"],
         )
     )
 
@@ -96,10 +113,21 @@ def _tell_traffic(traffic: Mapping[str, Any], spending: Sequence[Mapping[str, An
                 str(line["messages"]),
                 f"{line['bytes_up'] / 1000:.1f}",
                 f"{line['bytes_down'] / 1000:.1f}",
-                tr("{spent:.3f} of {cap:.3f}", spent=spent["epsilon"], cap=spent["cap"]),
+                _of_cap(spent),
             ]
             for line, spent in zip(traffic["institutions"], spending, strict=True)
         ],
+    )
+
+
+def _of_cap(spent: Mapping[str, Any]) -> str:
+    if spent["epsilon_alone"] == spent["epsilon"]:
+        return tr("{spent:.3f} of {cap:.3f}", spent=spent["epsilon"], cap=spent["cap"])
+    return tr(
+        "{spent:.3f} ({alone:.3f} alone) of {cap:.3f}",
+        spent=spent["epsilon"],
+        alone=spent["epsilon_alone"],
+        cap=spent["cap"],
     )
 
 

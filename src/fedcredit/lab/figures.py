@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -36,11 +37,21 @@ class Figure:
 
 
 def mean_over_seeds(name: str, values: Sequence[float], *, unit: str, seeds: Sequence[int], data: str) -> Figure:
-    """Return the mean of one value per seed with a 95 % interval of the mean (normal, from the seeds' spread)."""
+    """Return the mean of one value per seed with a 95 % interval of the mean."""
+    low, mean, high = mean_interval(values)
+    return Figure(id=name, value=mean, low=low, high=high, unit=unit, seeds=list(seeds), data=data)  # type: ignore[arg-type]
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return (low, mean, high) of the 95 % interval of a mean (Student's t); of one value, the value itself."""
+    from scipy.special import stdtrit
+
     array = np.asarray(values, dtype=np.float64)
-    half = 1.96 * float(array.std(ddof=1)) / len(array) ** 0.5 if len(array) > 1 else 0.0
     mean = float(array.mean())
-    return Figure(id=name, value=mean, low=mean - half, high=mean + half, unit=unit, seeds=list(seeds), data=data)  # type: ignore[arg-type]
+    if array.size < 2:
+        return mean, mean, mean
+    half = float(stdtrit(array.size - 1, 0.975) * array.std(ddof=1) / math.sqrt(array.size))
+    return mean - half, mean, mean + half
 
 
 def median_of_runs(name: str, values: Sequence[float], *, unit: str, seeds: Sequence[int], data: str) -> Figure:

@@ -30,17 +30,20 @@ from fedcredit.evaluation import Interval, rows
 from fedcredit.institution.node import STATE, NodeState
 from fedcredit.lab.baselines import Baseline, best_own_model
 from fedcredit.lab.study import Study
+from fedcredit.messages import COUNT_GRID, SCORE_BINS
 from fedcredit.parties import InstitutionId
-from fedcredit.privacy.accounting import epsilon_for_mu
-from fedcredit.privacy.plan import HOLDOUT, TRAIN
+from fedcredit.privacy.cost import Cost
+from fedcredit.privacy.plan import HOLDOUT, TRAIN, PrivacyPlan
 from fedcredit.privacy.run_plan import privacy_plan
-from fedcredit.rounds.drive import EVALUATION_FILE, ROUNDS_FILE, read_lines
+from fedcredit.rounds.drive import EVALUATION_FILE, PREPARATION_FILE, ROUNDS_FILE, read_lines
 from fedcredit.store.database import Database
 from fedcredit.store.files import write_atomic
 from fedcredit.store.journal import Journal
 from fedcredit.training.families import ModelFamily, model_family
 
 Scores = npt.NDArray[np.float64]
+RESULT_VERSION: Final = "2"
+"""Version 1 stated mu and a zCDP figure, and no cost of a message that is read alone."""
 RESULT_FILE: Final = "result.json"
 METRICS_FILE: Final = "metrics.jsonl"
 PROVENANCE_NOTES: Final = {
@@ -61,15 +64,13 @@ class StudyEvaluation:
         self._complete_train = [split.train for split in complete.values()]
         self._test: dict[InstitutionId, CreditTable] = {name: split.holdout for name, split in complete.items()}
         self._labels = np.concatenate([table.labels for table in self._test.values()])
+        self._scorers = [self._family.scorer(table) for table in self._test.values()]
         self._metrics: list[dict[str, Any]] = []
         self._started = time.monotonic()
 
     def epsilon_after(self, rounds: int) -> float:
         """Return what ``rounds`` training releases of the plan cost a borrower."""
-        facts = privacy_plan(self._study.plan).describe()
-        if not facts.protects:
-            return math.inf
-        return epsilon_for_mu(facts.mu * math.sqrt(rounds / facts.steps), facts.delta)
+        return privacy_plan(self._study.plan).epsilon_after(rounds)
 
     def round_figures(self, number: int, weights: Scores, *, institutions: int) -> dict[str, Any]:
         """Return and keep the figures of the model released after a round."""
@@ -103,7 +104,7 @@ class StudyEvaluation:
         labels = self._labels
         lines = self._lines(alone, pooled, weights, federated)
         result = {
-            "schema_version": "1",
+            "schema_version": RESULT_VERSION,
             "version": __version__,
             "dataset": self._study.dataset.name,
             "title": self._study.dataset.title,
@@ -111,6 +112,7 @@ class StudyEvaluation:
             "provenance_note": PROVENANCE_NOTES[self._study.dataset.provenance],
             "attribution": self._study.dataset.contract.attribution,
             "model": plan.model.kind,
+            "model_settings": {**plan.model.model_dump(exclude_none=True), "trees": plan.trees},
             "runtime": runtime,
             "seed": self._study.options.seed,
             "rounds": plan.run.rounds,
@@ -142,7 +144,7 @@ class StudyEvaluation:
         return result
 
     def _scores(self, weights: Scores) -> Scores:
-        return np.concatenate([self._family.probabilities(weights, table) for table in self._test.values()])
+        return np.concatenate([scorer(weights) for scorer in self._scorers])
 
     def _lines(
         self, alone: Mapping[InstitutionId, Baseline], pooled: Baseline, weights: Scores, federated: Scores
@@ -196,8 +198,15 @@ class StudyEvaluation:
         return {"own_n": len(own), **figures}
 
     def _privacy(self) -> dict[str, Any]:
-        facts = asdict(privacy_plan(self._study.plan).describe())
+        privacy = privacy_plan(self._study.plan)
+        facts = asdict(privacy.describe())
         facts["mechanism"] = str(facts["mechanism"])
+        facts["noise"] = self._study.plan.privacy.noise
+        facts["evaluation_epsilon_alone"] = _evaluation_alone(privacy)
+        if facts["noise"] == "local":
+            # The claim itself, not the last digits of what the rounding of sigma leaves below it.
+            facts["epsilon_alone"] = facts["epsilon"]
+            facts["evaluation_epsilon_alone"] = facts["evaluation_epsilon"]
         facts["spent"] = [self._spent(name) for name in self._study.holdings]
         return facts
 
@@ -210,13 +219,17 @@ class StudyEvaluation:
         return {
             "institution": name,
             "epsilon": train.epsilon,
+            "epsilon_alone": train.epsilon_alone,
             "cap": config.budget.epsilon,
             "holdout_epsilon": holdout.epsilon,
+            "holdout_epsilon_alone": holdout.epsilon_alone,
             "releases": train.releases + holdout.releases,
         }
 
     def _traffic(self, run_folder: Path) -> dict[str, Any]:
         lines = [*read_lines(run_folder / ROUNDS_FILE), _read(run_folder / EVALUATION_FILE)["traffic"]]
+        if (run_folder / PREPARATION_FILE).exists():
+            lines.append(_read(run_folder / PREPARATION_FILE))
         return {
             "message_types": ["train-answer", "counts-answer", "refusal"],
             "institutions": [
@@ -234,6 +247,16 @@ class StudyEvaluation:
         record = _read(run_folder / EVALUATION_FILE)
         record.pop("traffic")
         return {**record, "epsilon": self._study.plan.privacy.evaluation_epsilon}
+
+
+def _evaluation_alone(privacy: PrivacyPlan) -> float:
+    """Return the epsilon of the evaluation if secure aggregation fails and one institution's counts are read alone."""
+    release = privacy.evaluation_release(
+        release_id="evaluation", sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
+    ).alone()
+    if not release.protects:
+        return math.inf
+    return Cost.of(release).times(privacy.evaluation_steps).epsilon(privacy.delta)
 
 
 def _figures(

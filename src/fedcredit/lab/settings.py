@@ -1,6 +1,7 @@
 """Training settings per data set and model, from the committed experiments and not from looking at a user's data.
 
-``experiments/0001-demo`` says how they were found and how optimistic that makes the figures of the demo.
+``experiments/0001-demo`` and ``experiments/0002-privacy-utility`` say how they were found and how optimistic that makes
+their figures.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fedcredit.contract import Contract
+from fedcredit.data.bins import is_nominal
+from fedcredit.privacy.accounting import mu_for_epsilon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +23,62 @@ class Settings:
     rounds: int
     model: Mapping[str, Any]
     training: Mapping[str, Any]
+    preparation_share: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrivacyChoice:
+    """What a person decides about privacy; the rest of a plan's [privacy] follows."""
+
+    epsilon: float
+    delta: float
+    evaluation_epsilon: float
+    mechanism: str
+    noise: str
+    """"local" or "shared"."""
+    colluders: int
+    sampling_rate: float
+    test_noise: bool
+
+    @property
+    def off(self) -> bool:
+        """Return whether nobody is protected."""
+        return math.isinf(self.epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consortium:
+    """What the settings depend on besides the privacy: how many institutions, how many borrowers, who must answer."""
+
+    members: int
+    borrowers: int
+    quorum: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trees:
+    rounds: int
+    depth: int
+    learning_rate: float
+    ridge: float
+    """Per 24,000 borrowers: the same signal in a larger crowd has its noise in larger sums."""
+
+
+_TREES: Final[tuple[tuple[float, _Trees], ...]] = (
+    (0.09, _Trees(rounds=20, depth=4, learning_rate=0.1, ridge=800)),
+    (0.2, _Trees(rounds=20, depth=4, learning_rate=0.15, ridge=800)),
+    (0.45, _Trees(rounds=30, depth=4, learning_rate=0.15, ridge=400)),
+    (1.1, _Trees(rounds=30, depth=4, learning_rate=0.1, ridge=120)),
+    (1.8, _Trees(rounds=30, depth=5, learning_rate=0.1, ridge=60)),
+    (math.inf, _Trees(rounds=40, depth=5, learning_rate=0.1, ridge=5)),
+)
+"""By signal: the largest strength of signal that a row is for (``_signal``)."""
+_REFERENCE_BORROWERS: Final = 24_000
+TREES_PER_ROUND: Final = 20
+STRUCTURE_SEED: Final = 1
+_PREPARATION_SHARE: Final = 0.05
+_FEW_CATEGORIES: Final = 2
+"""So few features without an order are not worth a release of their own."""
 _SCORECARD: Final[Mapping[str, tuple[int, float, float]]] = {"taiwan": (20, 30.0, 0.85), "sba": (40, 20.0, 0.9)}
 """Rounds, learning rate and momentum per contract."""
 _STRONG_PRIVACY_ROUNDS: Final = 12
@@ -29,8 +86,10 @@ _STRONG_PRIVACY_ROUNDS: Final = 12
 _BASE_RATE: Final = 0.2
 
 
-def settings_for(contract: str, model: str, *, epsilon: float) -> Settings:
+def settings_for(contract: Contract, model: str, privacy: PrivacyChoice, consortium: Consortium) -> Settings:
     """Return the recommended settings; a contract without an experiment of its own gets those of ``taiwan``."""
+    if model == "trees":
+        return _tree_settings(contract, privacy, consortium)
     if model == "network":
         return _gradient(
             rounds=30,
@@ -40,8 +99,8 @@ def settings_for(contract: str, model: str, *, epsilon: float) -> Settings:
             clip=4.5,
             grid=2000,
         )
-    rounds, learning_rate, momentum = _SCORECARD.get(contract, _SCORECARD["taiwan"])
-    if epsilon < 2 and contract != "sba":
+    rounds, learning_rate, momentum = _SCORECARD.get(contract.name, _SCORECARD["taiwan"])
+    if privacy.epsilon < 2 and contract.name != "sba":
         rounds = _STRONG_PRIVACY_ROUNDS
     return _gradient(
         rounds=rounds,
@@ -53,6 +112,44 @@ def settings_for(contract: str, model: str, *, epsilon: float) -> Settings:
     )
 
 
+def _tree_settings(contract: Contract, privacy: PrivacyChoice, consortium: Consortium) -> Settings:
+    signal = _signal(privacy, consortium)
+    chosen = next(row for limit, row in _TREES if signal < limit or math.isinf(limit))
+    nominal = sum(is_nominal(part, name) for part in contract.modalities for name in part.scorecard)
+    return Settings(
+        rounds=chosen.rounds,
+        preparation_share=_PREPARATION_SHARE if nominal > _FEW_CATEGORIES else 0.0,
+        model={
+            "kind": "trees",
+            "depth": chosen.depth,
+            "trees_per_round": TREES_PER_ROUND,
+            "structure_seed": STRUCTURE_SEED,
+            "base_rate": _BASE_RATE,
+        },
+        training={
+            "kind": "dp-boosting",
+            "learning_rate": chosen.learning_rate,
+            "clip": 0.8,
+            "grid": 100,
+            "ridge": max(1.0, round(chosen.ridge * consortium.borrowers / _REFERENCE_BORROWERS)),
+            "leaf_limit": 2.0,
+        },
+    )
+
+
+def _signal(privacy: PrivacyChoice, consortium: Consortium) -> float:
+    """Return how much stronger the borrowers' sum is than its noise: mu of the whole training per 24,000 borrowers.
+
+    With local noise the sum carries one full noise per member; with shared noise, as many shares as members where the
+    claim rests on quorum - colluders of them.
+    """
+    if privacy.off:
+        return math.inf
+    mu = mu_for_epsilon(privacy.epsilon, privacy.delta)
+    honest = 1 if privacy.noise == "local" else max(1, consortium.quorum - privacy.colluders)
+    return mu * consortium.borrowers / _REFERENCE_BORROWERS / math.sqrt(consortium.members / honest)
+
+
 def plan_values(
     settings: Settings,
     *,
@@ -61,10 +158,7 @@ def plan_values(
     contract: Contract,
     rounds: int | None,
     holdout: tuple[str, float],
-    epsilon: float,
-    delta: float,
-    evaluation_epsilon: float,
-    test_noise: bool,
+    privacy: PrivacyChoice,
     quorum: int,
     retries: int,
     deadline_s: float,
@@ -73,7 +167,7 @@ def plan_values(
     """Return the values of a run plan before validation; ``holdout`` is the split's public key and fraction."""
     salt, fraction = holdout
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "run": {
             "name": name,
             "consortium": consortium,
@@ -85,17 +179,29 @@ def plan_values(
         },
         "model": settings.model,
         "training": settings.training,
-        "privacy": {
-            "mechanism": "none" if math.isinf(epsilon) else "rounded-gaussian",
-            "epsilon": epsilon,
-            "delta": delta,
-            "unit": "borrower",
-            "neighbours": "add-or-remove-one",
-            "evaluation_epsilon": evaluation_epsilon,
-            "test_noise": test_noise,
-        },
+        "privacy": _privacy_values(privacy, settings),
         "rounds": {"quorum": quorum, "retries": retries, "deadline_s": deadline_s},
         "institutions": institutions,
+    }
+
+
+def _privacy_values(privacy: PrivacyChoice, settings: Settings) -> dict[str, Any]:
+    full_batch = privacy.sampling_rate == 1
+    exact = privacy.mechanism == "rounded-gaussian" and full_batch
+    return {
+        "mechanism": "none" if privacy.off else privacy.mechanism,
+        "accountant": "none" if privacy.off else "gdp" if exact else "rdp",
+        "noise": "local" if privacy.off else privacy.noise,
+        "colluders": 0 if privacy.off else privacy.colluders,
+        "sampling": "full-batch" if full_batch else "poisson",
+        "sampling_rate": float(privacy.sampling_rate),
+        "preparation_share": settings.preparation_share,
+        "epsilon": privacy.epsilon,
+        "delta": privacy.delta,
+        "unit": "borrower",
+        "neighbours": "add-or-remove-one",
+        "evaluation_epsilon": privacy.evaluation_epsilon,
+        "test_noise": privacy.test_noise,
     }
 
 

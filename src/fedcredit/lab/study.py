@@ -30,7 +30,8 @@ from fedcredit.errors import AlreadyExistsError, UsageError
 from fedcredit.institution.admission import Approvals
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import holdings_of, init_node, join
-from fedcredit.lab.settings import plan_values, settings_for
+from fedcredit.lab.settings import Consortium, PrivacyChoice, plan_values, settings_for
+from fedcredit.lab.spreading import spread
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import Coordinator, init_coordinator
@@ -40,9 +41,9 @@ CONSORTIUM: Final = "fedcredit-demo"
 DELTA: Final = 1e-5
 EVALUATION_EPSILON: Final = 1.0
 HOLDOUT_FRACTION: Final = 0.2
-RETRIES: Final = 1
 DATA_FILE: Final = "data.parquet"
-ModelKind = Literal["scorecard", "network"]
+ModelKind = Literal["trees", "scorecard", "network"]
+NoiseKind = Literal["local", "shared"]
 OnRound = Callable[[int, npt.NDArray[np.float64], int], None]
 """Called after each release with the round, the released weights and the number of contributors."""
 
@@ -58,6 +59,15 @@ class StudyOptions:
     seed: int
     test_noise: bool
     deadline_s: float
+    noise: NoiseKind = "local"
+    """"shared" only in experiments: the institutions then agree to bare shares, and the results say so."""
+    mechanism: str = "rounded-gaussian"
+    colluders: int = 0
+    drop_outs: int = 0
+    """By how many the quorum is below the number of institutions; the noise pays for it, nobody drops out."""
+    retries: int = 1
+    institutions: int | None = None
+    """Spread the rows over so many institutions that hold everything; ``None`` keeps the data set's own parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +117,8 @@ def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Stud
     if folder.exists():
         raise AlreadyExistsError(path=str(folder))
     dataset = load_dataset(options.dataset)
+    if options.institutions is not None:
+        dataset = spread(dataset, options.institutions, seed=options.seed)
     make_directory(folder)
     try:
         return _build(folder, options, dataset, relay_port=relay_port)
@@ -145,29 +157,38 @@ def _build(folder: Path, options: StudyOptions, dataset: Dataset, *, relay_port:
 
 def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[InstitutionId, Holdings]) -> RunPlan:
     """Return the plan of a study: the recommended settings of the data set, the user's epsilon and rounds."""
-    settings = settings_for(dataset.name, options.model, epsilon=options.epsilon)
+    salt, quorum = _salt(options), len(holdings) - options.drop_outs
+    bands = {name: _record_band(part, salt) for name, part in holdings.items()}
     off = math.isinf(options.epsilon)
+    privacy = PrivacyChoice(
+        epsilon=options.epsilon,
+        delta=DELTA,
+        evaluation_epsilon=math.inf if off else min(EVALUATION_EPSILON, options.epsilon),
+        mechanism=options.mechanism,
+        noise=options.noise,
+        colluders=options.colluders,
+        sampling_rate=1.0,
+        test_noise=options.test_noise,
+    )
+    consortium = Consortium(members=len(holdings), borrowers=sum(bands.values()), quorum=quorum)
     raw = plan_values(
-        settings,
+        settings_for(dataset.contract, options.model, privacy, consortium),
         name=f"demo-{dataset.name}",
         consortium=CONSORTIUM,
         contract=dataset.contract,
         rounds=options.rounds,
-        holdout=(_salt(options), HOLDOUT_FRACTION),
-        epsilon=options.epsilon,
-        delta=DELTA,
-        evaluation_epsilon=math.inf if off else min(EVALUATION_EPSILON, options.epsilon),
-        test_noise=options.test_noise,
-        quorum=len(holdings),
-        retries=RETRIES,
+        holdout=(salt, HOLDOUT_FRACTION),
+        privacy=privacy,
+        quorum=quorum,
+        retries=options.retries,
         deadline_s=options.deadline_s,
         institutions={
             name: {
                 "kind": str(dataset.parts[name].kind),
-                "expected_borrowers": _record_band(part, _salt(options)),
+                "expected_borrowers": bands[name],
                 "modalities": dataset.parts[name].modalities,
             }
-            for name, part in holdings.items()
+            for name in holdings
         },
     )
     return RunPlan.model_validate(raw)
@@ -195,7 +216,11 @@ def _node_config(dataset: Dataset, institution: InstitutionId, options: StudyOpt
                 "delta": DELTA,
                 "holdout_epsilon": 1.0 if off else min(EVALUATION_EPSILON, options.epsilon),
             },
-            "policy": {"allow_no_privacy": off, "allow_fixed_noise": options.test_noise},
+            "policy": {
+                "allow_no_privacy": off,
+                "allow_fixed_noise": options.test_noise,
+                "allow_bare_shares": options.noise == "shared",
+            },
         }
     )
 

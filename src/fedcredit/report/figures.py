@@ -227,11 +227,23 @@ def _epsilon(result: Result, rounds: Sequence[Round]) -> Panel:
         return canvas.panel(
             name="epsilon",
             title="Privacy spent by round",
-            caption="Training of this run, each round with all before it. Dashed: the lowest cap of an institution.",
+            caption=f"Training of this run, each round with all before it{_against(result)}. "
+            "Dashed: the lowest cap of an institution.",
             description=(
                 f"After round {numbers[-1]} epsilon is {wording.cost(spent[-1]) if finite else 'infinite'}; {ceiling}."
             ),
         )
+
+
+def _against(result: Result) -> str:
+    """Return what must stand beside a cost that holds for sums only."""
+    privacy = result.privacy
+    if privacy.noise == "local":
+        return ""
+    return (
+        f", against whoever sees the sums; for a message read alone the whole training costs "
+        f"{wording.cost(privacy.epsilon_alone)}"
+    )
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -26,6 +26,11 @@ _FILTERS: Final = (
     wording.duration,
     wording.without_scheme,
     wording.gain_word,
+    wording.noise,
+    wording.noise_sentence,
+    wording.accountant,
+    wording.second_accountant,
+    wording.steps,
 )
 
 
@@ -70,6 +75,7 @@ def _page(result: Result, rounds: Sequence[Round]) -> str:
             verdict=wording.verdict(result.rows),
             privacy=wording.privacy_sentence(result),
             trust=wording.trust(result),
+            model=wording.model(result),
             limits=wording.limits(result),
             why_not_private=None if result.private else wording.why_not_private(result),
         )

@@ -120,29 +120,49 @@ class FederatedEvaluation(_Value):
     note: str
 
 
+class ModelSettings(_Value):
+    """What the plan says about the model; a key that its kind has no use for is absent."""
+
+    width: Count | None = None
+    depth: Count | None = None
+    trees_per_round: Count | None = None
+    trees: Count
+    """After the last round; 0 for everything but trees."""
+
+
 class Spending(_Value):
-    """What one institution's own ledger says."""
+    """What one institution's own ledger says: as the releases claim, and if secure aggregation fails."""
 
     institution: str
     epsilon: Epsilon
+    epsilon_alone: Epsilon
     cap: Epsilon
     holdout_epsilon: Epsilon
+    holdout_epsilon_alone: Epsilon
     releases: Count
 
 
 class Privacy(_Value):
-    """The unit, the mechanism and the cost. A second-route figure is ``None`` where the mechanism has none."""
+    """The unit, the mechanism and the cost, against whoever sees a sum and against whoever reads one message alone."""
 
     unit: str
     neighbours: str
     mechanism: str
+    accountant: Literal["gdp", "rdp", "none"]
+    noise: Literal["local", "shared"]
+    honest_shares: Annotated[int, Field(ge=1)]
+    """How many institutions' noise the claim rests on; 1 for local noise."""
     epsilon: Epsilon
+    epsilon_alone: Epsilon
+    """If secure aggregation fails and one institution's message is read alone."""
     delta: Annotated[FiniteFloat, Field(gt=0, lt=1)]
     steps: Count
-    mu: Epsilon | None
-    zcdp_epsilon: Epsilon | None
-    tpr_ceiling_at_fpr_1_percent: Share | None
+    preparations: Count
+    sampling_rate: Annotated[FiniteFloat, Field(gt=0, le=1)]
+    epsilon_by_renyi: Epsilon
+    tpr_ceiling_at_fpr_1_percent: Share
     evaluation_epsilon: Epsilon
+    evaluation_epsilon_alone: Epsilon
     test_noise: bool
     spent: tuple[Spending, ...] = Field(strict=False)
 
@@ -171,15 +191,16 @@ class Audit(_Value):
 
 
 class Result(_Value):
-    """The whole of ``result.json``, schema version 1."""
+    """The whole of ``result.json``, schema version 2."""
 
-    schema_version: Literal["1"]
+    schema_version: Literal["2"]
     dataset: str
     title: str
     provenance: Literal["real", "real-segments", "simulated"]
     provenance_note: str
     attribution: str
     model: str
+    model_settings: ModelSettings
     runtime: str
     seed: int
     rounds: Count

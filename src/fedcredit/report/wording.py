@@ -64,7 +64,7 @@ def percent(value: float | None) -> str:
 
 
 def cost(value: float | None) -> str:
-    """Return an epsilon or mu with two decimals, rounded up; infinity is ∞ and ``None`` a dash."""
+    """Return an epsilon with two decimals, rounded up; infinity is ∞ and ``None`` a dash."""
     if value is None:
         return DASH
     return "∞" if math.isinf(value) else str(_up(value, "0.01"))
@@ -179,19 +179,98 @@ def privacy_sentence(result: Result) -> str:
         return f"None. {why_not_private(result)} Nothing here may be quoted as the result of a private run."
     privacy = result.privacy
     return (
-        f"Training is differentially private with ε = {cost(privacy.epsilon)} at δ = {small(privacy.delta)}; "
+        f"Training is differentially private with {_claim(privacy)}; "
         f"the unit is one {privacy.unit}, {privacy.neighbours.replace('-', ' ')}. {_meaning(privacy)}"
-    ).strip()
+    )
+
+
+def _claim(privacy: Privacy) -> str:
+    if privacy.noise == "local":
+        return f"{_epsilon(privacy.epsilon)} at δ = {small(privacy.delta)}"
+    return (
+        f"{_epsilon(privacy.epsilon)} against whoever sees the sums only, and with {_epsilon(privacy.epsilon_alone)} "
+        f"against whoever reads one institution’s messages alone, both at δ = {small(privacy.delta)}"
+    )
+
+
+def _epsilon(value: float) -> str:
+    # No line ends inside a claim.
+    return f"ε\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{cost(value)}"
 
 
 def _meaning(privacy: Privacy) -> str:
-    if privacy.tpr_ceiling_at_fpr_1_percent is None:
-        return ""
+    seen = "everything that was released" if privacy.noise == "local" else "all released sums"
     return (
-        f"In plain words: someone who sees everything that was released, and accepts 1 % false alarms, recognises "
+        f"In plain words: someone who sees {seen}, and accepts 1 % false alarms, recognises "
         f"that a given {privacy.unit} took part with a probability of at most "
         f"{percent(privacy.tpr_ceiling_at_fpr_1_percent)}; guessing gives 1 %."
     )
+
+
+def noise(privacy: Privacy) -> str:
+    """Return who adds how much of the noise."""
+    if privacy.mechanism == "none":
+        return "none"
+    if privacy.noise == "local":
+        return "local: each institution adds all the noise that its own message needs"
+    return (
+        f"shared: {privacy.honest_shares} honest institutions’ shares together make the noise that a sum needs; each "
+        f"adds 1/{privacy.honest_shares} of its variance"
+    )
+
+
+def noise_sentence(privacy: Privacy) -> str:
+    """Return what the two costs, of the sum and of a message that is read alone, have to do with each other."""
+    if privacy.noise == "local":
+        return "The noise is local: every message is private alone, so ε is the same with and without the sum."
+    return (
+        f"The noise is shared: {_epsilon(privacy.epsilon)} holds for sums that contain at least "
+        f"{privacy.honest_shares} honest institutions, {_epsilon(privacy.epsilon_alone)} for a message that is read "
+        "alone. Neither figure may be quoted without the other."
+    )
+
+
+def accountant(privacy: Privacy) -> str:
+    """Return how ε was computed first."""
+    return {"gdp": "Gaussian DP, exact", "rdp": "Rényi DP", "none": DASH}[privacy.accountant]
+
+
+def second_accountant(privacy: Privacy) -> str:
+    """Return the ε of training by another route, or that there is none."""
+    if privacy.accountant == "gdp":
+        return f"{cost(privacy.epsilon_by_renyi)} (Rényi DP)"
+    # With this accountant both routes are one, and a figure twice is no check.
+    return f"{DASH} (this mechanism has Rényi DP only)" if privacy.accountant == "rdp" else DASH
+
+
+def steps(privacy: Privacy) -> str:
+    """Return how many releases of training share ε, repetitions included."""
+    parts = [f"{count(privacy.steps)} steps"]
+    if privacy.preparations:
+        parts.append(f"{count(privacy.preparations)} histogram{'s' * (privacy.preparations > 1)} before the first step")
+    everybody = privacy.sampling_rate == 1
+    parts.append("all borrowers" if everybody else f"a random {percent(privacy.sampling_rate)} of borrowers a step")
+    return " · ".join(parts)
+
+
+def model(result: Result) -> str:
+    """Return what the shared model is, in a sentence."""
+    settings = result.model_settings
+    if result.model == "trees":
+        return (
+            f"The model is {count(settings.trees)} boosted trees of depth {settings.depth}, "
+            f"{settings.trees_per_round} added in each round. Where a tree splits follows from public values; only the "
+            "values of its leaves are learned, from noised sums. A score adds up a borrower’s leaves in the "
+            "trees whose modalities are known."
+        )
+    if result.model == "scorecard":
+        return "The model is a scorecard: every bin of every feature has points, and a score adds them up."
+    if result.model == "network":
+        return (
+            f"The model is a neural network: an encoder of {settings.width} units for each modality, and beside them "
+            "points for every bin, as in a scorecard."
+        )
+    return f"The model is of the kind {result.model}."
 
 
 def trust(result: Result) -> str:
@@ -202,9 +281,15 @@ def trust(result: Result) -> str:
             "Until there is secure aggregation, the coordinator sees each institution’s update, in this run without "
             f"protection.{relay}"
         )
+    seen = "Until there is secure aggregation, the coordinator sees each institution’s noised update, not only the sum."
+    if result.privacy.noise == "shared":
+        return (
+            f"{seen} A message carries only a share of the noise, so against the coordinator it is "
+            f"{_epsilon(result.privacy.epsilon_alone)} that holds, not {cost(result.privacy.epsilon)}: "
+            f"an experiment on public data.{relay}"
+        )
     return (
-        "Until there is secure aggregation, the coordinator sees each institution’s noised update, not only the sum. "
-        "Every message is differentially private on its own, so the stated ε holds against the coordinator "
+        f"{seen} Every message is differentially private on its own, so the stated ε holds against the coordinator "
         f"too.{relay}"
     )
 

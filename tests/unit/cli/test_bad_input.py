@@ -69,7 +69,7 @@ def _state(folder: Path) -> dict[str, bytes]:
         ("rounds = 2", "rounds = 2.5", "FC-1004", ["run.rounds"]),
         ("delta = 1e-05", "", "FC-1005", ["privacy.delta", "no default"]),
         ("[privacy]", "[privacy", "FC-1002", ["not valid TOML"]),
-        ("schema_version = 1", "schema_version = 2", "FC-1004", ["schema_version"]),
+        ("schema_version = 2", "schema_version = 3", "FC-1004", ["schema_version"]),
     ],
     ids=["misspelt", "text for a number", "real for a whole number", "missing", "not TOML", "newer"],
 )

@@ -42,11 +42,16 @@ def test_it_prints_one_envelope_and_leaves_a_whole_run_folder(shown, tmp_path: P
         3,
     )  # two rounds, one retry
     assert privacy["epsilon"] <= 3
+    # A histogram for the order of categories, and one retry of it; noise that each message carries alone.
+    assert (privacy["preparations"], privacy["noise"], privacy["honest_shares"]) == (2, "local", 1)
+    assert privacy["epsilon"] == privacy["epsilon_alone"]
+    settings = data["model_settings"]
+    assert (data["model"], settings["trees"]) == ("trees", 2 * settings["trees_per_round"])
     assert privacy["delta"] == 1e-5
     assert privacy["protects"] is True
     assert all(0 < spent["epsilon"] <= spent["cap"] for spent in privacy["spent"])
     for line in data["traffic"]["institutions"]:
-        assert line["messages"] == 3  # two rounds and one evaluation
+        assert line["messages"] == 4  # the preparation, two rounds and one evaluation
         assert line["bytes_up"] > 0
         assert line["bytes_down"] > 0
     assert data["wall_s"] > 0
@@ -70,8 +75,9 @@ def _check_folder(folder: Path, *, rounds: int) -> None:
     assert [line["round"] for line in lines] == list(range(1, rounds + 1))
     (run,) = (folder / "coordinator" / "runs").iterdir()
     assert {path.name for path in run.iterdir()} >= {"plan.toml", "run.db", "audit.jsonl", "evaluation.json"}
-    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert checkpoints == [f"round-{number:05d}.safetensors" for number in range(rounds + 1)]
+    checkpoints = {path.name for path in (run / "checkpoints").iterdir()}
+    prepared = {"round-00000-prepared.safetensors"}
+    assert checkpoints == prepared | {f"round-{number:05d}.safetensors" for number in range(rounds + 1)}
     for name in INSTITUTIONS:
         assert (folder / "institutions" / name / "state" / "node.db").stat().st_size > 0
 

@@ -27,6 +27,7 @@ TRANSLATORS = {"tr", "word"}
 COMMAND = "fedcredit "
 ALIKE = {
     "AUC",
+    "Brier",
     "KS",
     " {provenance}.",
     "AUC {auc:.3f}  ε {epsilon:.2f}",

@@ -10,7 +10,7 @@ from fedcredit.data.features import encode
 from fedcredit.data.inputs import model_inputs
 from fedcredit.data.table import CreditTable
 from fedcredit.evaluation import rows
-from fedcredit.lab.baselines import MIN_BOOSTING_ROWS, best_own_model
+from fedcredit.lab.baselines import MIN_BOOSTING_ROWS, best_own_model, opacus_per_site
 
 TAIWAN = load_dataset("taiwan")
 INPUTS = model_inputs(TAIWAN.contract)
@@ -59,3 +59,22 @@ def test_without_both_outcomes_in_the_check_part_the_scorecard_is_taken_unchecke
     rare = table.take(np.isin(np.arange(len(table)), few) | (table.labels == labels))
     assert int((rare.labels == 1 - labels).sum()) == 1
     assert best_own_model([rare], [rare], INPUTS, seed=1).method == "scorecard"
+
+
+def test_every_institution_alone_with_opacus_scores_all_test_records_with_what_it_holds() -> None:
+    train = [_table("bank-a", 700), _table("insurer-d", 700).with_modalities(["application"])]
+    test = [_table("guarantee-fund-c", 500), _table("bank-a", 100)]
+    labels = np.concatenate([table.labels for table in test])
+    first = opacus_per_site(train, test, INPUTS, epsilon=3.0, delta=1e-5, seed=1)
+    again = opacus_per_site(train, test, INPUTS, epsilon=3.0, delta=1e-5, seed=1)
+    assert [scores.shape for scores in first] == [(600,), (600,)]
+    assert [scores.tobytes() for scores in first] == [scores.tobytes() for scores in again]
+    assert rows.auc(first[0], labels) > 0.6
+    # The insurer sees the application alone: 10 bins of the limit times 7 of the education give at most 70 scores.
+    assert len(np.unique(first[1])) <= 70 < len(np.unique(first[0]))
+
+
+def test_two_institutions_with_the_same_rows_draw_their_own_noise() -> None:
+    table = _table("bank-a", 300)
+    one, other = opacus_per_site([table, table], [table], INPUTS, epsilon=1.0, delta=1e-5, seed=1)
+    assert one.tobytes() != other.tobytes()

@@ -16,8 +16,10 @@ ROOT = Path(__file__).parents[3]
 
 def test_a_mean_comes_with_the_interval_of_the_mean() -> None:
     figure = mean_over_seeds("demo.x.auc", [0.7, 0.8, 0.9], unit="auc", seeds=[1, 2, 3], data="real")
-    # The standard deviation is 0.1, the half width 1.96 * 0.1 / sqrt(3) = 0.11316.
-    assert (figure.value, figure.low, figure.high) == pytest.approx((0.8, 0.68684, 0.91316), abs=1e-5)
+    # The standard deviation is 0.1, Student's quantile at two degrees 4.30265, the half width 4.30265 * 0.1 / sqrt(3).
+    assert (figure.value, figure.low, figure.high) == pytest.approx((0.8, 0.55159, 1.04841), abs=1e-5)
+    alone = mean_over_seeds("demo.x.auc", [0.7], unit="auc", seeds=[1], data="real")
+    assert (alone.low, alone.value, alone.high) == (0.7, 0.7, 0.7)
 
 
 def test_a_median_comes_with_the_range() -> None:

@@ -12,7 +12,7 @@ import pytest
 from fedcredit.errors import AlreadyExistsError, PrivacyPlanError, UnknownDatasetError, UsageError
 from fedcredit.institution.admission import Approvals
 from fedcredit.lab.inprocess import run_in_process
-from fedcredit.lab.study import RETRIES, Study, StudyOptions, build_study
+from fedcredit.lab.study import Study, StudyOptions, build_study
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import Coordinator
 from fedcredit.rounds.evidence import verify_run
@@ -51,7 +51,7 @@ def test_the_public_size_of_an_institution_is_its_training_part_to_two_digits(st
 
 def test_the_plan_claims_what_was_asked_for_and_pays_for_a_retry(study: Study) -> None:
     facts = privacy_plan(study.plan).describe()
-    assert (facts.steps, facts.delta) == (2 + RETRIES, 1e-5)
+    assert (facts.steps, facts.delta) == (2 + OPTIONS.retries, 1e-5)
     assert facts.protects is False  # the noise is fixed
     assert privacy_plan(study.plan).epsilon == 3.0
 
@@ -78,6 +78,26 @@ def test_a_study_that_cannot_be_made_leaves_no_folder(
     with pytest.raises(error):
         build_study(tmp_path / "run", options, relay_port=PORT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_shared_noise_is_agreed_to_by_everybody_of_an_experiment_and_by_nobody_else(
+    study: Study, tmp_path: Path
+) -> None:
+    shared = build_study(
+        tmp_path / "run", replace(OPTIONS, noise="shared", colluders=1, test_noise=False), relay_port=PORT
+    )
+    assert (shared.plan.privacy.noise, shared.plan.honest_shares) == ("shared", 3)
+    assert all(shared.node_config(name).policy.allow_bare_shares for name in shared.holdings)
+    assert not any(study.node_config(name).policy.allow_bare_shares for name in study.holdings)
+
+
+def test_a_quorum_below_the_number_of_institutions_is_paid_for_by_more_noise(tmp_path: Path) -> None:
+    options = replace(OPTIONS, noise="shared", institutions=8, drop_outs=2, retries=0)
+    study = build_study(tmp_path / "run", options, relay_port=PORT)
+    assert (len(study.holdings), study.plan.rounds.quorum, study.plan.honest_shares) == (8, 6, 6)
+    assert study.plan.rounds.retries == 0
+    everybody = sum(len(part.table) for part in study.holdings.values())
+    assert everybody == 1000
 
 
 def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:

@@ -38,13 +38,14 @@ def band(name: str, value: float, half: float) -> dict[str, float]:
 def result(*, institutions: int = 4, names: list[str] | None = None) -> dict[str, Any]:
     names = names or [f"{KINDS[i % 5].replace('_', '-')}-{'abcdefgh'[i]}" for i in range(institutions)]
     return {
-        "schema_version": "1",
+        "schema_version": "2",
         "dataset": "taiwan",
         "title": "Credit-card default in Taiwan, 2005",
         "provenance": "real-segments",
         "provenance_note": "segments by credit limit stand in for institutions",
         "attribution": "I-Cheng Yeh, Default of Credit Card Clients, 2009, https://doi.org/10.24432/C55S3H, CC BY 4.0",
         "model": "scorecard",
+        "model_settings": {"kind": "scorecard", "base_rate": 0.2, "trees": 0},
         "runtime": "inprocess",
         "seed": 1,
         "rounds": 20,
@@ -80,16 +81,30 @@ def result(*, institutions: int = 4, names: list[str] | None = None) -> dict[str
             "unit": "borrower",
             "neighbours": "add-or-remove-one",
             "mechanism": "rounded-gaussian",
+            "accountant": "gdp",
+            "noise": "local",
+            "honest_shares": 1,
             "epsilon": 3.0,
+            "epsilon_alone": 3.0,
             "delta": 1e-5,
             "steps": 20,
-            "mu": 0.7316,
-            "zcdp_epsilon": 3.2114,
+            "preparations": 0,
+            "sampling_rate": 1.0,
+            "epsilon_by_renyi": 3.2114,
             "tpr_ceiling_at_fpr_1_percent": 0.0553,
             "evaluation_epsilon": 0.5,
+            "evaluation_epsilon_alone": 0.5,
             "test_noise": False,
             "spent": [
-                {"institution": name, "epsilon": 2.9912, "cap": 3.0, "holdout_epsilon": 0.5, "releases": 21}
+                {
+                    "institution": name,
+                    "epsilon": 2.9912,
+                    "epsilon_alone": 2.9912,
+                    "cap": 3.0,
+                    "holdout_epsilon": 0.5,
+                    "holdout_epsilon_alone": 0.5,
+                    "releases": 21,
+                }
                 for name in names
             ],
         },
@@ -126,13 +141,43 @@ def metrics(rounds: int = 20) -> list[dict[str, Any]]:
     return lines
 
 
+def shared_result() -> dict[str, Any]:
+    """A run of trees whose noise three honest institutions share, as the lab writes one."""
+    value = result()
+    value["model"] = "trees"
+    value["model_settings"] = {
+        "kind": "trees",
+        "depth": 5,
+        "trees_per_round": 10,
+        "structure_seed": 1,
+        "base_rate": 0.2,
+        "trees": 400,
+    }
+    value["privacy"] |= {
+        "mechanism": "skellam",
+        "accountant": "rdp",
+        "noise": "shared",
+        "honest_shares": 3,
+        "epsilon_alone": 5.7634,
+        "epsilon_by_renyi": 3.0,
+        "preparations": 2,
+        "evaluation_epsilon_alone": 0.9117,
+    }
+    value["privacy"]["spent"] = [
+        entry | {"epsilon_alone": 5.7401, "holdout_epsilon_alone": 0.9117} for entry in value["privacy"]["spent"]
+    ]
+    return value
+
+
 def unprotected_result() -> dict[str, Any]:
     """A run with an infinite epsilon, as the lab writes one."""
     value = result()
     value["protected"] = False
-    value["privacy"] |= {"epsilon": "inf", "mu": "inf", "zcdp_epsilon": None, "tpr_ceiling_at_fpr_1_percent": 1.0}
-    value["privacy"] |= {"mechanism": "none", "evaluation_epsilon": "inf"}
-    value["privacy"]["spent"] = [entry | {"epsilon": "inf", "cap": "inf"} for entry in value["privacy"]["spent"]]
+    everything = ("epsilon", "epsilon_alone", "epsilon_by_renyi", "evaluation_epsilon", "evaluation_epsilon_alone")
+    value["privacy"] |= dict.fromkeys(everything, "inf") | {"tpr_ceiling_at_fpr_1_percent": 1.0}
+    value["privacy"] |= {"mechanism": "none", "accountant": "none"}
+    endless = dict.fromkeys(("epsilon", "epsilon_alone", "cap", "holdout_epsilon", "holdout_epsilon_alone"), "inf")
+    value["privacy"]["spent"] = [entry | endless for entry in value["privacy"]["spent"]]
     value["federated_evaluation"]["epsilon"] = "inf"
     return value
 

@@ -48,7 +48,12 @@ def test_what_the_lab_writes_is_read_back() -> None:
         (("privacy", "test_noise"), 0, "privacy.test_noise"),
         (("protected",), "yes", "protected"),
         (("provenance",), "guessed", "provenance"),
-        (("schema_version",), "2", "schema_version"),
+        (("schema_version",), "1", "schema_version"),
+        (("privacy", "noise"), "secret", "privacy.noise"),
+        (("privacy", "accountant"), "pld", "privacy.accountant"),
+        (("privacy", "honest_shares"), 0, "privacy.honest_shares"),
+        (("privacy", "epsilon_alone"), None, "privacy.epsilon_alone"),
+        (("privacy", "sampling_rate"), 0.0, "privacy.sampling_rate"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_place(path: tuple[str | int, ...], value: Any, problem: str) -> None:
@@ -64,6 +69,14 @@ def test_a_missing_field_is_named_and_a_value_is_never_quoted() -> None:
     assert "secret-7181" not in str(caught.value)
     del result["title"]
     with pytest.raises(StoreCorruptError, match="it lacks title"):
+        check_result(result, path=SOMEWHERE)
+
+
+@pytest.mark.parametrize("name", ["epsilon_alone", "epsilon_by_renyi", "honest_shares", "noise", "preparations"])
+def test_a_record_that_leaves_out_part_of_the_privacy_claim_is_refused(name: str) -> None:
+    result = sample.shared_result()
+    del result["privacy"][name]
+    with pytest.raises(StoreCorruptError, match=rf"it lacks privacy\.{name}"):
         check_result(result, path=SOMEWHERE)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcredit.report import wording
-from fedcredit.report.record import check_result
+from fedcredit.report.record import Privacy, check_result
 from tests.unit.report import sample
 
 
@@ -80,6 +80,41 @@ def test_an_interval_that_holds_zero_counts_for_neither_side() -> None:
         }
     )
     assert wording.verdict([worse]).endswith("for 0 of 1 institutions, worse for 1.")
+
+
+def privacy(**changes: object) -> Privacy:
+    value = sample.result()
+    value["privacy"] |= changes
+    return check_result(value, path=Path("result.json")).privacy
+
+
+def test_a_sampled_step_and_a_single_histogram_are_said_as_they_are() -> None:
+    assert wording.steps(privacy(sampling_rate=0.0625, preparations=1)) == (
+        "20 steps · 1 histogram before the first step · a random 6.3 % of borrowers a step"
+    )
+
+
+def test_an_accountant_counts_once() -> None:
+    assert wording.second_accountant(privacy()) == "3.22 (Rényi DP)"
+    assert wording.second_accountant(privacy(accountant="rdp")).startswith("– ")
+    assert wording.second_accountant(privacy(accountant="none")) == "–"
+
+
+def test_no_mechanism_has_no_noise_to_describe() -> None:
+    assert wording.noise(privacy(mechanism="none")) == "none"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("network", {"width": 8, "trees": 0}, "an encoder of 8 units for each modality"),
+        ("logistic", {"trees": 0}, "The model is of the kind logistic."),
+        ("trees", {"depth": 3, "trees_per_round": 10, "trees": 1000}, "1,000 boosted trees of depth 3, 10 added"),
+    ],
+)
+def test_every_kind_of_model_has_its_sentence(kind: str, settings: dict[str, int], said: str) -> None:
+    value = sample.result() | {"model": kind, "model_settings": settings}
+    assert said in wording.model(check_result(value, path=Path("result.json")))
 
 
 def test_importing_the_report_does_not_import_matplotlib() -> None:

@@ -1,0 +1,287 @@
+"""What does privacy cost? AUC of the federation at small epsilon against boosting without privacy on pooled rows.
+
+    python experiments/0002-privacy-utility/run.py [--seeds 5] [--only taiwan sba steps audit]
+
+Every run goes through the engine: keys, sealed messages, ledger, integer noise from a cryptographic stream. A seed
+decides who is held out and, for ``taiwan5``, which of five banks a borrower belongs to. Shared noise ("the noise of the
+sum") stands for what secure aggregation will protect; until then the institutions of this experiment agree to bare
+shares. With fewer than five seeds nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fedcredit.lab.figures import Figure, mean_over_seeds, write_results
+from fedcredit.lab.study import StudyOptions
+from fedcredit.lab.sweep import Point, Reference, SweepOptions, run_sweep
+from fedcredit.report.sweep_figure import CurvePoint, write_sweep_figure
+
+HERE = Path(__file__).parent
+FEWEST_SEEDS = 5
+INF = float("inf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line of the table: a study at several epsilons."""
+
+    name: str
+    """As in the ids of the figures."""
+    label: str
+    """As in the picture."""
+    study: StudyOptions
+    epsilons: tuple[float, ...]
+
+
+def study(dataset: str, **changes: Any) -> StudyOptions:
+    """Return a study whose epsilon and seed the sweep sets."""
+    common = StudyOptions(
+        dataset=dataset,
+        model="trees",
+        epsilon=1.0,
+        rounds=None,
+        seed=1,
+        test_noise=False,
+        deadline_s=600.0,
+        retries=0,
+        institutions=5 if dataset == "taiwan" else None,
+    )
+    return replace(common, **changes)
+
+
+TAIWAN = (
+    Curve(
+        name="sum",
+        label="trees, noise of the sum",
+        study=study("taiwan", noise="shared"),
+        epsilons=(0.5, 1, 3, 8, INF),
+    ),
+    Curve(
+        name="sum-drop1-collude1",
+        label="trees, one drop-out and one colluder priced in",
+        study=study("taiwan", noise="shared", drop_outs=1, colluders=1),
+        epsilons=(1, 3),
+    ),
+    Curve(
+        name="local",
+        label="trees, every message private alone",
+        study=study("taiwan"),
+        epsilons=(0.5, 1, 3, 8),
+    ),
+    Curve(
+        name="scorecard.sum",
+        label="scorecard, noise of the sum",
+        study=study("taiwan", model="scorecard", noise="shared"),
+        epsilons=(1, 3),
+    ),
+    Curve(
+        name="skellam.sum",
+        label="trees, Skellam noise of the sum",
+        study=study("taiwan", noise="shared", mechanism="skellam"),
+        epsilons=(1, 3),
+    ),
+)
+SBA = (
+    Curve(name="sum", label="trees, noise of the sum", study=study("sba", noise="shared"), epsilons=(1, 3)),
+    Curve(name="local", label="trees, every message private alone", study=study("sba"), epsilons=(1, 3)),
+)
+
+
+def figures_of(prefix: str, data: str, curve: Curve, points: Sequence[Point], seeds: Sequence[int]) -> list[Figure]:
+    """Return AUC and gap per epsilon, and what a run costs."""
+    figures = []
+    for epsilon in curve.epsilons:
+        chosen = [point for point in points if point.epsilon == epsilon]
+        suffix = f"{curve.name}.eps{epsilon:g}".replace(".eps0.5", ".eps05")
+        for part in ("gap", "auc"):
+            values = [getattr(point, part) for point in chosen]
+            figures.append(mean_over_seeds(f"{prefix}.{part}.{suffix}", values, unit="auc", seeds=seeds, data=data))
+        ks = [point.ks for point in chosen]
+        figures.append(mean_over_seeds(f"{prefix}.ks.{suffix}", ks, unit="ks", seeds=seeds, data=data))
+        alone = [min(point.epsilon_alone, 1e6) for point in chosen]
+        figures.append(
+            mean_over_seeds(f"{prefix}.epsilon-alone.{suffix}", alone, unit="epsilon", seeds=seeds, data=data)
+        )
+    return figures
+
+
+def cost_figures(prefix: str, data: str, points: Sequence[Point], seeds: Sequence[int]) -> list[Figure]:
+    """Return the largest payload and the CPU time over all runs of a data set."""
+    chosen = {seed: [point for point in points if point.seed == seed] for seed in seeds}
+
+    def largest(name: str) -> list[float]:
+        return [float(max(getattr(point, name) for point in chosen[seed])) for seed in seeds]
+
+    return [
+        mean_over_seeds(f"{prefix}.payload.numbers", largest("numbers_per_round"), unit="1", seeds=seeds, data=data),
+        mean_over_seeds(f"{prefix}.payload.bytes", largest("bytes_per_round"), unit="B", seeds=seeds, data=data),
+        mean_over_seeds(f"{prefix}.rounds", largest("rounds"), unit="1", seeds=seeds, data=data),
+        mean_over_seeds(f"{prefix}.cpu_s", largest("cpu_seconds_per_institution"), unit="s", seeds=seeds, data=data),
+    ]
+
+
+def reference_figures(prefix: str, data: str, points: Sequence[Point], seeds: Sequence[int]) -> list[Figure]:
+    """Return the models without privacy: pooled, and every institution alone."""
+    first = {point.seed: point for point in reversed(points)}
+    pooled = [first[seed].reference_auc for seed in seeds]
+    mean = [first[seed].alone_mean_auc or 0.0 for seed in seeds]
+    best = [first[seed].alone_best_auc or 0.0 for seed in seeds]
+    return [
+        mean_over_seeds(f"{prefix}.reference.auc", pooled, unit="auc", seeds=seeds, data=data),
+        mean_over_seeds(f"{prefix}.alone-mean.auc", mean, unit="auc", seeds=seeds, data=data),
+        mean_over_seeds(f"{prefix}.alone-best.auc", best, unit="auc", seeds=seeds, data=data),
+    ]
+
+
+def data_figures(prefix: str, data: str, curves: Sequence[Curve], seeds: Sequence[int], picture: str) -> list[Figure]:
+    """Run all curves of one data set and draw them."""
+    figures: list[Figure] = []
+    everything: list[Point] = []
+    drawn: dict[str, list[CurvePoint]] = {}
+    references: dict[int, Reference] = {}
+    for curve in curves:
+        options = SweepOptions(study=curve.study, epsilons=curve.epsilons, seeds=tuple(seeds), alone=True)
+        with tempfile.TemporaryDirectory() as folder:
+            tell = _tell(f"{prefix} {curve.name}")
+            points = run_sweep(options, Path(folder), on_point=tell, references=references)
+        everything += points
+        mine = figures_of(prefix, data, curve, points, seeds)
+        figures += mine
+        if curve.name != "skellam.sum":
+            drawn[curve.label] = _drawn(prefix, curve, mine)
+    reference = reference_figures(prefix, data, everything, seeds)
+    figures += [*reference, *cost_figures(prefix, data, everything, seeds)]
+    levels = {
+        "gradient boosting on pooled rows, no privacy": reference[0].value,
+        "own model without privacy, best institution": reference[2].value,
+    }
+    write_sweep_figure(HERE, picture, drawn, levels, foot=f"{data} data, mean of {len(seeds)} splits, 95 % interval")
+    return figures
+
+
+def _drawn(prefix: str, curve: Curve, figures: Sequence[Figure]) -> list[CurvePoint]:
+    aucs = [figure for figure in figures if figure.id.startswith(f"{prefix}.auc.")]
+    return [
+        CurvePoint(epsilon=epsilon, auc=figure.value, low=figure.low, high=figure.high)
+        for epsilon, figure in zip(curve.epsilons, aucs, strict=True)
+    ]
+
+
+def _tell(name: str) -> Callable[[Point], None]:
+    def tell(point: Point) -> None:
+        print(
+            f"{name}: seed {point.seed} epsilon {point.epsilon:g} auc {point.auc:.4f} gap {point.gap:+.4f}", flush=True
+        )
+
+    return tell
+
+
+def taiwan(seeds: Sequence[int]) -> list[Figure]:
+    """Five banks that share the Taiwan borrowers at random."""
+    from fedcredit.lab.sweep import opacus_per_site_auc
+
+    figures = data_figures("taiwan5", "real-segments", TAIWAN, seeds, "taiwan5")
+    for epsilon in (1.0, 3.0):
+        per_site = [opacus_per_site_auc(replace(TAIWAN[0].study, seed=seed), epsilon=epsilon) for seed in seeds]
+        for part, values in (("mean", [np.mean(a) for a in per_site]), ("best", [max(a) for a in per_site])):
+            name = f"taiwan5.opacus-per-site.{part}.auc.eps{epsilon:g}"
+            figures.append(
+                mean_over_seeds(name, [float(v) for v in values], unit="auc", seeds=seeds, data="real-segments")
+            )
+    return figures
+
+
+def sba(seeds: Sequence[int]) -> list[Figure]:
+    """Eight real lenders."""
+    return data_figures("sba8", "real", SBA, seeds, "sba8")
+
+
+def steps(_: Sequence[int]) -> list[Figure]:
+    """What clipping per borrower costs (the measurement of ``make bench``)."""
+    measured: list[Figure] = _module("steps").figures(15)
+    return [figure for figure in measured if figure.id in {"step.overhead.linear", "step.overhead.conv"}]
+
+
+def audit(seeds: Sequence[int]) -> list[Figure]:
+    """How many of the five broken builds the canary audits find, and how often they accuse the right one."""
+    from fedcredit.lab.audit_scenes import audit_build, audit_mutants
+    from fedcredit.lab.audited_path import CORRECT
+
+    caught, accused = [], []
+    for _ in seeds:  # the noise is cryptographic: a repetition, not a seed
+        results = audit_mutants(entropy=os.urandom)
+        caught.append(float(sum(any(one.refutes_the_claim for one in three) for three in results.values())))
+        correct = audit_build(CORRECT, entropy=os.urandom)
+        accused.append(float(sum(one.refutes_the_claim for one in correct)))
+    data = "synthetic-benchmark"
+    return [
+        mean_over_seeds("audit.mutants.caught", caught, unit="1", seeds=seeds, data=data),
+        mean_over_seeds("audit.correct.accused", accused, unit="1", seeds=seeds, data=data),
+    ]
+
+
+def _module(name: str) -> ModuleType:
+    path = HERE.parent / "0100-benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+SECTIONS: dict[str, Callable[[Sequence[int]], list[Figure]]] = {
+    "taiwan": taiwan,
+    "sba": sba,
+    "steps": steps,
+    "audit": audit,
+}
+PREFIXES = {"taiwan": "taiwan5.", "sba": "sba8.", "steps": "step.", "audit": "audit."}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=FEWEST_SEEDS)
+    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
+    arguments = parser.parse_args()
+    seeds = list(range(1, arguments.seeds + 1))
+    path = HERE / "results.json"
+    for name in arguments.only:
+        figures = SECTIONS[name](seeds)
+        for figure in figures:
+            print(f"{figure.id:48} {figure.value:.4f} ({figure.low:.4f}..{figure.high:.4f})", flush=True)
+        if len(seeds) < FEWEST_SEEDS:
+            continue
+        write_results(
+            path,
+            question="What does privacy cost, against gradient boosting without privacy on pooled rows?",
+            command="python experiments/0002-privacy-utility/run.py",
+            figures=[*_kept(path, PREFIXES[name]), *figures],
+        )
+    if len(seeds) < FEWEST_SEEDS:
+        print(f"nothing written: fewer than {FEWEST_SEEDS} seeds")
+
+
+def _kept(path: Path, prefix: str) -> list[Figure]:
+    if not path.exists():
+        return []
+    lines = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    return [Figure(**line) for line in lines if not line["id"].startswith(prefix)]
+
+
+if __name__ == "__main__":
+    main()

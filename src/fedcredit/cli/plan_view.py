@@ -1,0 +1,218 @@
+"""How a plan and its costs read on a terminal: ``coord plan new`` and ``check``, ``node preview`` and ``approve``."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fedcredit.cli.output import note, say, table
+from fedcredit.cli.texts import tr, word
+
+if TYPE_CHECKING:
+    from fedcredit.cli.plan_check import CheckedPlan, Epsilon
+    from fedcredit.config.plan import RunPlan
+    from fedcredit.parties import InstitutionId
+    from fedcredit.training.plan_review import InstitutionReview
+
+
+def tell_terms(plan: RunPlan) -> None:
+    """Print what is trained, on which part of the borrowers."""
+    say(
+        tr(
+            "   trains      {model}, {rounds} rounds, quorum {quorum}",
+            model=word(plan.model.kind),
+            rounds=plan.run.rounds,
+            quorum=plan.rounds.quorum,
+        )
+    )
+    say(
+        tr(
+            "   split       {fraction:.0%} of borrowers held out by key {salt}; contract {contract}",
+            fraction=plan.run.holdout_fraction,
+            salt=plan.run.holdout_salt,
+            contract=plan.run.contract,
+        )
+    )
+
+
+def tell_claim(checked: CheckedPlan) -> None:
+    """Print the claim, against whom it holds, and what the noise is."""
+    plan, facts = checked.plan, checked.review.facts
+    say(
+        tr(
+            "   privacy     epsilon {epsilon:g} at delta {delta:g} per {unit}, {neighbours}; held out {held_out:g}",
+            epsilon=plan.privacy.epsilon if facts.protects else math.inf,
+            delta=facts.delta,
+            unit=word(facts.unit),
+            neighbours=facts.neighbours,
+            held_out=facts.evaluation_epsilon,
+        )
+    )
+    if not facts.protects:
+        say(tr("   against     nobody"))
+    elif checked.shared:
+        _tell_shared(checked)
+    else:
+        say(tr("   against     whoever opens a message: every message is private alone (local noise)"))
+    say(
+        tr(
+            "   noise       {mechanism}, accountant {accountant}",
+            mechanism=facts.mechanism,
+            accountant=facts.accountant,
+        )
+    )
+
+
+def _tell_shared(checked: CheckedPlan) -> None:
+    say(
+        tr(
+            "   against     whoever sees the sum: {honest} honest shares of noise (quorum {quorum}, colluders "
+            "{colluders})",
+            honest=checked.review.facts.honest_shares,
+            quorum=checked.plan.rounds.quorum,
+            colluders=checked.plan.privacy.colluders,
+        )
+    )
+    say(
+        tr(
+            "               if secure aggregation fails: epsilon {alone:.3f}; held out {held_out:.3f}",
+            alone=max(costs.training.alone for costs in checked.costs),
+            held_out=max(costs.evaluation.alone for costs in checked.costs),
+        )
+    )
+
+
+def tell_steps(checked: CheckedPlan) -> None:
+    """Print how often something is released, how a borrower's part in it is bounded, and what that allows."""
+    plan, facts = checked.plan, checked.review.facts
+    say(
+        tr(
+            "   releases    {steps} training sums ({rounds} rounds, {retries} repetitions), {preparations} histograms "
+            "before, {evaluations} evaluations",
+            steps=facts.steps,
+            rounds=plan.run.rounds,
+            retries=plan.rounds.retries,
+            preparations=facts.preparations,
+            evaluations=1 + plan.rounds.retries,
+        )
+    )
+    if plan.privacy.sampling == "full-batch":
+        say(tr("   sampling    none: every training borrower is in every round"))
+    else:
+        say(
+            tr(
+                "   sampling    poisson: a training borrower is in a round with chance {rate:g}",
+                rate=facts.sampling_rate,
+            )
+        )
+    if plan.training.kind != "fedavg":
+        say(
+            tr(
+                "   clip        {clip:g}; the sums are whole numbers on a grid of {grid}",
+                clip=plan.training.clip,
+                grid=plan.training.grid,
+            )
+        )
+    if not facts.protects:
+        return
+    say(
+        tr(
+            "   checked by  Renyi accounting, a second route: epsilon {second:.4f} for the training",
+            second=facts.epsilon_by_renyi,
+        )
+    )
+    tell_ceiling(checked)
+
+
+def tell_ceiling(checked: CheckedPlan) -> None:
+    """Print what the training's epsilon means, for the institution where it means least."""
+    ceilings = [costs.tpr_ceiling for costs in checked.costs]
+    claimed, alone = max(item.claimed for item in ceilings), max(item.alone for item in ceilings)
+    say(
+        tr(
+            "   it allows   a membership test with 1 % false alarms to find at most {ceiling:.1%} of the borrowers",
+            ceiling=claimed,
+        )
+    )
+    if checked.shared:
+        say(tr("               and {ceiling:.1%} if secure aggregation fails", ceiling=alone))
+
+
+def tell_institutions(checked: CheckedPlan) -> None:
+    """Print what each institution sends."""
+    from fedcredit.cli.plan_check import messages_at_most, sealed_bytes
+
+    plan = checked.plan
+    table(
+        tr("What each institution is counted on for"),
+        [tr("institution"), tr("modalities"), tr("borrowers (public)"), tr("messages at most"), tr("bytes each")],
+        [
+            [
+                own.institution,
+                ", ".join(plan.modalities(own.institution)),
+                f"{plan.expected_borrowers()[own.institution]:,}",
+                f"{messages_at_most(own):,}",
+                f"{sealed_bytes(own):,}",
+            ]
+            for own in checked.review.institutions
+        ],
+        left=2,
+    )
+
+
+def tell_epsilons(checked: CheckedPlan) -> None:
+    """Print every institution's noise and epsilons; with shared noise the sum's and a lone message's side by side."""
+    overlaps = sorted(checked.costs[0].overlap)
+    title = (
+        tr("Epsilon of the sum / if secure aggregation fails and a message is read alone")
+        if checked.shared
+        else tr("Epsilon of all messages of an institution together")
+    )
+    table(
+        title,
+        [
+            tr("institution"),
+            tr("noise"),
+            tr("one borrower"),
+            tr("ε training"),
+            tr("ε held out"),
+            *(tr("ε known to {members}", members=members) for members in overlaps),
+        ],
+        [
+            [
+                own.institution,
+                *_noise(own),
+                _epsilon(costs.training, checked),
+                _epsilon(costs.evaluation, checked),
+                *(_epsilon(costs.overlap[members], checked) for members in overlaps),
+            ]
+            for own, costs in zip(checked.review.institutions, checked.costs, strict=True)
+        ],
+    )
+    say(tr("   noise: deviation per training number, in grid steps · one borrower: the most that one moves them"))
+
+
+def tell_warnings(checked: CheckedPlan, *, at: InstitutionId | None = None) -> None:
+    """Print what the plan may do and had better not, for everybody or for one institution."""
+    from fedcredit.cli.plan_check import warnings_of
+
+    for _, text in warnings_of(checked, at=at):
+        note(text)
+
+
+def _noise(own: InstitutionReview) -> tuple[str, str]:
+    from fedcredit.cli.plan_check import release_of
+    from fedcredit.messages import Purpose
+
+    release = release_of(own, Purpose.TRAIN).release
+    bound = math.sqrt(release.sensitivity_squared)
+    return f"{release.sigma:,}", f"{bound:,.1f}" if bound else "∞"
+
+
+def _epsilon(epsilon: Epsilon, checked: CheckedPlan) -> str:
+    return seen_twice(epsilon.claimed, epsilon.alone, shared=checked.shared)
+
+
+def seen_twice(claimed: float, alone: float, *, shared: bool) -> str:
+    """Return an epsilon for a table; with shared noise never without the one of a message that is read alone."""
+    return f"{claimed:.3f} / {alone:.3f}" if shared else f"{claimed:.3f}"

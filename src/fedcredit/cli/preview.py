@@ -1,0 +1,316 @@
+"""``fedcredit node preview``: what a plan would make this site send, and what that costs, before anybody approves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
+from fedcredit.cli.output import done, next_step, note, say, table
+from fedcredit.cli.plan_view import seen_twice, tell_claim, tell_terms, tell_warnings
+from fedcredit.cli.texts import tr, word
+
+if TYPE_CHECKING:
+    from fedcredit.cli.plan_check import CheckedPlan, Epsilon
+    from fedcredit.config.node import NodeConfig
+    from fedcredit.errors import PrivacyError
+    from fedcredit.institution.forecast import Forecast, Refused
+    from fedcredit.training.plan_review import InstitutionReview, PlannedRelease
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A plan that a node has been offered, read with the node's own configuration."""
+
+    config: NodeConfig
+    checked: CheckedPlan
+    own: InstitutionReview
+    """What the plan means here."""
+
+
+def read_offer(folder: Path, path: Path) -> Offer:
+    """Return the plan in ``path`` as the node in ``folder`` would have to carry it out; nothing is changed.
+
+    Raises:
+        NotAMemberError: it does not name this institution.
+        WrongContextError: it is for another data contract than the node's.
+        PolicyError: it counts on modalities that are not held, or declares far too few borrowers.
+        DeltaTooLargeError, AccountantError, PrivacyPlanError, NoiseRangeError: it cannot keep its claim.
+        DataError: the node's table does not follow the contract.
+    """
+    from fedcredit.cli.plan_check import check_plan
+    from fedcredit.config.node import NodeConfig
+    from fedcredit.config.plan import RunPlan
+    from fedcredit.errors import NotAMemberError, PolicyError
+    from fedcredit.institution.node import holdings_of
+
+    config, plan = NodeConfig.read(folder), RunPlan.read(path)
+    if config.institution not in plan.institutions:
+        raise NotAMemberError(institution=config.institution)
+    absent = sorted(set(plan.modalities(config.name)) - set(config.data.modalities))
+    if absent:
+        raise PolicyError(reason=f"the plan counts on modalities that are not held: {', '.join(absent)}")
+    holdings = holdings_of(folder, config)
+    # Rounding and delta are judged by the declared number.
+    if len(holdings.table) > 2 * plan.expected_borrowers()[config.name]:
+        raise PolicyError(reason="the plan's expected_borrowers is less than half of this table")
+    checked = check_plan(plan, holdings.contract)
+    own = next(review for review in checked.review.institutions if review.institution == config.name)
+    return Offer(config=config, checked=checked, own=own)
+
+
+@guarded
+def preview(
+    folder: Annotated[Path, typer.Argument(help="The node's folder.", metavar="NODE")],
+    plan: Annotated[Path, typer.Option(help="The run plan that the coordinator sent round.")],
+    output_format: Format = OutputFormat.TEXT,
+    debug: Debug = False,
+) -> Mapping[str, Any]:
+    """Show what would leave this site under a plan, and what it costs; nothing changes. The node must not run."""
+    from fedcredit.cli.plan_check import warning_values
+
+    offer = read_offer(folder, plan)
+    forecasts, charged = _read_ledger(folder, offer)
+    digest = offer.checked.plan.digest().hex()
+    done(
+        tr(
+            "nothing is sent or changed: this is what {institution} would do under plan {digest} ({plan})",
+            institution=offer.config.institution,
+            digest=digest[:16],
+            plan=offer.checked.plan.run.name,
+        )
+    )
+    tell_terms(offer.checked.plan)
+    tell_claim(offer.checked)
+    tell_departures(offer)
+    _tell_readers(offer)
+    _tell_costs(offer, forecasts)
+    _tell_forever()
+    refusal = tell_refusal(offer)
+    _tell_shortfalls(forecasts, charged=charged)
+    tell_warnings(offer.checked, at=offer.config.name)
+    goes_through = not (refusal or charged) and all(item.fitting == item.releases for item in forecasts)
+    if goes_through:
+        done(tr("all of it stays within this institution's caps and policy"))
+        next_step(f"fedcredit node approve {folder} {plan}")
+    else:
+        next_step(f"fedcredit node budget show {folder}")
+    return {
+        "institution": offer.config.institution,
+        "plan": digest,
+        "leaves": [_departure(item, offer.own) for item in offer.own.releases],
+        "budget": {item.partition: _budget(item) for item in forecasts},
+        "refused_by_policy": refusal.code if refusal else None,
+        "charged_already": charged,
+        "warnings": warning_values(offer.checked, at=offer.config.name),
+    }
+
+
+def tell_departures(offer: Offer) -> None:
+    """Print every kind of message that leaves under the plan: how often, how many numbers, how many bytes."""
+    from fedcredit.cli.plan_check import messages_at_most, sealed_bytes
+
+    own, size = offer.own, sealed_bytes(offer.own)
+    messages = messages_at_most(own)
+    lines = [
+        [
+            _contents(item, offer),
+            f"{item.at_most:,}",
+            f"{item.release.dimension:,}",
+            f"{size:,}",
+            f"{item.at_most * size:,}",
+        ]
+        for item in own.releases
+    ]
+    lines.append([tr("together"), f"{messages:,}", "", "", f"{messages * size:,}"])
+    lines.append([tr("instead of any of them: a refusal, one error code"), "", "0", f"{size:,}", ""])
+    table(
+        tr("What leaves {institution}", institution=own.institution),
+        [tr("message"), tr("at most"), tr("numbers"), tr("bytes each"), tr("bytes in all")],
+        lines,
+    )
+
+
+def _contents(item: PlannedRelease, offer: Offer) -> str:
+    """Return what a message holds, in words."""
+    from fedcredit.messages import Purpose
+
+    if item.purpose is Purpose.PREPARE:
+        return tr("histogram of categories by outcome, before round 1")
+    if item.purpose is Purpose.EVALUATE:
+        return tr("counts of held-out borrowers by score and outcome")
+    model = offer.checked.plan.model.kind
+    if model == "trees":
+        return tr("sums of residuals and curvatures in tree leaves")
+    if offer.checked.plan.training.kind == "fedavg":
+        return tr("change of the weights after local training")
+    return tr("sums of clipped gradients")
+
+
+def _tell_readers(offer: Offer) -> None:
+    say(tr("   every message also carries a digest of its request and one of the privacy ledger's last entry"))
+    say(tr("   each is signed, sealed to the coordinator and equally long; the relay sees its length and time"))
+    if offer.checked.shared:
+        say(tr("   the coordinator opens each: without a secure sum, only this site's share of noise protects it"))
+    elif offer.checked.review.facts.protects:
+        say(tr("   the coordinator opens each and sees its numbers, every one with its full noise"))
+    else:
+        say(tr("   the coordinator opens each and sees its numbers WITHOUT protecting noise"))
+    say(tr("   never leave: rows, identifiers, scores of a borrower, exact counts, losses, error texts, keys"))
+
+
+def _tell_costs(offer: Offer, forecasts: Sequence[Forecast]) -> None:
+    # An earlier plan may have shared its noise where this one does not.
+    shared = any(item.at_most.epsilon != item.at_most.epsilon_alone for item in forecasts)
+    title = (
+        tr("What it costs, by this site's ledger: epsilon of the sum / if a message is read alone")
+        if shared
+        else tr("What it costs, by this site's ledger: epsilon")
+    )
+    columns = [
+        tr("borrowers"),
+        tr("now"),
+        tr("after the plan"),
+        tr("with repetitions"),
+        tr("cap"),
+        tr("found at most"),
+    ]
+    table(title, columns, [_cost_line(item, shared=shared) for item in forecasts])
+    say(tr("   found: the largest share of the borrowers that any membership test with 1 % false alarms can find"))
+    delta = forecasts[0].cap.delta
+    if delta != offer.checked.plan.privacy.delta:
+        say(
+            tr(
+                "   counted at the ledger's delta {delta:g}; the plan states its epsilon at {planned:g}",
+                delta=delta,
+                planned=offer.checked.plan.privacy.delta,
+            )
+        )
+
+
+def _cost_line(item: Forecast, *, shared: bool) -> list[str]:
+    found = _found(item)
+    states = (item.spent, item.planned, item.at_most)
+    return [
+        word(item.partition),
+        *(seen_twice(state.epsilon, state.epsilon_alone, shared=shared) for state in states),
+        f"{item.cap.epsilon:.3f}",
+        f"{found.claimed:.1%} / {found.alone:.1%}" if shared else f"{found.claimed:.1%}",
+    ]
+
+
+def _found(item: Forecast) -> Epsilon:
+    """Return the largest share of borrowers that a membership test with 1 % false alarms finds after all of it."""
+    from fedcredit.cli.plan_check import FALSE_ALARMS, Epsilon
+
+    state = item.at_most
+    if state.unprotected:
+        return Epsilon(claimed=1.0, alone=1.0)
+    return Epsilon(
+        claimed=state.tpr_ceiling(fpr=FALSE_ALARMS), alone=state.alone.tpr_ceiling(state.delta, fpr=FALSE_ALARMS)
+    )
+
+
+def tell_refusal(offer: Offer) -> PrivacyError | None:
+    """Say, and return, with which error this institution's policy would refuse the plan; ``None`` if it would not."""
+    from fedcredit.institution.admission import policy_refusal
+
+    refusal = policy_refusal(offer.checked.plan, offer.config.policy)
+    if refusal is not None:
+        note(tr("every request would be refused ({code}): {reason}", code=refusal.code, reason=refusal.describe()))
+    return refusal
+
+
+def _tell_shortfalls(forecasts: Sequence[Forecast], *, charged: int) -> None:
+    """Say where the ledger stops the plan, if it does."""
+    if charged:
+        note(
+            tr(
+                "a run has used this plan already: {charged} of its releases are counted as spent, and a second run "
+                "of it is refused",
+                charged=charged,
+            )
+        )
+    for item in forecasts:
+        if item.fitting < item.releases:
+            note(_shortfall(item))
+
+
+def _shortfall(item: Forecast) -> str:
+    """Return where the cap stops the plan: at a step of the run itself, or among its repetitions only."""
+    if item.refused is None:
+        return tr(
+            "{partition}: only {fitting} of at most {releases} releases fit under the cap; more would be refused",
+            partition=word(item.partition),
+            fitting=item.fitting,
+            releases=item.releases,
+        )
+    return tr(
+        "{step} would be refused (FC-4101): epsilon of {partition} would be {would_be:.3f}, above {cap:.3f}",
+        step=_step(item.refused),
+        partition=word(item.partition),
+        would_be=item.refused.would_be,
+        cap=item.cap.epsilon,
+    )
+
+
+def _step(refused: Refused) -> str:
+    """Return what would be refused first, in words."""
+    from fedcredit.messages import Purpose
+
+    if refused.purpose is Purpose.PREPARE:
+        return tr("the histogram before round 1")
+    if refused.purpose is Purpose.EVALUATE:
+        return tr("the evaluation")
+    return tr("round {round}", round=refused.number)
+
+
+def _tell_forever() -> None:
+    say(tr("   cannot be undone: what has left is not called back; no epsilon is refunded if a round fails;"))
+    say(tr("                     an approval serves one run of exactly this plan"))
+
+
+def _departure(item: PlannedRelease, own: InstitutionReview) -> dict[str, Any]:
+    from fedcredit.cli.plan_check import release_values, sealed_bytes
+
+    size = sealed_bytes(own)
+    return {**release_values(item), "bytes_each": size, "bytes_at_most": item.at_most * size}
+
+
+def _budget(item: Forecast) -> dict[str, Any]:
+    states = {"spent": item.spent, "planned": item.planned, "at_most": item.at_most}
+    return {
+        **{name: {"epsilon": state.epsilon, "epsilon_alone": state.epsilon_alone} for name, state in states.items()},
+        "cap": item.cap.epsilon,
+        "delta": item.cap.delta,
+        "tpr_ceiling": asdict(_found(item)),
+        "refused": asdict(item.refused) if item.refused else None,
+        "releases": item.releases,
+        "fitting": item.fitting,
+    }
+
+
+def _read_ledger(folder: Path, offer: Offer) -> tuple[tuple[Forecast, ...], int]:
+    """Return the forecast of both partitions, and how many releases of this very plan are charged already."""
+    from fedcredit.institution.forecast import forecast
+    from fedcredit.institution.node import STATE, NodeState
+    from fedcredit.privacy.ledger_entries import Charge
+    from fedcredit.store.database import Database
+
+    place, digest = folder / STATE, offer.checked.plan.digest()
+    # A ledger is made when the node first runs, not by looking.
+    with Database.open(place) if place.exists() else Database.in_memory() as database:
+        ledger = NodeState.open(database, offer.config).ledger
+        charged = sum(isinstance(entry, Charge) and entry.plan == digest for entry in ledger.history())
+        caps = ledger.caps
+        forecasts = forecast(
+            offer.own,
+            repetitions=offer.checked.plan.rounds.retries,
+            spent={name: ledger.spent(name) for name in caps},
+            caps=caps,
+        )
+    return forecasts, charged

@@ -1,0 +1,312 @@
+"""``fedcredit coord plan check``, and that ``plan new`` writes no plan that it would refuse."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import pytest
+from consortium import NO_PRIVACY, plan_of
+from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
+from rich.cells import cell_len
+
+from fedcredit.config.plan import RunPlan
+from fedcredit.messages import answer_length
+
+DELTA = 1e-5
+STEPS = 5
+"""Three rounds and two repetitions."""
+EVALUATIONS = 3
+COUNT = 64
+"""Grid steps per counted borrower."""
+SHARED: dict[str, Any] = {"privacy/noise": "shared", "privacy/colluders": 1}
+HONEST = 3
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def written(**changes: Any) -> RunPlan:
+        plan = plan_of(**changes)
+        (tmp_path / "plan.toml").write_text(plan.to_toml())
+        return plan
+
+    return written
+
+
+def epsilon_of(mu: float) -> float:
+    """Return epsilon of mu-GDP by the other library, without our margins."""
+    return float(get_epsilon_gaussian(1 / mu, DELTA))
+
+
+def close(value: float) -> Any:
+    return pytest.approx(value, abs=1e-5)
+
+
+def training_of(institution: dict[str, Any]) -> tuple[float, float]:
+    """Return sensitivity and deviation of the training release."""
+    (release,) = (item for item in institution["releases"] if item["purpose"] == "train")
+    return release["sensitivity"], release["noise_deviation"]
+
+
+def test_every_figure_follows_from_the_noise_that_it_states(write, type_in) -> None:
+    plan = write()
+    data = type_in("coord plan check plan.toml --format json").data
+    assert (data["plan"], data["digest"]) == ("first", plan.digest().hex())
+    assert (data["rounds"], data["quorum"], data["retries"]) == (3, 4, 2)
+    stated = data["privacy"]
+    assert (stated["unit"], stated["neighbours"], stated["delta"]) == ("borrower", "add-or-remove-one", DELTA)
+    assert (stated["mechanism"], stated["accountant"], stated["steps"]) == ("rounded-gaussian", "gdp", STEPS)
+    assert (stated["noise"], stated["sampling"], stated["honest_shares"]) == ("local", "full-batch", 1)
+    assert data["training"]["clip"] == 1.0
+    assert stated["advised_delta"] == 1 / 400  # 40 borrowers each
+    assert data["warnings"] == []
+    assert [item["institution"] for item in data["institutions"]] == ["bank-a", "bank-b", "fund-c", "insurer-d"]
+    for item in data["institutions"]:
+        bound, deviation = training_of(item)
+        mu = bound / deviation * math.sqrt(STEPS)
+        assert 3.5 < item["training"]["claimed"] <= 4
+        assert item["training"] == {"claimed": close(epsilon_of(mu)), "alone": close(epsilon_of(mu))}
+        for members in (2, 3):  # private messages: mu^2 adds up
+            assert item["overlap"][str(members)]["claimed"] == close(epsilon_of(mu * math.sqrt(members)))
+        normal = NormalDist()
+        assert item["tpr_ceiling"]["claimed"] == close(normal.cdf(normal.inv_cdf(0.01) + mu))
+        (counts,) = (release for release in item["releases"] if release["purpose"] == "evaluate")
+        evaluated = COUNT / counts["noise_deviation"] * math.sqrt(EVALUATIONS)
+        assert item["evaluation"]["claimed"] == close(epsilon_of(evaluated))
+        assert 0.98 < item["evaluation"]["claimed"] <= 1
+        assert item["messages_at_most"] == STEPS + EVALUATIONS
+    assert data["institutions"][1]["modalities"] == ["application"]
+
+
+def test_with_shared_noise_both_epsilons_stand_together_everywhere(write, type_in) -> None:
+    write(**SHARED)
+    data = type_in("coord plan check plan.toml --format json").data
+    assert data["privacy"]["honest_shares"] == HONEST
+    for item in data["institutions"]:
+        bound, share = training_of(item)
+        alone = bound / share * math.sqrt(STEPS)
+        mu = alone / math.sqrt(HONEST)
+        assert item["training"] == {"claimed": close(epsilon_of(mu)), "alone": close(epsilon_of(alone))}
+        for members in (2, 3):
+            # In the sum a borrower at two institutions counts twice; two lone messages are two releases.
+            assert item["overlap"][str(members)] == {
+                "claimed": close(epsilon_of(mu * members)),
+                "alone": close(epsilon_of(alone * math.sqrt(members))),
+            }
+        normal = NormalDist()
+        assert item["tpr_ceiling"]["alone"] == close(normal.cdf(normal.inv_cdf(0.01) + alone))
+        (counts,) = (release for release in item["releases"] if release["purpose"] == "evaluate")
+        evaluated = COUNT / counts["noise_deviation"] * math.sqrt(EVALUATIONS)
+        assert item["evaluation"] == {
+            "claimed": close(epsilon_of(evaluated / math.sqrt(HONEST))),
+            "alone": close(epsilon_of(evaluated)),
+        }
+    assert [item["about"] for item in data["warnings"]] == ["bare-shares"]
+
+    told = type_in("coord plan check plan.toml").stderr
+    first = data["institutions"][0]
+    for pair in (first["training"], first["evaluation"], first["overlap"]["2"], first["overlap"]["3"]):
+        assert f"{pair['claimed']:.3f} / {pair['alone']:.3f}" in told
+    assert "3 honest shares of noise (quorum 4, colluders 1)" in told
+    assert f"if secure aggregation fails: epsilon {first['training']['alone']:.3f}" in told
+    assert f"and {first['tpr_ceiling']['alone']:.1%} if secure aggregation fails" in told
+    assert "institutions refuse this plan (FC-4008)" in told
+
+
+def test_a_message_has_the_length_that_is_stated(write, type_in) -> None:
+    write()
+    item = type_in("coord plan check plan.toml --format json").data["institutions"][0]
+    # 2 + 1088 + 32 + 16: header, encapsulated keys, tag (test_sealing.py counts them). 310 parameters fit two KiB.
+    assert item["message_bytes"] == answer_length(310) + 1138 == 3186
+
+
+def test_it_says_what_the_plan_states_and_what_to_do_next(write, type_in) -> None:
+    write()
+    outcome = type_in("coord plan check plan.toml")
+    assert outcome.code == 0
+    assert outcome.stdout == ""
+    for part in (
+        "scorecard, 3 rounds, quorum 4",
+        "30% of borrowers held out by key salt; contract taiwan",
+        "epsilon 4 at delta 1e-05 per borrower, add-or-remove-one; held out 1",
+        "every message is private alone (local noise)",
+        "rounded-gaussian, accountant gdp",
+        "5 training sums (3 rounds, 2 repetitions), 0 histograms before, 3 evaluations",
+        "every training borrower is in every round",
+        "clip        1; the sums are whole numbers on a grid of 8",
+        "Renyi accounting, a second route: epsilon 4.3",
+        "a membership test with 1 % false alarms to find at most 8.0% of the borrowers",
+        "Next: fedcredit node preview NODE --plan plan.toml",
+        "fedcredit node approve NODE plan.toml",
+    ):
+        assert part in outcome.stderr
+    assert " / " not in outcome.stderr
+    assert "▲" not in outcome.stderr
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("changes", [{}, SHARED], ids=["local", "shared"])
+def test_it_fits_a_terminal_of_a_hundred_columns(write, type_in, language: str, changes: dict[str, Any]) -> None:
+    write(**changes)
+    outcome = type_in(f"--lang {language} coord plan check plan.toml")
+    assert outcome.code == 0
+    assert {line for line in outcome.stderr.splitlines() if cell_len(line) > 100} == set()
+
+
+def test_chinese_says_the_same_figures(write, type_in) -> None:
+    write()
+    english, chinese = (type_in(f"--lang {lang} coord plan check plan.toml --format json") for lang in ("en", "zh"))
+    assert english.data == chinese.data
+    for part in ("此计划能够兑现其声明", "保护单位为借款人", "第二途径", "8.0%", "下一步: fedcredit node preview"):
+        assert part in chinese.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "code", "words"),
+    [
+        ({"privacy/delta": 9e-4, "institutions": None}, "FC-4007", 4, ["bank-a", "5.00e-05", "5.0e-06"]),
+        ({"privacy/mechanism": "skellam"}, "FC-4006", 4, ["gdp"]),
+        ({"privacy/epsilon": 0.001, "run/rounds": 5000, "training/grid": 1000}, "FC-4004", 4, ["200000"]),
+        ({"run/contract_digest": "0" * 64}, "FC-3106", 5, ["data contract"]),
+        ({"run/contract": "greek"}, "FC-1001", 2, ["greek", "taiwan"]),
+        ({"training/clip": 2.0}, "FC-1004", 2, ["training.clip"]),
+    ],
+    ids=["delta", "accountant", "noise", "contract's version", "contract", "model"],
+)
+def test_a_plan_that_cannot_keep_its_claim_is_refused(
+    write, type_in, changes: dict[str, Any], error: str, code: int, words: list[str]
+) -> None:
+    if "institutions" in changes:
+        sections = {"bank-a": {"kind": "bank", "expected_borrowers": 20_000, "modalities": ["application"]}}
+        changes = {**changes, "institutions": sections, "rounds/quorum": 1}
+    write(**changes)
+    type_in("coord plan check plan.toml").refuses(error, code, *words)
+
+
+def test_a_damaged_plan_is_refused_before_anything_is_said(write, type_in, tmp_path: Path) -> None:
+    write()
+    path = tmp_path / "plan.toml"
+    path.write_text(path.read_text().replace("clip =", "clipp ="))
+    outcome = type_in("coord plan check plan.toml")
+    outcome.refuses("FC-1003", 2, "clipp")
+    assert "trains" not in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "about"),
+    [
+        ({"privacy/epsilon": 4.0}, []),
+        ({"privacy/epsilon": 4.5}, ["epsilon"]),
+        ({"privacy/epsilon": 8.0}, ["epsilon"]),
+        ({"privacy/evaluation_epsilon": 5.0}, ["epsilon"]),
+        ({"privacy/delta": 9e-4}, []),  # 40 borrowers: 1/(10 n) is 0.0025
+        ({"privacy/test_noise": True}, ["nobody"]),
+    ],
+)
+def test_what_may_be_done_and_had_better_not_is_a_warning(
+    write, type_in, changes: dict[str, Any], about: list[str]
+) -> None:
+    write(**changes)
+    outcome = type_in("coord plan check plan.toml --format json")
+    assert [item["about"] for item in outcome.data["warnings"]] == about
+    assert all(item["message"] in outcome.stderr for item in outcome.data["warnings"])
+
+
+def test_a_delta_between_the_rule_and_the_advice_is_a_warning_with_the_advice(write, type_in) -> None:
+    sizes = {"bank-a": 20_000, "bank-b": 5_000}
+    sections = {
+        name: {"kind": "bank", "expected_borrowers": size, "modalities": ["application"]}
+        for name, size in sizes.items()
+    }
+    write(**{"privacy/delta": 1e-5, "institutions": sections, "rounds/quorum": 2})
+    outcome = type_in("coord plan check plan.toml")
+    assert outcome.code == 0
+    assert "▲ delta 1e-05 is above 1/(10 n) = 5.0e-06 of bank-a" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"privacy/epsilon": 8.1}, {"privacy/evaluation_epsilon": 9.0}, NO_PRIVACY],
+    ids=["training", "evaluation", "infinite"],
+)
+def test_an_epsilon_above_eight_needs_to_be_meant(write, type_in, changes: dict[str, Any]) -> None:
+    write(**changes)
+    type_in("coord plan check plan.toml").refuses("FC-2305", 7, "above 8", "--allow-large-epsilon")
+    assert json.loads(type_in("coord plan check plan.toml --format json").stdout)["exit"] == 7
+    assert type_in("coord plan check plan.toml --allow-large-epsilon").code == 0
+
+
+def test_a_plan_without_privacy_claims_nothing(write, type_in) -> None:
+    write(**NO_PRIVACY)
+    outcome = type_in("coord plan check plan.toml --allow-large-epsilon --format json")
+    assert "✓" not in outcome.stderr
+    assert "▲ this plan claims nothing: first" in outcome.stderr
+    assert "▲ this plan protects NOBODY" in outcome.stderr
+    assert "private alone" not in outcome.stderr
+    first = outcome.data["institutions"][0]
+    assert first["training"] == first["evaluation"] == {"claimed": "inf", "alone": "inf"}
+    assert first["tpr_ceiling"] == {"claimed": 1.0, "alone": 1.0}
+
+
+def test_fixed_noise_is_shown_as_no_protection_whatever_the_plan_states(write, type_in) -> None:
+    write(**{"privacy/test_noise": True})
+    told = type_in("coord plan check plan.toml").stderr
+    assert "epsilon inf at delta 1e-05 per borrower, add-or-remove-one; held out inf" in told
+    assert "epsilon 4 at" not in told
+
+
+# --- plan new ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(type_in, tmp_path: Path):
+    """A coordinator with one member, ``bank``."""
+    type_in("coord init desk --consortium here --port 9443")
+    invited = type_in("coord invite desk --format json").data
+    type_in(
+        "node init bank --name bank --type bank --data bank.csv --contract german --modality application --epsilon 3 "
+        "--delta 1e-5 --holdout-epsilon 0.5"
+    )
+    joined = type_in(
+        f"node join bank {invited['invitation']} --fingerprint {invited['fingerprint']} --format json"
+    ).data
+    approved = type_in(f"coord member approve desk {joined['request']} --fingerprint {joined['fingerprint']}")
+    assert approved.code == 0
+    return type_in
+
+
+NEW = "coord plan new desk plan.toml --contract german --evaluation-epsilon 0.5 --rounds 2"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "code"),
+    [
+        ("--epsilon 3 --delta 9e-4 --borrowers bank=5000", "FC-4007", 4),
+        ("--epsilon 0.002 --delta 1e-5 --borrowers bank=500", "FC-4004", 4),
+        ("--epsilon 9 --delta 1e-5 --borrowers bank=500", "FC-2305", 7),
+    ],
+)
+def test_a_plan_that_check_would_refuse_is_never_written(
+    desk, tmp_path: Path, options: str, error: str, code: int
+) -> None:
+    desk(f"{NEW} {options}").refuses(error, code)
+    assert not (tmp_path / "plan.toml").exists()
+
+
+def test_a_new_plan_comes_with_its_epsilons_and_passes_the_check(desk) -> None:
+    outcome = desk(f"{NEW} --epsilon 3 --delta 1e-5 --borrowers bank=500")
+    assert outcome.code == 0
+    assert "ε training" in outcome.stderr
+    assert "Next: fedcredit coord plan check plan.toml\n" in outcome.stderr
+    assert "fedcredit node approve NODE plan.toml" in outcome.stderr
+    assert "fedcredit coord serve desk" in outcome.stderr
+    assert desk("coord plan check plan.toml").code == 0
+
+
+def test_a_large_epsilon_is_written_if_it_is_meant(desk) -> None:
+    outcome = desk(f"{NEW} --epsilon 9 --delta 1e-5 --borrowers bank=500 --allow-large-epsilon")
+    assert outcome.code == 0
+    assert "▲ epsilon 9 is above 4" in outcome.stderr

@@ -1,0 +1,236 @@
+"""``fedcredit node preview``: what would leave, what it would cost, and that looking changes nothing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
+from pyarrow import csv
+from rich.cells import cell_len
+
+from fedcredit.config.plan import RunPlan
+from fedcredit.institution.node import Node
+
+NODE = "--contract german --modality application --delta 1e-5"
+PLAN = "--contract german --epsilon 3 --delta 1e-5 --evaluation-epsilon 0.5 --rounds 2"
+PREVIEW = "node preview bank --plan plan.toml"
+
+
+@pytest.fixture
+def consortium(type_in, tmp_path: Path, lender_table: pa.Table):
+    """Make a coordinator ``desk`` and a node ``bank`` with these caps, and a plan for it; return the terminal."""
+
+    def made(*, epsilon: float = 3.0, holdout: float = 0.5, options: str = ""):
+        csv.write_csv(lender_table, tmp_path / "bank.csv")
+        type_in("coord init desk --consortium here --port 9443")
+        invited = type_in("coord invite desk --format json").data
+        caps = f"--epsilon {epsilon} --holdout-epsilon {holdout}"
+        type_in(f"node init bank --name bank --type bank --data bank.csv {NODE} {caps}")
+        joining = f"node join bank {invited['invitation']} --fingerprint {invited['fingerprint']} --format json"
+        joined = type_in(joining).data
+        type_in(f"coord member approve desk {joined['request']} --fingerprint {joined['fingerprint']}")
+        drafted = type_in(f"coord plan new desk plan.toml {PLAN} --borrowers bank=50 {options}")
+        assert drafted.code == 0, drafted.stderr
+        return type_in
+
+    return made
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, (old, text)
+    path.write_text(text.replace(old, new))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_looking_at_a_plan_changes_nothing_and_names_the_next_command(consortium, tmp_path: Path) -> None:
+    typed = consortium()
+    before = files(tmp_path)
+    outcome = typed(PREVIEW)
+    assert outcome.code == 0
+    assert outcome.stdout == ""
+    assert "✓ nothing is sent or changed" in outcome.stderr
+    assert "✓ all of it stays within this institution's caps and policy" in outcome.stderr
+    assert "Next: fedcredit node approve bank plan.toml" in outcome.stderr
+    assert "▲" not in outcome.stderr
+    assert files(tmp_path) == before
+
+
+def test_each_kind_of_message_is_counted(consortium) -> None:
+    typed = consortium()
+    data = typed(f"{PREVIEW} --format json").data
+    leaves = {item["purpose"]: item for item in data["leaves"]}
+    # Two rounds and two repetitions; one histogram and one evaluation, each with two repetitions.
+    assert {name: item["at_most"] for name, item in leaves.items()} == {"prepare": 3, "train": 4, "evaluate": 3}
+    assert leaves["train"]["numbers"] == 20 * 2**4 * 2  # trees, leaves, gradient and curvature
+    assert leaves["evaluate"]["numbers"] == 20  # ten bins, good and bad
+    assert len({item["bytes_each"] for item in leaves.values()}) == 1
+    assert all(item["bytes_at_most"] == item["at_most"] * item["bytes_each"] for item in leaves.values())
+    told = typed(PREVIEW).stderr
+    for part in (
+        "What leaves bank",
+        "histogram of categories by outcome, before round 1",
+        "sums of residuals and curvatures in tree leaves",
+        "counts of held-out borrowers by score and outcome",
+        "instead of any of them: a refusal, one error code",
+        "the coordinator opens each and sees its numbers, every one with its full noise",
+        "never leave: rows, identifiers",
+        "no epsilon is refunded",
+        "an approval serves one run",
+        f"{10 * leaves['train']['bytes_each']:,}",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    ("model", "contents"),
+    [("scorecard", "sums of clipped gradients"), ("trees", "sums of residuals and curvatures in tree leaves")],
+)
+def test_a_message_is_named_for_the_model(consortium, model: str, contents: str) -> None:
+    assert contents in consortium(options=f"--model {model}")(PREVIEW).stderr
+
+
+def test_the_cost_is_the_sum_of_squares_of_the_releases(consortium) -> None:
+    data = consortium()(f"{PREVIEW} --format json").data
+    squared = {item["purpose"]: (item["sensitivity"] / item["noise_deviation"]) ** 2 for item in data["leaves"]}
+    budget = data["budget"]["train"]
+    for state, prepared, trained in (("planned", 1, 2), ("at_most", 3, 4)):
+        mu = math.sqrt(prepared * squared["prepare"] + trained * squared["train"])
+        assert budget[state]["epsilon"] == pytest.approx(get_epsilon_gaussian(1 / mu, 1e-5), abs=1e-5)
+        assert budget[state]["epsilon_alone"] == budget[state]["epsilon"]
+    assert (budget["spent"]["epsilon"], budget["cap"], budget["delta"]) == (0.0, 3.0, 1e-5)
+    assert budget["refused"] is None
+    assert budget["fitting"] == budget["releases"] == 7
+    assert data["budget"]["holdout"]["at_most"]["epsilon"] <= 0.5
+
+
+def test_a_cap_that_is_too_low_names_the_round(consortium) -> None:
+    typed = consortium(epsilon=1.7)
+    data = typed(f"{PREVIEW} --format json").data
+    squared = {item["purpose"]: (item["sensitivity"] / item["noise_deviation"]) ** 2 for item in data["leaves"]}
+    after = [
+        get_epsilon_gaussian(1 / math.sqrt(squared["prepare"] + rounds * squared["train"]), 1e-5) for rounds in (1, 2)
+    ]
+    assert after[0] < 1.7 < after[1]
+    outcome = typed(PREVIEW)
+    assert outcome.code == 0
+    said = f"▲ round 2 would be refused (FC-4101): epsilon of train would be {after[1]:.3f}, above 1.700"
+    assert said in outcome.stderr
+    assert "all of it stays" not in outcome.stderr
+    assert "Next: fedcredit node budget show bank" in outcome.stderr
+    assert data["budget"]["train"]["refused"]["number"] == 2
+
+
+def test_a_cap_below_the_first_release_and_one_for_the_evaluation_are_named(consortium) -> None:
+    told = consortium(epsilon=0.01, holdout=0.01)(PREVIEW).stderr
+    assert "▲ the histogram before round 1 would be refused (FC-4101)" in told
+    assert "▲ the evaluation would be refused (FC-4101): epsilon of holdout would be " in told
+
+
+def test_repetitions_beyond_a_cap_are_told_apart(consortium) -> None:
+    told = consortium(epsilon=2.8)(PREVIEW).stderr
+    assert "▲ train: only 6 of at most 7 releases fit under the cap" in told
+
+
+def test_another_delta_than_the_ledgers_is_told(consortium, tmp_path: Path) -> None:
+    typed = consortium()
+    change(tmp_path / "plan.toml", "delta = 1e-05", "delta = 1e-06")
+    outcome = typed(f"{PREVIEW} --format json")
+    assert "counted at the ledger's delta 1e-05; the plan states its epsilon at 1e-06" in outcome.stderr
+    assert outcome.data["budget"]["train"]["at_most"]["epsilon"] < 2.8  # more noise, the same ledger
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "code", "words"),
+    [
+        ("[institutions.bank]", "[institutions.fund]", "FC-2304", 7, ["bank"]),
+        ("expected_borrowers = 50", "expected_borrowers = 20", "FC-2302", 7, ["expected_borrowers"]),
+        ('contract_digest = "', 'contract_digest = "0', "FC-1004", 2, ["contract_digest"]),
+        ('contract = "german"', 'contract = "taiwan"', "FC-3106", 5, ["data contract"]),
+        ("epsilon = 3.0", "epsilon = 0.0005", "FC-4004", 4, ["200000"]),
+    ],
+    ids=["not named", "far too small", "digest", "another contract", "too much noise"],
+)
+def test_what_approval_would_refuse_is_refused_by_a_look_as_well(
+    consortium, tmp_path: Path, old: str, new: str, error: str, code: int, words: list[str]
+) -> None:
+    typed = consortium()
+    change(tmp_path / "plan.toml", old, new)
+    before = files(tmp_path)
+    for command in (PREVIEW, "node approve bank plan.toml"):
+        typed(command).refuses(error, code, *words)
+        assert files(tmp_path) == before
+
+
+def test_bare_shares_are_foretold_as_refused_with_both_epsilons(consortium, tmp_path: Path) -> None:
+    typed = consortium()
+    plan = tmp_path / "plan.toml"
+    change(plan, 'noise = "local"', 'noise = "shared"')
+    change(plan, "quorum = 1", "quorum = 3")
+    text = plan.read_text()
+    section = text[text.index("[institutions.bank]") :]
+    plan.write_text(text + "".join("\n" + section.replace(".bank]", f".{name}]") for name in ("fund", "lessor")))
+    outcome = typed(f"{PREVIEW} --format json")
+    assert outcome.data["refused_by_policy"] == "FC-4008"
+    assert "▲ every request would be refused (FC-4008)" in outcome.stderr
+    assert "only this site's share of noise protects it" in outcome.stderr
+    state = outcome.data["budget"]["train"]["at_most"]
+    assert state["epsilon_alone"] > 1.5 * state["epsilon"]  # mu is larger by the root of 3
+    assert f"{state['epsilon']:.3f} / {state['epsilon_alone']:.3f}" in outcome.stderr
+    assert "if secure aggregation fails: epsilon" in outcome.stderr
+    approved = typed("node approve bank plan.toml").stderr
+    assert "▲ every request would be refused (FC-4008)" in approved
+    assert "if secure aggregation fails: epsilon" in approved
+
+
+def test_a_running_node_is_not_looked_into(consortium, tmp_path: Path) -> None:
+    typed = consortium()
+    node = Node.open(tmp_path / "bank")
+    typed(PREVIEW).refuses("FC-1301", 2, "bank/state")
+    node.close()
+    assert typed(PREVIEW).code == 0
+
+
+def test_approval_shows_the_same_departures_and_records_the_plan(consortium, tmp_path: Path) -> None:
+    typed = consortium()
+    seen = typed(PREVIEW).stderr
+    outcome = typed("node approve bank plan.toml --format json")
+    table = seen[seen.index("What leaves bank") : seen.index("   every message also")]
+    assert table in outcome.stderr
+    assert RunPlan.read(tmp_path / "plan.toml").digest().hex() == outcome.data["plan"]
+    assert (tmp_path / "bank" / "approvals" / f"{outcome.data['plan']}.toml").is_file()
+    assert outcome.data["epsilon"] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_it_fits_a_terminal_of_a_hundred_columns(consortium, language: str) -> None:
+    outcome = consortium()(f"--lang {language} {PREVIEW}")
+    assert outcome.code == 0
+    assert {line for line in outcome.stderr.splitlines() if cell_len(line) > 100} == set()
+
+
+def test_chinese_says_the_same_figures(consortium) -> None:
+    typed = consortium(epsilon=1.7)
+    english, chinese = (typed(f"--lang {language} {PREVIEW} --format json") for language in ("en", "zh"))
+    assert english.data == chinese.data
+    for part in ("bank 对外发出的内容", "绝不离开", "不可撤销", "第 2 轮会被拒绝(FC-4101):训练部分的 epsilon 将为"):
+        assert part in chinese.stderr
+
+
+def test_after_a_run_the_messages_had_the_stated_length_and_the_plan_is_used_up(type_in) -> None:
+    shown = type_in("demo --data german --rounds 1 --out run --format json").data
+    sent = {line["institution"]: line for line in shown["traffic"]["institutions"]}
+    for spent in shown["privacy"]["spent"]:
+        name = spent["institution"]
+        outcome = type_in(f"node preview run/institutions/{name} --plan run/plan.toml --format json")
+        data = outcome.data
+        assert data["leaves"][0]["bytes_each"] * sent[name]["messages"] == sent[name]["bytes_up"]
+        assert data["budget"]["train"]["spent"]["epsilon"] == pytest.approx(spent["epsilon"])
+        assert data["charged_already"] == sent[name]["messages"]
+        assert f"{sent[name]['messages']} of its releases are counted as spent" in outcome.stderr

@@ -1,0 +1,39 @@
+"""What a demo says about its privacy at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fedcredit.cli.result_view import tell_result
+from tests.unit.report import sample
+
+
+def told(result: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    tell_result({**result, "privacy": {"protects": True, **result["privacy"]}})
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_local_noise_is_a_claim_about_every_message(capsys: pytest.CaptureFixture[str]) -> None:
+    said = told(sample.result(), capsys)
+    assert "every message is (3, 1e-05)-differentially private on its own" in said
+    assert "finds at most 5.5% of the borrowers" in said
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ["the sums are (3, 1e-05)-differentially private", "a message alone faces epsilon 5.76"]),
+        ("zh", ["各机构消息之和满足 (3, 1e-05)-差分隐私", "epsilon 为 5.76"]),
+    ],
+)
+def test_shared_noise_is_never_told_with_one_figure_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, language: str, words: list[str]
+) -> None:
+    monkeypatch.setenv("FEDCREDIT_LANG", language)
+    said = told(sample.shared_result(), capsys)
+    for word in words:
+        assert word in said
+    assert "differentially private on its own" not in said
+    assert said.count("2.991") == said.count("5.740") == 4  # by each ledger
