@@ -16,7 +16,7 @@ help:
 	@echo "make test-slow    the slower tests as well"
 	@echo "make bench        speed ratios -> experiments/0100-benchmarks/results.json"
 	@echo "make docs         the generated parts of the documentation: error codes"
-	@echo "make experiments  the figures of the README (five seeds; about 20 minutes)"
+	@echo "make experiments  the figures of the README (five seeds; about an hour)"
 
 venv: $(STAMP)
 
@@ -51,6 +51,7 @@ bench: $(STAMP)
 
 experiments: $(STAMP)
 	$(BIN)/python experiments/0001-demo/run.py
+	$(BIN)/python experiments/0002-privacy-utility/run.py
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from fedcredit.lab.figures import Figure, mean_over_seeds, write_results
-from fedcredit.lab.study import StudyOptions
+from fedcredit.lab.study import DELTA, StudyOptions
 from fedcredit.lab.sweep import Point, Reference, SweepOptions, run_sweep
 from fedcredit.report.sweep_figure import CurvePoint, write_sweep_figure
 
@@ -44,6 +44,7 @@ class Curve:
     """As in the picture."""
     study: StudyOptions
     epsilons: tuple[float, ...]
+    drawn: bool = True
 
 
 def study(dataset: str, **changes: Any) -> StudyOptions:
@@ -92,6 +93,7 @@ TAIWAN = (
         label="trees, Skellam noise of the sum",
         study=study("taiwan", noise="shared", mechanism="skellam"),
         epsilons=(1, 3),
+        drawn=False,
     ),
 )
 SBA = (
@@ -111,10 +113,11 @@ def figures_of(prefix: str, data: str, curve: Curve, points: Sequence[Point], se
             figures.append(mean_over_seeds(f"{prefix}.{part}.{suffix}", values, unit="auc", seeds=seeds, data=data))
         ks = [point.ks for point in chosen]
         figures.append(mean_over_seeds(f"{prefix}.ks.{suffix}", ks, unit="ks", seeds=seeds, data=data))
-        alone = [min(point.epsilon_alone, 1e6) for point in chosen]
-        figures.append(
-            mean_over_seeds(f"{prefix}.epsilon-alone.{suffix}", alone, unit="epsilon", seeds=seeds, data=data)
-        )
+        alone = [point.epsilon_alone for point in chosen]
+        if np.isfinite(alone).all():
+            figures.append(
+                mean_over_seeds(f"{prefix}.epsilon-alone.{suffix}", alone, unit="epsilon", seeds=seeds, data=data)
+            )
     return figures
 
 
@@ -160,7 +163,7 @@ def data_figures(prefix: str, data: str, curves: Sequence[Curve], seeds: Sequenc
         everything += points
         mine = figures_of(prefix, data, curve, points, seeds)
         figures += mine
-        if curve.name != "skellam.sum":
+        if curve.drawn:
             drawn[curve.label] = _drawn(prefix, curve, mine)
     reference = reference_figures(prefix, data, everything, seeds)
     figures += [*reference, *cost_figures(prefix, data, everything, seeds)]
@@ -168,7 +171,9 @@ def data_figures(prefix: str, data: str, curves: Sequence[Curve], seeds: Sequenc
         "gradient boosting on pooled rows, no privacy": reference[0].value,
         "own model without privacy, best institution": reference[2].value,
     }
-    write_sweep_figure(HERE, picture, drawn, levels, foot=f"{data} data, mean of {len(seeds)} splits, 95 % interval")
+    write_sweep_figure(
+        HERE, picture, drawn, levels, delta=DELTA, foot=f"{data} data, mean of {len(seeds)} splits, 95 % interval"
+    )
     return figures
 
 

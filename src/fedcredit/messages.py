@@ -232,7 +232,7 @@ class CountsAnswer(Message):
     ledger_head: bytes
     """Head of the institution's privacy ledger, this charge included."""
     lanes: bytes
-    """int32 little-endian: good per bin, then bad per bin."""
+    """int32 little-endian. Scores: good per bin, then bad per bin. Categories: good and bad of each bin in turn."""
 
     @classmethod
     def checks(cls) -> dict[str, Callable[[Any], bool]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -99,6 +100,7 @@ class AttackedInstitution:
             # The attacker gets the sum alone, so a share is never read bare here.
             allow_bare_shares=True,
             clock=lambda: 0.0,
+            entropy=os.urandom,
         )
 
     @classmethod

@@ -7,6 +7,7 @@ test: with 20,000 scores, halved noise stays hidden.
 
 import hashlib
 import math
+import os
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ def noise_of_the_real_path(sigma: int, *, seed: str) -> np.ndarray:
         allow_fixed_noise=False,
         allow_bare_shares=False,
         clock=lambda: 0.0,
+        entropy=os.urandom,
     )
     release = Release(
         release_id=f"audit/{seed}".replace(" ", "-"),

@@ -13,6 +13,7 @@ import typer
 
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
 from fedcredit.cli.output import done, next_step, note, say, table
+from fedcredit.cli.plan_view import seen_twice, spent_twice, tell_pairs
 from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
@@ -41,9 +42,12 @@ def show(folder: NodeFolder, output_format: Format = OutputFormat.TEXT, debug: D
     from fedcredit.institution.budget import report_budget
 
     contract = NodeConfig.read(folder).data.contract
-    report = report_budget(folder, clock=time.time)
-    _show_partitions(report, contract)
-    _show_runs(report)
+    report = report_budget(folder)
+    # An unprotected release makes both totals infinite, but not those of the other runs.
+    shared = any(spent.shared for item in report.partitions for spent in (item.spent, *item.by_run.values()))
+    _show_partitions(report, contract, shared=shared)
+    _show_runs(report, shared=shared)
+    tell_pairs(shared=shared)
     for amended in report.amendments:
         say(_amendment_line(amended))
     _show_notes(report, folder)
@@ -53,7 +57,7 @@ def show(folder: NodeFolder, output_format: Format = OutputFormat.TEXT, debug: D
         "partitions": {item.partition: _partition_data(item) for item in report.partitions},
         "approved_plans": {"counted": report.planned, "unreadable": report.unreadable},
         "amendments": [_amendment_data(item) for item in report.amendments],
-        "ledger": {"entries": report.entries, "head": report.head.hex(), "opened": _moment(report.opened)},
+        "ledger": {"entries": report.entries, "head": report.head.hex(), "opened": _opened(report)},
     }
 
 
@@ -89,16 +93,16 @@ def amend(
     return {"partition": partition.value, "before": before, "epsilon": epsilon, "amended": before != epsilon}
 
 
-def _show_partitions(report: BudgetReport, contract: str) -> None:
+def _show_partitions(report: BudgetReport, contract: str, *, shared: bool) -> None:
     lines = [
         [
             word(item.partition),
             f"{item.cap.epsilon:.4f}",
-            f"{item.spent.epsilon:.4f}",
+            spent_twice(item.spent, shared=shared),
             f"{item.left:.4f}",
             f"{item.planned:.4f}",
             str(item.spent.releases),
-            f"{item.spent.tpr_ceiling(fpr=FALSE_ALARMS):.1%}",
+            _found(item.spent, shared=shared),
         ]
         for item in report.partitions
     ]
@@ -116,14 +120,14 @@ def _show_partitions(report: BudgetReport, contract: str) -> None:
     say(tr("   found: the largest share of the borrowers that any membership test with 1 % false alarms can find"))
 
 
-def _show_runs(report: BudgetReport) -> None:
+def _show_runs(report: BudgetReport, *, shared: bool) -> None:
     lines = [
         [
             run,
             word(item.partition),
-            f"{spent.epsilon:.4f}",
+            spent_twice(spent, shared=shared),
             str(spent.releases),
-            f"{spent.tpr_ceiling(fpr=FALSE_ALARMS):.1%}",
+            _found(spent, shared=shared),
         ]
         for item in report.partitions
         for run, spent in item.by_run.items()
@@ -133,18 +137,15 @@ def _show_runs(report: BudgetReport) -> None:
         table(tr("Runs"), columns, lines, left=2)
 
 
+def _found(spent: Spending, *, shared: bool) -> str:
+    claimed, alone = spent.tpr_ceiling(fpr=FALSE_ALARMS), spent.tpr_ceiling_alone(fpr=FALSE_ALARMS)
+    return seen_twice(claimed, alone, shared=shared, spec=".1%")
+
+
 def _show_notes(report: BudgetReport, folder: Path) -> None:
     for item in report.partitions:
         if item.spent.unprotected:
             note(tr("{partition}: some releases had no protecting noise", partition=word(item.partition)))
-        elif item.spent.epsilon_alone > item.spent.epsilon:
-            note(
-                tr(
-                    "{partition}: epsilon {alone:.4f} if secure aggregation fails and each message is read alone",
-                    partition=word(item.partition),
-                    alone=item.spent.epsilon_alone,
-                )
-            )
     if report.unreadable:
         note(
             tr(
@@ -191,10 +192,11 @@ def _partition_data(item: PartitionBudget) -> Mapping[str, Any]:
 def _spent_data(spent: Spending) -> Mapping[str, Any]:
     return {
         "epsilon": spent.epsilon,
-        "epsilon_if_secure_aggregation_fails": spent.epsilon_alone,
+        "epsilon_alone": spent.epsilon_alone,
         "releases": spent.releases,
         "unprotected": spent.unprotected,
         "tpr_ceiling_at_fpr_1_percent": spent.tpr_ceiling(fpr=FALSE_ALARMS),
+        "tpr_ceiling_alone_at_fpr_1_percent": spent.tpr_ceiling_alone(fpr=FALSE_ALARMS),
     }
 
 
@@ -207,6 +209,10 @@ def _amendment_data(amended: CapAmended) -> Mapping[str, Any]:
         "approvers": list(approvers),
         "reason": amended.reason,
     }
+
+
+def _opened(report: BudgetReport) -> str | None:
+    return None if report.opened is None else _moment(report.opened)
 
 
 def _moment(seconds: int) -> str:

@@ -12,13 +12,12 @@ import typer
 from fedcredit.cli import budget, preview
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded, passphrase
 from fedcredit.cli.output import done, next_step, note, say, table
-from fedcredit.cli.plan_view import tell_claim, tell_terms, tell_warnings
-from fedcredit.cli.preview import read_offer, tell_departures, tell_refusal
+from fedcredit.cli.plan_view import spent_twice, tell_claim, tell_pairs, tell_terms, tell_warnings
+from fedcredit.cli.preview import read_offer, read_outlook, tell_departures, tell_refusal, tell_shortfalls
 from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
-    from fedcredit.config.node import NodeConfig
-    from fedcredit.privacy.plan import PlanFacts
+    from fedcredit.cli.preview import Offer, Outlook
 
 app = typer.Typer(help="Run one institution: its data, keys and privacy ledger never leave it.", no_args_is_help=True)
 REQUEST_SUFFIX: Final = ".fcrequest"
@@ -168,25 +167,46 @@ def approve(
     from fedcredit.institution.admission import Approvals
 
     offer = read_offer(folder, plan)
+    name = offer.config.name
     wanted, facts = offer.checked.plan, offer.checked.review.facts
-    Approvals(folder / "approvals").approve(wanted)
-    done(tr("approved plan {digest} ({plan})", digest=wanted.digest().hex()[:16], plan=wanted.run.name))
+    digest = wanted.digest().hex()
+    say(tr("Plan {digest} ({plan}) at {institution}:", digest=digest[:16], plan=wanted.run.name, institution=name))
     tell_terms(wanted)
     tell_claim(offer.checked)
     tell_departures(offer)
-    tell_refusal(offer)
-    tell_warnings(offer.checked, at=offer.config.name)
-    if facts.protects:
-        _warn_of_caps(facts, offer.config)
-    next_step(f"fedcredit node run {folder}")
-    return {"plan": wanted.digest().hex(), "epsilon": facts.epsilon, "delta": facts.delta, "steps": facts.steps}
+    refusal = tell_refusal(offer)
+    outlook = _tell_outlook(folder, offer)
+    tell_warnings(offer.checked, at=name)
+    # Last: whoever stops the command while it tells has not approved.
+    Approvals(folder / "approvals").approve(wanted)
+    done(tr("approved plan {digest} ({plan})", digest=digest[:16], plan=wanted.run.name))
+    if refusal is not None or not (outlook is None or outlook.fits):
+        next_step(f"fedcredit node budget show {folder}")
+    elif outlook is None:
+        next_step(f"fedcredit coord run start COORDINATOR {plan}      {tr('(by the coordinator)')}")
+    else:
+        next_step(f"fedcredit node run {folder}")
+    return {
+        "plan": digest,
+        "epsilon": facts.epsilon,
+        "delta": facts.delta,
+        "steps": facts.steps,
+        "refused_by_policy": refusal.code if refusal else None,
+        "within_caps": outlook.fits if outlook else None,
+    }
 
 
-def _warn_of_caps(facts: PlanFacts, config: NodeConfig) -> None:
-    """Say before training what would be refused in the middle of it, as far as node.toml tells without the ledger."""
-    budget = config.budget
-    if facts.epsilon > budget.epsilon or facts.evaluation_epsilon > budget.holdout_epsilon:
-        note(tr("the plan asks for more epsilon than the caps in node.toml; rounds beyond a cap will be refused"))
+def _tell_outlook(folder: Path, offer: Offer) -> Outlook | None:
+    """Say where the ledger would stop the plan; ``None`` if the node is running, for a plan is approved then too."""
+    from fedcredit.errors import StateDirInUseError
+
+    try:
+        outlook = read_outlook(folder, offer)
+    except StateDirInUseError:
+        note(tr("the node is running, so its ledger was not read: a round beyond a cap would be refused"))
+        return None
+    tell_shortfalls(outlook)
+    return outlook
 
 
 @app.command("run")
@@ -246,26 +266,32 @@ def run(
 def status(folder: NodeFolder, output_format: Format = OutputFormat.TEXT, debug: Debug = False) -> Mapping[str, Any]:
     """Show what this node has spent and answered. The node must not be running."""
     from fedcredit.config.node import NodeConfig
-    from fedcredit.institution.node import STATE, NodeState
-    from fedcredit.privacy.plan import HOLDOUT, TRAIN
-    from fedcredit.store.database import Database
+    from fedcredit.institution.node import NodeRecord
 
     config = NodeConfig.read(folder)
-    with Database.open(folder / STATE) as database:
-        state = NodeState.open(database, config)
-        spent = {name: state.ledger.spent(name) for name in (TRAIN, HOLDOUT)}
-        entries, head = len(state.audit), state.audit.head.hex()
-    caps = {TRAIN: config.budget.epsilon, HOLDOUT: config.budget.holdout_epsilon}
+    with NodeRecord.read(folder, config) as record:
+        ledger, ledger_head = len(record.ledger), record.ledger.head.hex()
+        log, log_head = len(record.audit), record.audit.head.hex()
+    caps = {name: cap.epsilon for name, cap in record.caps.items()}
+    spent = {name: record.spent(name) for name in caps}
+    shared = any(item.shared for item in spent.values())
     lines = [
-        [word(name), f"{item.epsilon:.4f}", f"{caps[name]:.4f}", str(item.releases)] for name, item in spent.items()
+        [word(name), spent_twice(item, shared=shared), f"{caps[name]:.4f}", str(item.releases)]
+        for name, item in spent.items()
     ]
     table(config.institution, [tr("borrowers"), tr("epsilon spent"), tr("cap"), tr("releases")], lines)
-    done(tr("privacy ledger and audit log verified · {entries} entries, head {head}", entries=entries, head=head[:16]))
+    tell_pairs(shared=shared)
+    done(tr("privacy ledger verified · {entries} entries, head {head}", entries=ledger, head=ledger_head[:16]))
+    done(tr("audit log verified · {entries} entries, head {head}", entries=log, head=log_head[:16]))
     return {
         "institution": config.institution,
-        "spent": {name: {"epsilon": item.epsilon, "releases": item.releases} for name, item in spent.items()},
+        "spent": {
+            name: {"epsilon": item.epsilon, "epsilon_alone": item.epsilon_alone, "releases": item.releases}
+            for name, item in spent.items()
+        },
         "caps": caps,
-        "audit": {"entries": entries, "head": head},
+        "ledger": {"entries": ledger, "head": ledger_head},
+        "audit": {"entries": log, "head": log_head},
     }
 
 

@@ -117,7 +117,9 @@ def new(
     tell_epsilons(checked)
     tell_warnings(checked)
     next_step(
-        f"fedcredit coord plan check {path}",
+        f"fedcredit coord plan check {path} --allow-large-epsilon"
+        if allow_large_epsilon
+        else f"fedcredit coord plan check {path}",
         f"fedcredit node approve NODE {path}      {tr('(by every institution)')}",
         f"fedcredit coord serve {folder}",
     )

@@ -93,7 +93,8 @@ def check_offer(plan: RunPlan, *, allow_large_epsilon: bool) -> CheckedPlan:
 def warnings_of(checked: CheckedPlan, *, at: InstitutionId | None = None) -> list[tuple[str, str]]:
     """Return what a plan may do and had better not, as a name for programs and a sentence for people.
 
-    ``at`` names the one institution that reads it: its size counts, and its own policy decides about bare shares.
+    ``at`` names the one institution that reads it: its size counts, and its own policy, told apart from this, decides
+    about bare shares.
     """
     plan, found = checked.plan, []
     epsilon = _largest_epsilon(plan)
@@ -112,7 +113,7 @@ def warnings_of(checked: CheckedPlan, *, at: InstitutionId | None = None) -> lis
             institution=largest,
         )
         found.append(("delta", text))
-    if checked.shared:
+    if checked.shared and at is None:
         text = tr("the noise is shared, but no secure sum hides a message: institutions refuse this plan (FC-4008)")
         found.append(("bare-shares", text))
     return found

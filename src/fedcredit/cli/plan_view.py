@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fedcredit.cli.plan_check import CheckedPlan, Epsilon
     from fedcredit.config.plan import RunPlan
     from fedcredit.parties import InstitutionId
+    from fedcredit.privacy.spending import Spending
     from fedcredit.training.plan_review import InstitutionReview
 
 
@@ -121,6 +122,13 @@ def tell_steps(checked: CheckedPlan) -> None:
             second=facts.epsilon_by_renyi,
         )
     )
+    if facts.epsilon_by_pld is not None:
+        say(
+            tr(
+                "               privacy-loss distributions (no filter, for reports): epsilon {pld:.4f}",
+                pld=facts.epsilon_by_pld,
+            )
+        )
     tell_ceiling(checked)
 
 
@@ -213,6 +221,17 @@ def _epsilon(epsilon: Epsilon, checked: CheckedPlan) -> str:
     return seen_twice(epsilon.claimed, epsilon.alone, shared=checked.shared)
 
 
-def seen_twice(claimed: float, alone: float, *, shared: bool) -> str:
-    """Return an epsilon for a table; with shared noise never without the one of a message that is read alone."""
-    return f"{claimed:.3f} / {alone:.3f}" if shared else f"{claimed:.3f}"
+def seen_twice(claimed: float, alone: float, *, shared: bool, spec: str = ".3f") -> str:
+    """Return a figure to print, in the format ``spec``; if noise was shared never without that of a lone message."""
+    return f"{claimed:{spec}} / {alone:{spec}}" if shared else f"{claimed:{spec}}"
+
+
+def spent_twice(spent: Spending, *, shared: bool) -> str:
+    """Return the epsilon that a ledger has counted; four digits tell even small releases apart."""
+    return seen_twice(spent.epsilon, spent.epsilon_alone, shared=shared, spec=".4f")
+
+
+def tell_pairs(*, shared: bool) -> None:
+    """Explain the pairs of figures above, if there are any."""
+    if shared:
+        say(tr("   a / b: a of the sum, b if secure aggregation fails and each message is read alone"))

@@ -32,6 +32,21 @@ class Offer:
     """What the plan means here."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What the ledger of a node says to an offered plan."""
+
+    forecasts: tuple[Forecast, ...]
+    """One for each partition that the plan touches."""
+    charged: int
+    """How many releases of this very plan are charged already."""
+
+    @property
+    def fits(self) -> bool:
+        """Return whether no release of the plan would be refused by the ledger, repetitions included."""
+        return not self.charged and all(item.fitting == item.releases for item in self.forecasts)
+
+
 def read_offer(folder: Path, path: Path) -> Offer:
     """Return the plan in ``path`` as the node in ``folder`` would have to carry it out; nothing is changed.
 
@@ -63,6 +78,30 @@ def read_offer(folder: Path, path: Path) -> Offer:
     return Offer(config=config, checked=checked, own=own)
 
 
+def read_outlook(folder: Path, offer: Offer) -> Outlook:
+    """Return what the ledger of the node in ``folder`` says to the offer; nothing is written.
+
+    Raises:
+        StateDirInUseError: the node is running.
+        PrivacyError, AuditError, StorageError: see ``NodeRecord.read``.
+    """
+    from fedcredit.institution.forecast import forecast
+    from fedcredit.institution.node import NodeRecord
+    from fedcredit.privacy.ledger_entries import Charge
+
+    plan = offer.checked.plan
+    digest = plan.digest()
+    with NodeRecord.read(folder, offer.config) as record:
+        charged = sum(isinstance(entry, Charge) and entry.plan == digest for entry in record.ledger.entries())
+    forecasts = forecast(
+        offer.own,
+        repetitions=plan.rounds.retries,
+        spent={name: record.spent(name) for name in record.caps},
+        caps=record.caps,
+    )
+    return Outlook(forecasts=forecasts, charged=charged)
+
+
 @guarded
 def preview(
     folder: Annotated[Path, typer.Argument(help="The node's folder.", metavar="NODE")],
@@ -74,7 +113,7 @@ def preview(
     from fedcredit.cli.plan_check import warning_values
 
     offer = read_offer(folder, plan)
-    forecasts, charged = _read_ledger(folder, offer)
+    outlook = read_outlook(folder, offer)
     digest = offer.checked.plan.digest().hex()
     done(
         tr(
@@ -88,13 +127,12 @@ def preview(
     tell_claim(offer.checked)
     tell_departures(offer)
     _tell_readers(offer)
-    _tell_costs(offer, forecasts)
+    _tell_costs(offer, outlook.forecasts)
     _tell_forever()
     refusal = tell_refusal(offer)
-    _tell_shortfalls(forecasts, charged=charged)
+    tell_shortfalls(outlook)
     tell_warnings(offer.checked, at=offer.config.name)
-    goes_through = not (refusal or charged) and all(item.fitting == item.releases for item in forecasts)
-    if goes_through:
+    if outlook.fits and refusal is None:
         done(tr("all of it stays within this institution's caps and policy"))
         next_step(f"fedcredit node approve {folder} {plan}")
     else:
@@ -103,9 +141,9 @@ def preview(
         "institution": offer.config.institution,
         "plan": digest,
         "leaves": [_departure(item, offer.own) for item in offer.own.releases],
-        "budget": {item.partition: _budget(item) for item in forecasts},
+        "budget": {item.partition: _budget(item) for item in outlook.forecasts},
         "refused_by_policy": refusal.code if refusal else None,
-        "charged_already": charged,
+        "charged_already": outlook.charged,
         "warnings": warning_values(offer.checked, at=offer.config.name),
     }
 
@@ -165,7 +203,7 @@ def _tell_readers(offer: Offer) -> None:
 
 def _tell_costs(offer: Offer, forecasts: Sequence[Forecast]) -> None:
     # An earlier plan may have shared its noise where this one does not.
-    shared = any(item.at_most.epsilon != item.at_most.epsilon_alone for item in forecasts)
+    shared = any(item.at_most.shared for item in forecasts)
     title = (
         tr("What it costs, by this site's ledger: epsilon of the sum / if a message is read alone")
         if shared
@@ -199,7 +237,7 @@ def _cost_line(item: Forecast, *, shared: bool) -> list[str]:
         word(item.partition),
         *(seen_twice(state.epsilon, state.epsilon_alone, shared=shared) for state in states),
         f"{item.cap.epsilon:.3f}",
-        f"{found.claimed:.1%} / {found.alone:.1%}" if shared else f"{found.claimed:.1%}",
+        seen_twice(found.claimed, found.alone, shared=shared, spec=".1%"),
     ]
 
 
@@ -208,11 +246,7 @@ def _found(item: Forecast) -> Epsilon:
     from fedcredit.cli.plan_check import FALSE_ALARMS, Epsilon
 
     state = item.at_most
-    if state.unprotected:
-        return Epsilon(claimed=1.0, alone=1.0)
-    return Epsilon(
-        claimed=state.tpr_ceiling(fpr=FALSE_ALARMS), alone=state.alone.tpr_ceiling(state.delta, fpr=FALSE_ALARMS)
-    )
+    return Epsilon(claimed=state.tpr_ceiling(fpr=FALSE_ALARMS), alone=state.tpr_ceiling_alone(fpr=FALSE_ALARMS))
 
 
 def tell_refusal(offer: Offer) -> PrivacyError | None:
@@ -222,20 +256,22 @@ def tell_refusal(offer: Offer) -> PrivacyError | None:
     refusal = policy_refusal(offer.checked.plan, offer.config.policy)
     if refusal is not None:
         note(tr("every request would be refused ({code}): {reason}", code=refusal.code, reason=refusal.describe()))
+    elif offer.checked.shared:
+        note(tr("the noise is shared, but no secure sum hides a message; this institution's policy accepts that"))
     return refusal
 
 
-def _tell_shortfalls(forecasts: Sequence[Forecast], *, charged: int) -> None:
+def tell_shortfalls(outlook: Outlook) -> None:
     """Say where the ledger stops the plan, if it does."""
-    if charged:
+    if outlook.charged:
         note(
             tr(
                 "a run has used this plan already: {charged} of its releases are counted as spent, and a second run "
                 "of it is refused",
-                charged=charged,
+                charged=outlook.charged,
             )
         )
-    for item in forecasts:
+    for item in outlook.forecasts:
         if item.fitting < item.releases:
             note(_shortfall(item))
 
@@ -292,25 +328,3 @@ def _budget(item: Forecast) -> dict[str, Any]:
         "releases": item.releases,
         "fitting": item.fitting,
     }
-
-
-def _read_ledger(folder: Path, offer: Offer) -> tuple[tuple[Forecast, ...], int]:
-    """Return the forecast of both partitions, and how many releases of this very plan are charged already."""
-    from fedcredit.institution.forecast import forecast
-    from fedcredit.institution.node import STATE, NodeState
-    from fedcredit.privacy.ledger_entries import Charge
-    from fedcredit.store.database import Database
-
-    place, digest = folder / STATE, offer.checked.plan.digest()
-    # A ledger is made when the node first runs, not by looking.
-    with Database.open(place) if place.exists() else Database.in_memory() as database:
-        ledger = NodeState.open(database, offer.config).ledger
-        charged = sum(isinstance(entry, Charge) and entry.plan == digest for entry in ledger.history())
-        caps = ledger.caps
-        forecasts = forecast(
-            offer.own,
-            repetitions=offer.checked.plan.rounds.retries,
-            spent={name: ledger.spent(name) for name in caps},
-            caps=caps,
-        )
-    return forecasts, charged

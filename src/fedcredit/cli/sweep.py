@@ -131,6 +131,7 @@ def _write(out: Path, options: Any, points: list[Point], lines: list[dict[str, A
     import json
 
     from fedcredit.cli.output import jsonable
+    from fedcredit.lab.study import DELTA
     from fedcredit.lab.sweep import as_records
     from fedcredit.report.sweep_figure import CurvePoint, write_sweep_figure
     from fedcredit.store.files import write_atomic
@@ -156,6 +157,11 @@ def _write(out: Path, options: Any, points: list[Point], lines: list[dict[str, A
     if points[0].alone_mean_auc is not None:
         levels["own models, mean"] = sum(point.alone_mean_auc or 0.0 for point in points) / len(points)
     figures = write_sweep_figure(
-        out, "sweep", {f"{study.model}, {study.noise} noise": curve}, levels, foot=f"real data: {study.dataset}"
+        out,
+        "sweep",
+        {f"{study.model}, {study.noise} noise": curve},
+        levels,
+        delta=DELTA,
+        foot=f"real data: {study.dataset}",
     )
     return [path, *figures]

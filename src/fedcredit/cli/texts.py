@@ -26,8 +26,8 @@ ZH: Final[dict[str, str]] = {
     "privacy ledger of {institution}: {entries} entries, chain unbroken, head {head}": (
         "{institution} 的隐私账本:{entries} 条,哈希链完整,账本头 {head}"
     ),
-    "{partition}: epsilon {epsilon:.4f} at delta {delta:g}, {releases} releases": (
-        "{partition}:epsilon {epsilon:.4f},delta {delta:g},发布 {releases} 次"
+    "{partition}: epsilon {epsilon} at delta {delta:g}, {releases} releases": (
+        "{partition}:epsilon {epsilon},delta {delta:g},发布 {releases} 次"
     ),
     "all {heads} heads that the coordinator's log holds are in this ledger": (
         "协调方日志中的全部 {heads} 个账本头均在此账本中"
@@ -51,8 +51,8 @@ ZH: Final[dict[str, str]] = {
         "   识别率:误报率为 1 % 的任何成员推断检验至多能识别出的借款人比例"
     ),
     "{partition}: some releases had no protecting noise": "{partition}:部分发布没有保护性噪声",
-    "{partition}: epsilon {alone:.4f} if secure aggregation fails and each message is read alone": (
-        "{partition}:若安全聚合失效、各消息被单独读取,则 epsilon 为 {alone:.4f}"
+    "   a / b: a of the sum, b if secure aggregation fails and each message is read alone": (
+        "   a / b:a 指总和,b 指安全聚合失效、各消息被单独读取时"
     ),
     "{count} approved plans are of another version or cannot hold; they are not counted": (
         "{count} 个已批准计划版本不符或不成立;未计入"
@@ -177,14 +177,15 @@ ZH: Final[dict[str, str]] = {
     "wrote {path}: send it to the coordinator": "已写入 {path}:请发送给协调方",
     "(by the coordinator)": "(由协调方执行)",
     "(both from the coordinator)": "(两者均由协调方提供)",
+    "Plan {digest} ({plan}) at {institution}:": "计划 {digest}({plan})在 {institution}:",
     "approved plan {digest} ({plan})": "已批准计划 {digest}({plan})",
     "   trains      {model}, {rounds} rounds, quorum {quorum}": "   训练  {model},{rounds} 轮,法定应答数 {quorum}",
     "   split       {fraction:.0%} of borrowers held out by key {salt}; contract {contract}": (
         "   划分  以密钥 {salt} 留出 {fraction:.0%} 的借款人;数据契约 {contract}"
     ),
     "this plan protects NOBODY": "此计划不保护任何人",
-    "the plan asks for more epsilon than the caps in node.toml; rounds beyond a cap will be refused": (
-        "计划要求的 epsilon 超过 node.toml 中的上限;超出上限的轮次将被拒绝"
+    "the node is running, so its ledger was not read: a round beyond a cap would be refused": (
+        "节点正在运行,未读取其账本:超出上限的轮次会被拒绝"
     ),
     "   figures from the noised counts of all members: {path}": "   由全体成员的加噪计数得出的指标:{path}",
     "{institution} answers at {place} · {borrowers:,} borrowers": (
@@ -194,9 +195,8 @@ ZH: Final[dict[str, str]] = {
     "epsilon spent": "已用隐私预算 ε",
     "cap": "上限",
     "releases": "发布次数",
-    "privacy ledger and audit log verified · {entries} entries, head {head}": (
-        "隐私账本与审计日志验证通过 · {entries} 条,日志头 {head}"
-    ),
+    "privacy ledger verified · {entries} entries, head {head}": "隐私账本验证通过 · {entries} 条,账本头 {head}",
+    "audit log verified · {entries} entries, head {head}": "审计日志验证通过 · {entries} 条,日志头 {head}",
     "   coordinator: {fingerprint}": "   协调方:{fingerprint}",
     "   no coordinator is pinned yet": "   尚未绑定协调方",
     # plan check, node preview, node approve
@@ -312,6 +312,9 @@ ZH: Final[dict[str, str]] = {
         "             一次批准仅用于此计划的一次运行"
     ),
     "every request would be refused ({code}): {reason}": "所有请求都会被拒绝({code}):{reason}",
+    "the noise is shared, but no secure sum hides a message; this institution's policy accepts that": (
+        "噪声由各机构分担,但没有安全聚合隐藏单条消息;本机构的政策接受这一点"
+    ),
     (
         "a run has used this plan already: {charged} of its releases are counted as spent, and a second run of it is "
         "refused"
@@ -326,6 +329,9 @@ ZH: Final[dict[str, str]] = {
         "{partition}:至多 {releases} 次发布中仅 {fitting} 次在上限之内;更多的会被拒绝"
     ),
     "all of it stays within this institution's caps and policy": "全部在本机构的上限和政策之内",
+    "               privacy-loss distributions (no filter, for reports): epsilon {pld:.4f}": (
+        "               隐私损失分布(仅供报告,不作为过滤器):epsilon {pld:.4f}"
+    ),
     # lab sweep
     "shared noise without secure aggregation: an experiment on public data, and the table says so": (
         "无安全聚合的分担噪声:仅为公开数据实验,表中已注明"

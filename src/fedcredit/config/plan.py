@@ -208,8 +208,8 @@ class RoundSection(Section):
 
     quorum: Annotated[int, Field(ge=1)]
     retries: Annotated[int, Field(ge=0, le=1000)]
-    """Failed attempts of all training rounds together, and as many again of the evaluation, that the noise pays for;
-    institutions refuse any further one."""
+    """Failed attempts of all training rounds together, and as many again of the preparation and of the evaluation, that
+    the noise pays for; institutions refuse any further one."""
     deadline_s: Positive
 
 
@@ -241,14 +241,22 @@ class RunPlan(Section):
             raise ValueError("no institutions")
         if self.rounds.quorum > len(self.institutions):
             raise ValueError(f"rounds.quorum is above the number of institutions, {len(self.institutions)}")
+        if self.privacy.noise == "shared" and self.rounds.quorum - self.privacy.colluders < MIN_HONEST_SHARES:
+            raise ValueError(f"rounds.quorum minus privacy.colluders must be at least {MIN_HONEST_SHARES}")
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> Self:
         if self.training.kind == "fedavg" and self.privacy.mechanism != "none":
             raise ValueError("fedavg has no per-borrower bound and cannot be trained with differential privacy")
         if (self.model.kind == "trees") != (self.training.kind == "dp-boosting"):
             raise ValueError('model.kind = "trees" and training.kind = "dp-boosting" belong together')
         if self.privacy.preparation_share and self.model.kind != "trees":
             raise ValueError('preparation_share has a use for model.kind = "trees" only')
-        if self.privacy.noise == "shared" and self.rounds.quorum - self.privacy.colluders < MIN_HONEST_SHARES:
-            raise ValueError(f"rounds.quorum minus privacy.colluders must be at least {MIN_HONEST_SHARES}")
+        if self.privacy.preparation_share and self.privacy.mechanism not in {"rounded-gaussian", "none"}:
+            raise ValueError('preparation_share goes with mechanism = "rounded-gaussian" only')
+        if self.privacy.sampling == "poisson" and self.training.kind != "dp-gradient":
+            raise ValueError('sampling = "poisson" goes with training.kind = "dp-gradient" only')
         return self
 
     @property

@@ -29,6 +29,7 @@ from fedcredit.errors import (
 from fedcredit.institution.holdings import split_name
 from fedcredit.messages import Manifest, Purpose
 from fedcredit.parties import InstitutionId
+from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.store.database import Database
 from fedcredit.store.files import make_directory, write_atomic
 from fedcredit.store.records import Records
@@ -163,16 +164,7 @@ class Admission:
         if self.institution not in manifest.cohort:
             raise NotAMemberError(institution=self.institution)
         terms = self._terms(opened)
-        if manifest.quorum != terms.plan.rounds.quorum or not set(manifest.cohort) <= set(terms.plan.institutions):
-            raise WrongContextError(what="round manifest", field="quorum or cohort")
-        if (terms.plan_digest, terms.roster_digest) != (manifest.plan_digest, manifest.roster_digest):
-            raise WrongContextError(what="round manifest", field="plan or roster")
-        if len(manifest.ledger_heads) != len(manifest.cohort):
-            raise WrongContextError(what="round manifest", field="ledger heads")
-        if not 1 <= manifest.round <= terms.plan.run.rounds:
-            raise PolicyError(reason="the plan has no such round")
-        if manifest.purpose == Purpose.PREPARE and (manifest.round != 1 or not terms.plan.privacy.preparation_share):
-            raise PolicyError(reason="the plan has no such preparation")
+        _require_fitting(manifest, terms)
         self.approvals.require(terms.plan_digest)
         # Kept only now: a faulty first request must not use up the approval of a plan.
         self.memory.require_split(terms.plan)
@@ -189,6 +181,7 @@ class Admission:
         if terms.plan.run.consortium != opened.manifest.consortium:
             raise WrongContextError(what="run plan", field="consortium")
         self._require_agreeable(terms.plan)
+        privacy_plan(terms.plan)  # a plan that cannot hold must not use up its approval
         self._require_membership(opened)
         return terms
 
@@ -216,6 +209,22 @@ def policy_refusal(plan: RunPlan, policy: PolicySection) -> PrivacyError | None:
     if plan.privacy.noise == "shared" and not policy.allow_bare_shares:
         return SharedNoiseRefusedError()
     return None
+
+
+def _require_fitting(manifest: Manifest, terms: Terms) -> None:
+    """Return if a manifest is one of the plan's: same plan and roster, enough members, a round that the plan has."""
+    if manifest.quorum != terms.plan.rounds.quorum or not set(manifest.cohort) <= set(terms.plan.institutions):
+        raise WrongContextError(what="round manifest", field="quorum or cohort")
+    if (terms.plan_digest, terms.roster_digest) != (manifest.plan_digest, manifest.roster_digest):
+        raise WrongContextError(what="round manifest", field="plan or roster")
+    if len(manifest.cohort) < manifest.quorum:
+        raise WrongContextError(what="round manifest", field="cohort, which is below the quorum")
+    if len(manifest.ledger_heads) != len(manifest.cohort):
+        raise WrongContextError(what="round manifest", field="ledger heads")
+    if not 1 <= manifest.round <= terms.plan.run.rounds:
+        raise PolicyError(reason="the plan has no such round")
+    if manifest.purpose == Purpose.PREPARE and (manifest.round != 1 or not terms.plan.privacy.preparation_share):
+        raise PolicyError(reason="the plan has no such preparation")
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from fedcredit.config.node import NodeConfig, write_budget
 from fedcredit.config.plan import RunPlan
 from fedcredit.errors import CapMismatchError, FedcreditError, LedgerCorruptError
 from fedcredit.institution.admission import policy_refusal
-from fedcredit.institution.node import LEDGER, STATE, NodeState
+from fedcredit.institution.node import LEDGER, STATE, NodeRecord, NodeState, has_state
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.accounting import epsilon_for_mu, mu_for_epsilon
 from fedcredit.privacy.cost import Cost
@@ -60,8 +60,8 @@ class BudgetReport:
 
     institution: InstitutionId
     partitions: tuple[PartitionBudget, ...]
-    opened: int
-    """When the ledger was opened, in seconds since 1970."""
+    opened: int | None
+    """When the ledger was opened, in seconds since 1970; ``None`` if no node of this version has run yet."""
     amendments: tuple[CapAmended, ...]
     planned: int
     """How many approved plans are counted in ``PartitionBudget.planned``."""
@@ -82,30 +82,29 @@ class LedgerEvidence:
     """Per partition with a cap or a charge."""
 
 
-def report_budget(folder: Path, *, clock: Callable[[], float]) -> BudgetReport:
-    """Return the budget of the node in ``folder``, which must not be running.
+def report_budget(folder: Path) -> BudgetReport:
+    """Return the budget of the node in ``folder``, which must not be running; nothing is written.
 
     Raises:
         StateDirInUseError: it is.
-        PrivacyError: the ledger does not open; see ``PrivacyLedger``.
+        PrivacyError, AuditError, StorageError: see ``NodeRecord.read``.
     """
     config = NodeConfig.read(folder)
     plans, unreadable = _approved_plans(folder / "approvals", config.name)
-    with Database.open(folder / STATE) as database:
-        ledger = NodeState.open(database, config, clock=clock).ledger
-        past = _Past.of(ledger)
+    with NodeRecord.read(folder, config) as record:
+        past = _Past.of(record.ledger)
     ahead = [
         _still_to_come(plan, private, past) for plan, private in plans if policy_refusal(plan, config.policy) is None
     ]
     return BudgetReport(
         institution=config.name,
-        partitions=tuple(_partition(ledger, name, ahead) for name in ledger.caps),
+        partitions=tuple(_partition(record, name, ahead) for name in record.caps),
         opened=past.opened,
         amendments=tuple(past.amendments),
         planned=sum(any(cost is None or cost.sampler_distance for cost in costs.values()) for costs in ahead),
         unreadable=unreadable,
         entries=past.entries,
-        head=ledger.head,
+        head=record.ledger.head,
     )
 
 
@@ -149,8 +148,7 @@ def verify_ledger(folder: Path, *, heads: Iterable[bytes]) -> LedgerEvidence:
     """
     config = NodeConfig.read(folder)
     path = folder / STATE
-    if not path.is_file() or path.stat().st_size == 0:
-        # Opening it would make a new, empty one.
+    if not has_state(folder):
         raise LedgerCorruptError(path=str(path), index=0, problem="the file is missing or empty")
     with Database.open(path) as database:
         record = LedgerRecord(Journal(database, LEDGER), place=database.place)
@@ -200,7 +198,7 @@ def _approved_plans(folder: Path, institution: InstitutionId) -> tuple[list[tupl
 class _Past:
     """What the history of a ledger says about plans."""
 
-    opened: int = 0
+    opened: int | None = None
     entries: int = 0
     amendments: list[CapAmended] = field(default_factory=list)
     charges: Counter[tuple[bytes, str]] = field(default_factory=Counter)
@@ -209,9 +207,9 @@ class _Past:
     """Plan and round of every evaluation: no training of that round follows it."""
 
     @classmethod
-    def of(cls, ledger: PrivacyLedger) -> _Past:
+    def of(cls, ledger: LedgerRecord) -> _Past:
         past = cls()
-        for said in ledger.history():
+        for said in ledger.entries():
             past.entries += 1
             if isinstance(said, LedgerOpened):
                 past.opened = said.time
@@ -268,8 +266,8 @@ def _sum(first: Cost | None, second: Cost | None) -> Cost | None:
     return None if first is None or second is None else first + second
 
 
-def _partition(ledger: PrivacyLedger, name: str, ahead: Iterable[Mapping[str, Cost | None]]) -> PartitionBudget:
-    spent, cap = ledger.spent(name), ledger.caps[name]
+def _partition(record: NodeRecord, name: str, ahead: Iterable[Mapping[str, Cost | None]]) -> PartitionBudget:
+    spent, cap = record.spent(name), record.caps[name]
     total: Cost | None = None if spent.unprotected else spent.cost
     for costs in ahead:
         total = _sum(total, costs.get(name, Cost.nothing()))
@@ -279,7 +277,7 @@ def _partition(ledger: PrivacyLedger, name: str, ahead: Iterable[Mapping[str, Co
         spent=spent,
         left=_room(spent, cap),
         planned=math.inf if total is None else total.epsilon(spent.delta),
-        by_run=ledger.spent_by_run(name),
+        by_run=record.ledger.spent_by_run(name),
     )
 
 

@@ -11,9 +11,10 @@ state/node.db        privacy ledger, run memory, audit log
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -33,11 +34,12 @@ from fedcredit.institution.admission import Admission, Approvals, RunMemory
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.worker import InstitutionWorker
 from fedcredit.parties import InstitutionId, InstitutionType
-from fedcredit.privacy.ledger import PrivacyLedger
+from fedcredit.privacy.ledger import CAP_KEYS, PrivacyLedger
+from fedcredit.privacy.ledger_record import LedgerRecord
 from fedcredit.privacy.plan import HOLDOUT, TRAIN
-from fedcredit.privacy.spending import BudgetCap
+from fedcredit.privacy.spending import BudgetCap, Spending
 from fedcredit.store.database import Database
-from fedcredit.store.files import make_directory, write_atomic, write_new
+from fedcredit.store.files import make_directory, storage_error, write_atomic, write_new
 from fedcredit.store.journal import Journal
 
 IDENTITY: Final = Path("keys/identity.key")
@@ -47,6 +49,8 @@ CA_CERTIFICATE: Final = Path("keys/relay-ca.crt")
 STATE: Final = Path("state/node.db")
 LEDGER: Final = "privacy-ledger"
 """The name of the ledger's journal; it enters every digest of the chain."""
+AUDIT: Final = "audit"
+"""The name of the log's journal."""
 
 
 def init_node(folder: Path, config: NodeConfig, *, passphrase: bytes | None = None) -> IdentityKeys:
@@ -108,29 +112,88 @@ class NodeState:
     memory: RunMemory
 
     @classmethod
-    def open(cls, database: Database, config: NodeConfig, *, clock: Callable[[], float] = time.time) -> Self:
+    def open(
+        cls,
+        database: Database,
+        config: NodeConfig,
+        *,
+        clock: Callable[[], float] = time.time,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> Self:
         """Open ledger, log and memory; a damaged ledger or log raises and nothing is released.
 
         The state folder alone carries all of it: a new installation, or a new node folder of the same institution with
         the old state copied in, goes on where the old one stopped.
         """
-        budget = config.budget
         ledger = PrivacyLedger(
             Journal(database, LEDGER),
             place=database.place,
             owner=config.name,
-            caps={
-                TRAIN: BudgetCap(epsilon=budget.epsilon, delta=budget.delta),
-                HOLDOUT: BudgetCap(epsilon=budget.holdout_epsilon, delta=budget.delta),
-            },
+            caps=_configured_caps(config),
             allow_no_privacy=config.policy.allow_no_privacy,
             allow_fixed_noise=config.policy.allow_fixed_noise,
             allow_bare_shares=config.policy.allow_bare_shares,
             clock=clock,
+            entropy=entropy,
         )
-        audit = AuditLog(Journal(database, "audit"))
+        audit = AuditLog(Journal(database, AUDIT))
         audit.verify()
         return cls(database, ledger, audit, RunMemory(database))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeRecord:
+    """What the state of a node says to people who look: reading writes nothing, and nothing can be charged here."""
+
+    ledger: LedgerRecord
+    caps: Mapping[str, BudgetCap]
+    """Those of node.toml, which count: none is above the ledger's."""
+    audit: AuditLog
+
+    @classmethod
+    @contextlib.contextmanager
+    def read(cls, folder: Path, config: NodeConfig) -> Iterator[Self]:
+        """Return a context with the record of the node in ``folder``, which must not be running.
+
+        A node that never ran has no state: nothing is spent, and node.toml alone says the caps. The ledger is made
+        when the node first runs. By looking alone its caps would be fixed for good, and two people would be needed to
+        correct one. Entries can be read inside the context only.
+
+        Raises:
+            StateDirInUseError: the node is running.
+            LedgerCorruptError, AuditError: the ledger or the log does not verify.
+            LedgerOwnerError, PrivacyPlanError, CapMismatchError: as ``PrivacyLedger``; the node would not open either.
+            StorageError: the state cannot be read.
+        """
+        path = folder / STATE
+        with Database.open(path) if has_state(folder) else Database.in_memory() as database:
+            ledger = LedgerRecord(Journal(database, LEDGER), place=str(path))
+            ledger.require_owner(config.name)
+            caps = _configured_caps(config)
+            ledger.require_caps(caps, keys=CAP_KEYS)
+            audit = AuditLog(Journal(database, AUDIT))
+            audit.verify()
+            yield cls(ledger=ledger, caps=caps, audit=audit)
+
+    def spent(self, partition: str) -> Spending:
+        """Return what ``partition``, one of ``caps``, has spent."""
+        known = self.ledger.spent(partition)
+        return Spending.none(self.caps[partition].delta) if known is None else known
+
+
+def has_state(folder: Path) -> bool:
+    """Return whether the node in ``folder`` has a database; opening an absent or empty one would make a new one.
+
+    Raises:
+        NotWritableError: the operating system does not tell.
+    """
+    path = folder / STATE
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 class Node:
@@ -237,6 +300,14 @@ def node_config(
         },
         source="fedcredit node init",
     )
+
+
+def _configured_caps(config: NodeConfig) -> dict[str, BudgetCap]:
+    budget = config.budget
+    return {
+        TRAIN: BudgetCap(epsilon=budget.epsilon, delta=budget.delta),
+        HOLDOUT: BudgetCap(epsilon=budget.holdout_epsilon, delta=budget.delta),
+    }
 
 
 def _to_toml(config: NodeConfig) -> str:

@@ -62,7 +62,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
+class RunContext:
     """What is computed once per run: the model, the split, and the local computation over the training part."""
 
     terms: Terms
@@ -102,7 +102,7 @@ class InstitutionWorker:
         self._ledger = ledger
         self._audit = audit
         self._entropy = entropy
-        self._prepared: dict[str, Preparation] = {}
+        self._contexts: dict[str, RunContext] = {}
         self._one_at_a_time = threading.Lock()
         self._unreadable = 0
 
@@ -135,18 +135,18 @@ class InstitutionWorker:
         stored = self._memory.answer_to(opened.manifest_digest, run=manifest.run)
         if stored is not None:
             return stored
-        terms = self._admission.admit(opened)
         self._check_ledger(manifest)
-        prepared = self._prepare(manifest.run, terms)
-        weights = weights_from_bytes(opened.request.weights, count=prepared.family.layout.size)
-        answer = self._answer(opened, prepared, weights)
+        terms = self._admission.admit(opened)
+        context = self._context_of(manifest.run, terms)
+        weights = weights_from_bytes(opened.request.weights, count=context.family.layout.size)
+        answer = self._answer(opened, context, weights)
         sealed = seal_answer(
             answer,
             manifest=manifest,
             institution=self._institution,
             keys=self._keys,
             coordinator=self._coordinator,
-            length=prepared.answer_length,
+            length=context.answer_length,
         )
         self._remember(opened, sealed)
         return sealed
@@ -166,55 +166,55 @@ class InstitutionWorker:
                 answer=hashlib.sha256(sealed).digest(),
             )
 
-    def _answer(self, opened: OpenedRequest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> Answer:
+    def _answer(self, opened: OpenedRequest, context: RunContext, weights: npt.NDArray[np.float64]) -> Answer:
         answers = {Purpose.PREPARE: self._histogram, Purpose.TRAIN: self._gradient, Purpose.EVALUATE: self._counts}
         purpose = Purpose(opened.manifest.purpose)
-        lanes = answers[purpose](opened.manifest, prepared, weights)
+        lanes = answers[purpose](opened.manifest, context, weights)
         kind = TrainAnswer if purpose is Purpose.TRAIN else CountsAnswer
         return kind(manifest_digest=opened.manifest_digest, ledger_head=self._ledger.head, lanes=lanes)
 
-    def _histogram(self, manifest: Manifest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> bytes:
-        family, plan = prepared.family, prepared.terms.plan
+    def _histogram(self, manifest: Manifest, context: RunContext, weights: npt.NDArray[np.float64]) -> bytes:
+        family, plan = context.family, context.terms.plan
         bounds = family.preparation_bounds(plan, self._institution)
         if not bounds.reached.any():
             # Zeros that anybody can foretell: nothing is released, so nothing is charged.
             return _lanes(np.zeros(bounds.reached.size, dtype=np.int64))
-        release = prepared.privacy.preparation_release(
+        release = context.privacy.preparation_release(
             release_id=_release_id(manifest),
             sensitivity_squared=bounds.sensitivity_squared or 0,
             dimension=int(bounds.reached.sum()),
         )
-        noise = self._reserved_noise(release, manifest, prepared.privacy)
-        total = family.preparation(prepared.split.train).integer_sum(weights, round_number=0, batch=None)
+        noise = self._reserved_noise(release, manifest, context.privacy)
+        total = family.preparation(context.split.train).integer_sum(weights, round_number=0, batch=None)
         return _lanes(_with_noise(total, bounds, noise))
 
-    def _gradient(self, manifest: Manifest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> bytes:
-        bounds = prepared.family.bounds(prepared.terms.plan, self._institution)
-        if bounds.sensitivity_squared is None and prepared.privacy.mechanism is not Mechanism.NONE:
+    def _gradient(self, manifest: Manifest, context: RunContext, weights: npt.NDArray[np.float64]) -> bytes:
+        bounds = context.family.bounds(context.terms.plan, self._institution)
+        if bounds.sensitivity_squared is None and context.privacy.mechanism is not Mechanism.NONE:
             raise PrivacyPlanError(problem="this training has no bound on what one borrower can change")
-        release = prepared.privacy.training_release(
+        release = context.privacy.training_release(
             release_id=_release_id(manifest),
             sensitivity_squared=bounds.sensitivity_squared or 0,
             dimension=int(bounds.reached.sum()),
         )
-        noise = self._reserved_noise(release, manifest, prepared.privacy)
+        noise = self._reserved_noise(release, manifest, context.privacy)
         batch = poisson_batch(
             self._stream(release, manifest, "batch"),
             sampled_per_million=release.sampled_per_million,
-            records=len(prepared.split.train),
+            records=len(context.split.train),
         )
-        total = prepared.computation.integer_sum(weights, round_number=manifest.round, batch=batch)
+        total = context.computation.integer_sum(weights, round_number=manifest.round, batch=batch)
         return _lanes(_with_noise(total, bounds, noise))
 
-    def _counts(self, manifest: Manifest, prepared: Preparation, weights: npt.NDArray[np.float64]) -> bytes:
+    def _counts(self, manifest: Manifest, context: RunContext, weights: npt.NDArray[np.float64]) -> bytes:
         # One borrower is one held-out record and falls into exactly one cell.
-        release = prepared.privacy.evaluation_release(
+        release = context.privacy.evaluation_release(
             release_id=_release_id(manifest), sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
         )
-        noise = self._reserved_noise(release, manifest, prepared.privacy)
-        holdout = prepared.split.holdout
-        scores = prepared.family.probabilities(weights, holdout)
-        counts = count_scores(scores, holdout.labels, score_edges(prepared.terms.plan.model.base_rate)).to_lanes()
+        noise = self._reserved_noise(release, manifest, context.privacy)
+        holdout = context.split.holdout
+        scores = context.family.probabilities(weights, holdout)
+        counts = count_scores(scores, holdout.labels, score_edges(context.terms.plan.model.base_rate)).to_lanes()
         return _lanes(counts * COUNT_GRID + noise)
 
     def _reserved_noise(self, release: Release, manifest: Manifest, privacy: PrivacyPlan) -> Integers:
@@ -244,24 +244,24 @@ class InstitutionWorker:
         Raises:
             LedgerRolledBackError: it lacks the head.
         """
-        head = dict(zip(manifest.cohort, manifest.ledger_heads, strict=True))[self._institution]
+        head = dict(zip(manifest.cohort, manifest.ledger_heads, strict=False)).get(self._institution, NO_HEAD)
         if head != NO_HEAD:
             self._ledger.require_head(head)
 
-    def _prepare(self, run: str, terms: Terms) -> Preparation:
-        known = self._prepared.get(run)
+    def _context_of(self, run: str, terms: Terms) -> RunContext:
+        known = self._contexts.get(run)
         if known is None or known.terms != terms:
             plan = terms.plan
             split = self._holdings.split(plan)
             family = model_family(plan, model_inputs(self._holdings.contract))
-            known = Preparation(
+            known = RunContext(
                 terms=terms,
                 family=family,
                 split=split,
                 computation=family.computation(plan, self._institution, split.train),
                 privacy=privacy_plan(plan),
             )
-            self._prepared = {run: known}
+            self._contexts = {run: known}
         return known
 
     def _worth_recording(self, opened: OpenedRequest | None) -> bool:
@@ -292,14 +292,14 @@ class InstitutionWorker:
                 keys=self._keys,
                 coordinator=self._coordinator,
             )
-        prepared = self._prepared.get(run)
+        context = self._contexts.get(run)
         return seal_answer(
             refusal,
             manifest=opened.manifest,
             institution=self._institution,
             keys=self._keys,
             coordinator=self._coordinator,
-            length=prepared.answer_length if prepared else answer_length(len(opened.request.weights) // 8),
+            length=context.answer_length if context else answer_length(len(opened.request.weights) // 8),
         )
 
 

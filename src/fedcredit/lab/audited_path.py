@@ -11,6 +11,7 @@ is late, or colludes, so that the attacker takes that noise off again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -253,6 +254,7 @@ class _Client:
             allow_fixed_noise=False,
             allow_bare_shares=True,  # the auditor plays secure aggregation: it adds up and looks at sums alone
             clock=lambda: 0.0,
+            entropy=os.urandom,
         )
 
     def answer(self, release: Release, weights: Vector, round_number: int, *, plan_digest: bytes) -> Integers:

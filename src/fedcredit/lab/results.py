@@ -27,7 +27,7 @@ from fedcredit.data.inputs import model_inputs
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import EvaluationError
 from fedcredit.evaluation import Interval, rows
-from fedcredit.institution.node import STATE, NodeState
+from fedcredit.institution.node import NodeRecord
 from fedcredit.lab.baselines import Baseline, best_own_model
 from fedcredit.lab.study import Study
 from fedcredit.messages import COUNT_GRID, SCORE_BINS
@@ -211,11 +211,9 @@ class StudyEvaluation:
         return facts
 
     def _spent(self, name: InstitutionId) -> dict[str, Any]:
-        folder = self._study.node_folder(name)
         config = self._study.node_config(name)
-        with Database.open(folder / STATE) as database:
-            ledger = NodeState.open(database, config).ledger
-            train, holdout = ledger.spent(TRAIN), ledger.spent(HOLDOUT)
+        with NodeRecord.read(self._study.node_folder(name), config) as record:
+            train, holdout = record.spent(TRAIN), record.spent(HOLDOUT)
         return {
             "institution": name,
             "epsilon": train.epsilon,

@@ -115,10 +115,11 @@ def settings_for(contract: Contract, model: str, privacy: PrivacyChoice, consort
 def _tree_settings(contract: Contract, privacy: PrivacyChoice, consortium: Consortium) -> Settings:
     signal = _signal(privacy, consortium)
     chosen = next(row for limit, row in _TREES if signal < limit or math.isinf(limit))
+    exact = privacy.off or privacy.mechanism == "rounded-gaussian"
     nominal = sum(is_nominal(part, name) for part in contract.modalities for name in part.scorecard)
     return Settings(
         rounds=chosen.rounds,
-        preparation_share=_PREPARATION_SHARE if nominal > _FEW_CATEGORIES else 0.0,
+        preparation_share=_PREPARATION_SHARE if nominal > _FEW_CATEGORIES and exact else 0.0,
         model={
             "kind": "trees",
             "depth": chosen.depth,

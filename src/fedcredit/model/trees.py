@@ -183,7 +183,7 @@ class BoostedTrees:
 
     def _structure(self, tree: int, groups: Groups) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return feature and threshold of every inner node, shape (2**depth - 1,); right is above the threshold."""
-        counts = np.array([groups[a:b].max() + 1 for a, b in zip(self._first, self._first[1:], strict=False)])
+        counts = np.maximum.reduceat(groups, self._first[:-1]) + 1
         view = self.view_of(tree % self.trees_per_round)
         usable = [f for f, (name, *_) in enumerate(self._features) if name in view and counts[f] > 1]
         nodes = self.leaves - 1

@@ -1,9 +1,9 @@
-"""What releases cost: exact Gaussian accounting. The only module that uses dp_accounting.
+"""What Gaussian releases cost, exactly.
 
 A release of L2 sensitivity s with Gaussian noise of deviation sigma is mu-GDP with mu = s / sigma (Dong, Roth, Su
 2022), and so is the rounded Gaussian, a post-processing of it. Sequences add up as mu^2, also when each release is
 chosen after seeing the earlier ones (Koskela, Tobaben, Honkela 2022); that would not hold for subsampled releases,
-which this module does not know. (epsilon, delta) follows from mu by Balle and Wang 2018, equation 6.
+which ``renyi`` prices. (epsilon, delta) follows from mu by Balle and Wang 2018, equation 6.
 
 Everything returned is rounded to the safe side: a cost is never below the true one by more than float error allows,
 because ``_MARGIN`` is far above it.

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Never
 
+from fedcredit.crypto.streams import fresh_key
 from fedcredit.errors import (
+    AccountantError,
     AmendmentError,
     BudgetExhaustedError,
-    CapMismatchError,
     ClockSetBackError,
     FixedNoiseRefusedError,
     NotReservedError,
@@ -110,6 +111,7 @@ class PrivacyLedger:
         allow_fixed_noise: bool,
         allow_bare_shares: bool,
         clock: Callable[[], float],
+        entropy: Callable[[int], bytes],
     ) -> None:
         self._journal = journal
         self._configured = dict(caps)
@@ -120,13 +122,13 @@ class PrivacyLedger:
         self._lock = threading.Lock()
         self._record = LedgerRecord(journal, place=place)
         self._record.require_owner(owner)
-        self._check_deltas()
+        self._record.require_caps(caps, keys=CAP_KEYS)
         if self._record.owner is None:
             with self._record.storage_errors():
-                self._write(
-                    OPENED_KIND, LedgerOpened(time=self._now(), institution=owner, caps=dict(sorted(caps.items())))
+                opening = LedgerOpened(
+                    time=self._now(), institution=owner, caps=dict(sorted(caps.items())), salt=fresh_key(entropy)
                 )
-        self._check_caps()
+                self._write(OPENED_KIND, opening)
 
     @property
     def head(self) -> bytes:
@@ -266,6 +268,11 @@ class PrivacyLedger:
         if not release.protects:
             return
         spent = self.spent(release.partition)
+        if spent.cost.is_gaussian and spent.cost.mu_squared and not release.is_gaussian:
+            # Two tight prices side by side are no filter: whoever sees results could choose the cheaper route.
+            raise AccountantError(
+                accountant="rdp", problem=f"what {release.partition} has spent so far is priced exactly, as Gaussian"
+            )
         would_be = spent.after(release).epsilon
         if would_be > cap.epsilon:
             raise BudgetExhaustedError(
@@ -293,22 +300,6 @@ class PrivacyLedger:
         if epsilon < spent:
             raise AmendmentError(problem=f"{spent:.4f} is spent, more than {epsilon:g}")
         return held.epsilon
-
-    def _check_deltas(self) -> None:
-        for partition, cap in sorted(self._configured.items()):
-            known = self._record.spent(partition)
-            if known is not None and known.delta != cap.delta:
-                raise PrivacyPlanError(
-                    problem=f"delta of {partition} was fixed at {known.delta!r} for the life of the ledger, the cap "
-                    f"says {cap.delta!r}"
-                )
-
-    def _check_caps(self) -> None:
-        for partition, cap in sorted(self._configured.items()):
-            held = self._record.caps.get(partition)
-            most = held.epsilon if held is not None else 0.0
-            if cap.epsilon > most:
-                raise CapMismatchError(key=CAP_KEYS.get(partition, partition), wanted=cap.epsilon, cap=most)
 
     def _write(self, kind: str, said: LedgerEntry) -> None:
         self._record.remember(self._journal.append(kind, said.to_bytes()), said)

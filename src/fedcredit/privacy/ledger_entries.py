@@ -43,15 +43,27 @@ class LedgerOpened:
     institution: InstitutionId
     caps: Mapping[str, BudgetCap]
     """Per partition, as node.toml had them; they change by an amendment only."""
+    salt: bytes
+    """32 random bytes: other parties see heads of the chain, and must not guess from them what is in it."""
 
     def __post_init__(self) -> None:
         """Refuse a name that could be stored but never read again."""
         institution_id(self.institution)
+        if len(self.salt) != DIGEST_LENGTH:
+            raise PrivacyPlanError(problem=f"the salt of a ledger has {DIGEST_LENGTH} bytes, not {len(self.salt)}")
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding."""
         caps = {name: {"epsilon": _stored(cap.epsilon), "delta": _stored(cap.delta)} for name, cap in self.caps.items()}
-        return encode({"version": LEDGER_VERSION, "institution": self.institution, "time": self.time, "caps": caps})
+        return encode(
+            {
+                "version": LEDGER_VERSION,
+                "institution": self.institution,
+                "time": self.time,
+                "caps": caps,
+                "salt": self.salt,
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +197,7 @@ def _charge(fields: Mapping[str, Encodable]) -> Charge:
 def _opened(fields: Mapping[str, Encodable]) -> LedgerOpened:
     what = "opening"
     _version(fields, what, oldest=LEDGER_VERSION)
-    _exactly(fields, what, "institution", "time", "caps")
+    _exactly(fields, what, "institution", "time", "caps", "salt")
     caps = {}
     for name, cap in _typed(fields, what, "caps", dict).items():
         if not isinstance(cap, Mapping) or set(cap) != {"epsilon", "delta"}:
@@ -193,9 +205,12 @@ def _opened(fields: Mapping[str, Encodable]) -> LedgerOpened:
         caps[name] = BudgetCap(epsilon=_number(cap, what, "epsilon"), delta=_number(cap, what, "delta"))
     institution = InstitutionId(_typed(fields, what, "institution", str))
     try:
-        return LedgerOpened(time=_time(fields, what), institution=institution, caps=caps)
+        salt = _typed(fields, what, "salt", bytes)
+        return LedgerOpened(time=_time(fields, what), institution=institution, caps=caps, salt=salt)
     except ConfigValueError as error:
         raise MalformedMessageError(what=what, problem="its institution has no possible name") from error
+    except PrivacyPlanError as error:
+        raise MalformedMessageError(what=what, problem="its salt has another length") from error
 
 
 def _amended(fields: Mapping[str, Encodable]) -> CapAmended:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from fedcredit.errors import (
+    CapMismatchError,
     LedgerCorruptError,
     LedgerOwnerError,
     LedgerRolledBackError,
     PrivacyError,
+    PrivacyPlanError,
     SecurityError,
     StoreCorruptError,
 )
@@ -88,6 +90,27 @@ class LedgerRecord:
         """
         if self._owner not in {None, institution}:
             raise LedgerOwnerError(path=self._place, owner=self._owner, institution=institution)
+
+    def require_caps(self, caps: Mapping[str, BudgetCap], *, keys: Mapping[str, str]) -> None:
+        """Return if the institution may go on with these caps; before its opening is written down any epsilon is new.
+
+        ``keys`` names the setting of each partition, for errors.
+
+        Raises:
+            PrivacyPlanError: a delta is not the one that the ledger was opened with, or has charged at.
+            CapMismatchError: a cap is above the one that the ledger holds.
+        """
+        for partition, cap in sorted(caps.items()):
+            known = self.spent(partition)
+            if known is not None and known.delta != cap.delta:
+                raise PrivacyPlanError(
+                    problem=f"delta of {partition} was fixed at {known.delta!r} for the life of the ledger, the cap "
+                    f"says {cap.delta!r}"
+                )
+            held = self._caps.get(partition)
+            most = held.epsilon if held is not None else 0.0
+            if self._owner is not None and cap.epsilon > most:
+                raise CapMismatchError(key=keys.get(partition, partition), wanted=cap.epsilon, cap=most)
 
     def require_head(self, head: bytes) -> None:
         """Return if the ledger has, or once had, this head; the head of the empty journal counts.

@@ -22,6 +22,7 @@ from fedcredit.privacy.release import (
     Mechanism,
     Release,
 )
+from fedcredit.privacy.renyi import SampledSteps, pld_epsilon
 
 TRAIN: Final = "train"
 HOLDOUT: Final = "holdout"
@@ -35,6 +36,8 @@ _LARGEST_STEPS: Final = 1_000_000
 _SAMPLER_RESERVE: Final = 1 << 13
 """Numbers per release that the noise is calibrated for at least, so that releases of other sizes fit as well."""
 _DISAGREEMENT: Final = 1e-6
+_TYPICAL_SIGMA: Final = 2000
+"""The deviation of the release that stands for all: large enough that rounding it up does not show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +183,7 @@ class PrivacyPlan:
         """
         protects = self.mechanism is not Mechanism.NONE and not self.test_noise
         if not protects:
-            return self._facts(protects=False, epsilon=math.inf, second=math.inf, alone=math.inf, ceiling=1.0)
+            return self._facts(protects=False, epsilon=math.inf, second=math.inf, pld=None, alone=math.inf, ceiling=1.0)
         typical = self._typical_release()
         cost = self.training_cost(typical)
         epsilon, second = cost.epsilon(self.delta), cost.renyi_epsilon(self.delta)
@@ -195,7 +198,8 @@ class PrivacyPlan:
             )
         alone = self.training_cost(typical.alone()).epsilon(self.delta)
         ceiling = cost.tpr_ceiling(self.delta, fpr=0.01)
-        return self._facts(protects=True, epsilon=self.epsilon, second=second, alone=alone, ceiling=ceiling)
+        pld = self._pld_epsilon(typical)
+        return self._facts(protects=True, epsilon=self.epsilon, second=second, pld=pld, alone=alone, ceiling=ceiling)
 
     def epsilon_after(self, rounds: int) -> float:
         """Return what a borrower has paid after ``rounds`` steps, none of them repeated; inf if unprotected."""
@@ -214,13 +218,25 @@ class PrivacyPlan:
         if not release.protects:
             return math.inf
         if self.honest_shares == 1:
-            return self.training_cost(release).times(members).epsilon(self.delta)
+            # The others may have less noise to spare than this one: they count at the plan's full price.
+            others = self.training_cost(self._typical_release()).times(members - 1)
+            return (self.training_cost(release) + others).epsilon(self.delta)
         wider = replace(release, sensitivity_squared=members**2 * release.sensitivity_squared)
         prepared = self._preparation_cost()
         wide = replace(prepared, mu_squared=members**2 * prepared.mu_squared)
         return (Cost.of(wider).times(self.steps) + wide).epsilon(self.delta)
 
-    def _facts(self, *, protects: bool, epsilon: float, second: float, alone: float, ceiling: float) -> PlanFacts:
+    def _pld_epsilon(self, typical: Release) -> float | None:
+        if self.sampled_per_million == FULL_BATCH:
+            return None
+        mu = math.sqrt(typical.sensitivity_squared / typical.variance)
+        rate = self.sampled_per_million / FULL_BATCH
+        steps = SampledSteps(mu=mu, sampling_rate=rate, steps=self.steps)
+        return pld_epsilon([steps], unsampled_mu=self._preparation_cost().mu, delta=self.delta)
+
+    def _facts(
+        self, *, protects: bool, epsilon: float, second: float, pld: float | None, alone: float, ceiling: float
+    ) -> PlanFacts:
         return PlanFacts(
             unit=self.unit,
             neighbours=ADD_OR_REMOVE_ONE,
@@ -235,6 +251,7 @@ class PrivacyPlan:
             honest_shares=self.honest_shares,
             sampling_rate=self.sampled_per_million / FULL_BATCH,
             epsilon_by_renyi=second,
+            epsilon_by_pld=pld,
             epsilon_alone=alone,
             tpr_ceiling_at_fpr_1_percent=ceiling,
             evaluation_epsilon=self.evaluation_epsilon if protects else math.inf,
@@ -243,10 +260,15 @@ class PrivacyPlan:
     def _typical_release(self) -> Release:
         """Return a training release whose noise is neither so small nor so large that rounding sigma shows."""
         total = Fraction(mu_within(self.epsilon, self.delta, numbers=self._numbers(self.steps))) ** 2
-        part = total * self.honest_shares / self.steps
-        return self.training_release(
-            release_id="typical", sensitivity_squared=max(1, math.ceil(2000**2 * part)), dimension=_SAMPLER_RESERVE
-        )
+        squared = max(1, math.ceil(_TYPICAL_SIGMA**2 * total * self.honest_shares / self.steps))
+        while True:
+            release = self.training_release(
+                release_id="typical", sensitivity_squared=squared, dimension=_SAMPLER_RESERVE
+            )
+            if release.sigma >= _TYPICAL_SIGMA // 2:
+                return release
+            # A sampled step needs less noise than its share of mu^2 says.
+            squared = math.ceil(squared * (_TYPICAL_SIGMA / release.sigma) ** 2)
 
     def _check_accountant(self) -> None:
         exact = self.mechanism is Mechanism.ROUNDED_GAUSSIAN and self.sampled_per_million == FULL_BATCH
@@ -337,6 +359,9 @@ class PlanFacts:
     sampling_rate: float
     epsilon_by_renyi: float
     """The same claim by the second route; never below the exact one by more than 1e-6."""
+    epsilon_by_pld: float | None
+    """Of a plan with sampled steps: by composing privacy-loss distributions, the tightest number for a plan that was
+    fixed beforehand. The ledger charges more, because that is no filter."""
     epsilon_alone: float
     """If secure aggregation fails and one institution's message is read alone."""
     tpr_ceiling_at_fpr_1_percent: float

@@ -56,12 +56,21 @@ class Spending:
         """The same if secure aggregation fails; equal to ``epsilon`` if no noise was shared."""
         return math.inf if self.unprotected else self.alone.epsilon(self.delta)
 
+    @property
+    def shared(self) -> bool:
+        """Whether some noise was shared, so that the two epsilons differ and must be told together."""
+        return self.epsilon_alone != self.epsilon
+
     def tpr_ceiling(self, *, fpr: float) -> float:
         """Return the largest share of members that any membership test with false-positive rate ``fpr`` finds.
 
         1 after an unprotected release.
         """
         return 1.0 if self.unprotected else self.cost.tpr_ceiling(self.delta, fpr=fpr)
+
+    def tpr_ceiling_alone(self, *, fpr: float) -> float:
+        """Return the same if secure aggregation fails."""
+        return 1.0 if self.unprotected else self.alone.tpr_ceiling(self.delta, fpr=fpr)
 
     def after(self, release: Release) -> Spending:
         """Return the spending once ``release`` is charged as well."""

@@ -11,11 +11,13 @@ from typing import Final
 
 import matplotlib as mpl
 
+from fedcredit.errors import EvaluationInputError
 from fedcredit.report.drawing import ALONE, MUTED, POOLED, SHARED, Canvas
 from fedcredit.store.files import write_atomic
 
 _COLOURS: Final = (SHARED, ALONE, "#009E73", "#CC79A7")
 _MARKERS: Final = "os^D"
+_STYLES: Final = ("--", ":", "-.")
 _WITHOUT: Final = 2.0
 """By which factor the place of "no privacy" lies to the right of the largest epsilon."""
 
@@ -31,12 +33,23 @@ class CurvePoint:
 
 
 def write_sweep_figure(
-    folder: Path, name: str, curves: Mapping[str, Sequence[CurvePoint]], lines: Mapping[str, float], *, foot: str
+    folder: Path,
+    name: str,
+    curves: Mapping[str, Sequence[CurvePoint]],
+    lines: Mapping[str, float],
+    *,
+    delta: float,
+    foot: str,
 ) -> list[Path]:
     """Write ``name``.svg and ``name``.png into ``folder`` and return both paths.
 
     ``curves`` are drawn with their intervals, ``lines`` as horizontal lines; their keys are the words of the legend.
+
+    Raises:
+        EvaluationInputError: there are more curves or lines than a reader can tell apart.
     """
+    if len(curves) > len(_COLOURS) or len(lines) > len(_STYLES):
+        raise EvaluationInputError(what="a figure", problem="it has more curves or lines than can be told apart")
     finite = sorted({p.epsilon for points in curves.values() for p in points if math.isfinite(p.epsilon)}) or [1.0]
     without = finite[-1] * _WITHOUT
     ticks = {epsilon: f"{epsilon:g}" for epsilon in finite}
@@ -60,7 +73,7 @@ def write_sweep_figure(
                 linewidth=1.5,
                 label=label,
             )
-        for (label, value), style in zip(lines.items(), ("--", ":", "-."), strict=False):
+        for (label, value), style in zip(lines.items(), _STYLES, strict=False):
             axes.axhline(value, color=POOLED, linestyle=style, linewidth=1.2)
             axes.annotate(
                 label, (finite[0], value), xytext=(0, 3), textcoords="offset points", color=MUTED, fontsize=7.5
@@ -68,7 +81,7 @@ def write_sweep_figure(
         axes.set_xscale("log")
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.minorticks_off()
-        axes.set_xlabel("epsilon of a borrower for the whole training (delta 1e-5)")
+        axes.set_xlabel(f"epsilon of a borrower for the whole training (delta {delta:g})")
         axes.set_ylabel("AUC on held-out borrowers")
         if curves:
             axes.legend(loc="best")

@@ -272,9 +272,10 @@ class RoundEngine:
 
     def _write_notes(self) -> None:
         """Make the events so far durable. Until then a crash forgets them together with the open round."""
+        # Heads first: after a crash in between they may be ahead of the log, never behind it.
+        self._heads.save()
         notes, self._notes = self._notes, []
         self._audit.record_all(notes)
-        self._heads.save()
 
 
 def _with_reason(name: InstitutionId, reasons: Mapping[InstitutionId, str]) -> str:

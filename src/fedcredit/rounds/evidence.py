@@ -13,6 +13,7 @@ from fedcredit.checkpoint import CheckpointStore
 from fedcredit.config.plan import RunPlan
 from fedcredit.encoding import DIGEST_LENGTH
 from fedcredit.errors import AuditError, RunNotFoundError
+from fedcredit.messages import Purpose
 from fedcredit.parties import InstitutionId
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
@@ -73,41 +74,85 @@ def _verified_log(place: Path) -> Iterator[AuditLog]:
 
 
 def _check_releases(log: AuditLog, place: Path) -> int:
-    _check_opening(log, place)
-    checkpoints = CheckpointStore(place / "checkpoints")
-    released, parent = 0, b""
+    """Return how many rounds were released; every release follows from the one before and from accepted answers."""
+    plan = _check_opening(log, place)
+    releases = _Releases(plan, CheckpointStore(place / "checkpoints"), place)
     for event in log.events():
+        releases.follow(event)
+    return releases.count
+
+
+class _Releases:
+    """Follows a run's log from release to release."""
+
+    def __init__(self, plan: RunPlan, checkpoints: CheckpointStore, place: Path) -> None:
+        self.count = 0
+        self._plan = plan
+        self._checkpoints = checkpoints
+        self._place = place
+        self._run: object = None
+        self._parent = b""
+        self._answered: dict[tuple[object, object], set[str]] = {}
+
+    def follow(self, event: Event) -> None:
+        """Take the next event.
+
+        Raises:
+            AuditError: it does not follow from those before.
+            CheckpointError: a released model is missing or not the one that the event names.
+        """
+        fields = event.fields
         if event.kind is EventKind.RUN_OPENED:
-            parent = cast(bytes, event.fields["checkpoint"])
-            checkpoints.load(0, digest=parent)
-        elif event.kind in {EventKind.PREPARED, EventKind.ROUND_RELEASED}:
-            released += event.kind is EventKind.ROUND_RELEASED
-            parent = _check_release(event, checkpoints, place, expected_round=released, parent=parent)
-    return released
+            self._require(event, event.index == 0, "opens the run a second time")
+            self._run, self._parent = fields["run"], cast(bytes, fields["checkpoint"])
+            self._checkpoints.load(0, digest=self._parent)
+            return
+        self._require(event, fields.get("run", self._run) == self._run, "belongs to another run")
+        if event.kind is EventKind.ANSWER_ACCEPTED:
+            place = (fields.get("round"), fields.get("purpose"))
+            self._answered.setdefault(place, set()).add(str(fields.get("institution")))
+        elif event.kind is EventKind.PREPARED:
+            self._release(event, place=(1, str(Purpose.PREPARE)))
+        elif event.kind is EventKind.ROUND_RELEASED:
+            self.count += 1
+            self._release(event, place=(self.count, str(Purpose.TRAIN)))
+
+    def _release(self, event: Event, *, place: tuple[int, str]) -> None:
+        fields, answered = event.fields, self._answered.get(place, set())
+        self._require(event, fields.get("round", 0) == self.count, "releases a round out of order")
+        self._require(event, fields.get("parent") == self._parent, "names another parent model")
+        contributors = cast(list[str], fields.get("contributors", []))
+        self._require(
+            event,
+            set(contributors) <= answered & set(self._plan.institutions)
+            and len(set(contributors)) >= self._plan.rounds.quorum,
+            "names contributors whose answers the log does not hold, or too few",
+        )
+        digest = cast(bytes, fields["checkpoint"])
+        prepared = event.kind is EventKind.PREPARED
+        checkpoint = self._checkpoints.load(self.count, digest=digest, prepared=prepared)
+        self._require(
+            event, checkpoint.manifest_digest == fields.get("manifest"), "names another manifest than its model"
+        )
+        self._require(
+            event, (checkpoint.round, checkpoint.parent) == (self.count, self._parent), "names another model's place"
+        )
+        self._parent = digest
+
+    def _require(self, event: Event, holds: bool, problem: str) -> None:
+        if not holds:
+            raise AuditError(path=str(self._place), index=event.index, problem=problem)
 
 
-def _check_release(
-    event: Event, checkpoints: CheckpointStore, place: Path, *, expected_round: int, parent: bytes
-) -> bytes:
-    """Return the digest of the model that an event releases; the preparation releases the one of round 0."""
-    if event.fields.get("round", 0) != expected_round:
-        raise AuditError(path=str(place), index=event.index, problem="releases a round out of order")
-    if event.fields["parent"] != parent:
-        raise AuditError(path=str(place), index=event.index, problem="names another parent model")
-    digest = cast(bytes, event.fields["checkpoint"])
-    prepared = event.kind is EventKind.PREPARED
-    checkpoint = checkpoints.load(expected_round, digest=digest, prepared=prepared)
-    if checkpoint.manifest_digest != event.fields["manifest"]:
-        raise AuditError(path=str(place), index=event.index, problem="names another manifest than its model")
-    return digest
-
-
-def _check_opening(log: AuditLog, place: Path) -> None:
+def _check_opening(log: AuditLog, place: Path) -> RunPlan:
+    """Return the plan that the run was opened for."""
     first = next(log.events(), None)
     if first is None or first.kind is not EventKind.RUN_OPENED:
         raise AuditError(path=str(place), index=0, problem="does not begin with the opening of a run")
-    if first.fields.get("plan") != RunPlan.read(place / "plan.toml").digest():
+    plan = RunPlan.read(place / "plan.toml")
+    if first.fields.get("plan") != plan.digest():
         raise AuditError(path=str(place), index=0, problem="was opened for another plan than plan.toml")
+    return plan
 
 
 def _run_folder(folder: Path) -> Path:

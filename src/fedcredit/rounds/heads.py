@@ -28,7 +28,7 @@ class LedgerHeads:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._heads: dict[str, bytes] = _read(path) if path is not None and path.exists() else {}
-        self._changed = False
+        self._seen: dict[str, bytes] = {}
 
     def of(self, institution: InstitutionId) -> bytes:
         """Return the head seen last, or 32 zero bytes."""
@@ -39,15 +39,16 @@ class LedgerHeads:
 
         Only an answer proves that the ledger still contained the head seen before it.
         """
-        self._changed |= self._heads.get(institution) != head
-        self._heads[institution] = head
+        if self._heads.get(institution) != head:
+            self._heads[institution] = self._seen[institution] = head
 
     def save(self) -> None:
-        """Make what was seen durable."""
-        if self._changed and self._path is not None:
-            content = {name: head.hex() for name, head in sorted(self._heads.items())}
+        """Make what this object has seen durable; what another run wrote about the others meanwhile stays."""
+        if self._seen and self._path is not None:
+            kept = _read(self._path) if self._path.exists() else {}
+            content = {name: head.hex() for name, head in sorted((kept | self._seen).items())}
             write_atomic(self._path, json.dumps(content, indent=1).encode())
-        self._changed = False
+        self._seen = {}
 
 
 def _read(path: Path) -> dict[str, bytes]:

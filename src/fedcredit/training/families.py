@@ -94,8 +94,17 @@ def model_family(plan: RunPlan, inputs: ModelInputs) -> ModelFamily:
     """Return the family that the plan names, for the public inputs of its contract.
 
     Raises:
-        ConfigValueError: the plan's training does not fit its model.
+        ConfigValueError: the plan's training does not fit its model, or it names a modality that the contract lacks.
     """
+    for name, section in plan.institutions.items():
+        strange = sorted(set(section.modalities) - set(inputs))
+        if strange:
+            known = ", ".join(inputs)
+            raise ConfigValueError(
+                path="plan",
+                key=f"institutions.{name}.modalities",
+                problem=f'has "{strange[0]}", the contract has {known}',
+            )
     if plan.model.kind == "scorecard":
         return ScorecardFamily(inputs, base_rate=plan.model.base_rate)
     if plan.model.kind == "trees":
@@ -206,18 +215,22 @@ class TreeFamily:
         if not isinstance(training, BoostingTraining):
             raise ConfigValueError(path="plan", key="training.kind", problem='must be "dp-boosting" for trees')
         self._training = training
-        try:
-            self._model = BoostedTrees(
-                inputs,
-                views=[section.modalities for section in plan.institutions.values()],
-                trees=plan.trees,
-                trees_per_round=model.trees_per_round,
-                depth=model.depth,
-                structure_seed=model.structure_seed,
-                base_rate=model.base_rate,
+        views = {frozenset(section.modalities) for section in plan.institutions.values()}
+        if model.trees_per_round < len(views):
+            raise ConfigValueError(
+                path="plan",
+                key="model.trees_per_round",
+                problem=f"is below the {len(views)} combinations of modalities",
             )
-        except ValueError as error:
-            raise ConfigValueError(path="plan", key="model.trees_per_round", problem=f": {error}") from error
+        self._model = BoostedTrees(
+            inputs,
+            views=views,
+            trees=plan.trees,
+            trees_per_round=model.trees_per_round,
+            depth=model.depth,
+            structure_seed=model.structure_seed,
+            base_rate=model.base_rate,
+        )
         if plan.privacy.preparation_share and not self._model.histogram_bins:
             raise _no_preparation()
 

@@ -17,7 +17,7 @@ from fedcredit.training.integer_sum import IntegerSum, SumBounds
 
 
 class ScorecardGradient:
-    """The full-batch gradient of one institution's borrowers on the integer grid.
+    """The gradient of one institution's borrowers, or of a sampled batch of them, on the integer grid.
 
     Args:
         model: the scorecard of the plan.

@@ -384,7 +384,11 @@ def test_a_plan_that_an_institution_has_not_approved_is_refused_and_the_watcher_
         outcome = consortium("coord run watch desk")
     outcome.refuses("FC-2202", 7, "Round 1", "bank (FC-2301)", "The model is unchanged")
     assert "Next: fedcredit coord run resume desk a-run" in outcome.stderr
-    assert consortium("node status bank --format json").data["spent"]["train"] == {"epsilon": 0.0, "releases": 0}
+    assert consortium("node status bank --format json").data["spent"]["train"] == {
+        "epsilon": 0.0,
+        "epsilon_alone": 0.0,
+        "releases": 0,
+    }
 
 
 def test_a_socket_that_speaks_something_else_is_refused_and_its_node_goes_on(consortium, tmp_path: Path) -> None:
@@ -398,6 +402,7 @@ def test_a_socket_that_speaks_something_else_is_refused_and_its_node_goes_on(con
     spent = consortium("node status bank --format json").data
     assert spent["spent"]["train"]["releases"] == 0
     assert spent["audit"]["entries"] == 2  # two refusals
+    assert spent["ledger"]["entries"] == 1  # its opening
 
 
 def test_a_running_node_keeps_a_second_process_out(consortium, tmp_path: Path) -> None:

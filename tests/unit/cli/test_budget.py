@@ -87,8 +87,9 @@ def test_the_budget_of_a_node_is_shown_with_what_it_means(bank, tmp_path: Path) 
     train = data["partitions"]["train"]
     assert (train["cap"], train["delta"], train["releases"], train["unprotected"]) == (3.0, 1e-5, 2, 0)
     assert train["epsilon"] == pytest.approx(epsilon_for_mu(math.sqrt(0.02), 1e-5), abs=1e-8)
-    assert train["epsilon_if_secure_aggregation_fails"] == train["epsilon"] == train["with_approved_plans"]
+    assert train["epsilon_alone"] == train["epsilon"] == train["with_approved_plans"]
     assert train["tpr_ceiling_at_fpr_1_percent"] == pytest.approx(tpr_ceiling(math.sqrt(0.02), 0.01))
+    assert train["tpr_ceiling_alone_at_fpr_1_percent"] == train["tpr_ceiling_at_fpr_1_percent"]
     assert train["runs"]["a"]["epsilon"] == pytest.approx(epsilon_for_mu(0.1, 1e-5), abs=1e-8)
     assert list(train["runs"]) == ["a", "b"]
     assert data["partitions"]["holdout"]["left"] == pytest.approx(0.5, abs=1e-6)
@@ -105,10 +106,17 @@ def test_shared_noise_and_unprotected_releases_are_pointed_out(bank, tmp_path: P
     charge(tmp_path / "bank", "a/1/1/train", honest_shares=4)
     charge(tmp_path / "bank", "a/1/1/evaluate", partition="holdout", mechanism=Mechanism.NONE, sigma=0)
     outcome = bank("node budget show bank --format json")
-    alone = epsilon_for_mu(0.1, 1e-5)
-    assert outcome.data["partitions"]["train"]["epsilon_if_secure_aggregation_fails"] == pytest.approx(alone, abs=1e-8)
+    claimed, alone = epsilon_for_mu(0.05, 1e-5), epsilon_for_mu(0.1, 1e-5)
+    train = outcome.data["partitions"]["train"]
+    assert (train["epsilon"], train["epsilon_alone"]) == (
+        pytest.approx(claimed, abs=1e-8),
+        pytest.approx(alone, abs=1e-8),
+    )
+    assert train["tpr_ceiling_alone_at_fpr_1_percent"] == pytest.approx(tpr_ceiling(0.1, 0.01))
     assert outcome.data["partitions"]["holdout"]["epsilon"] == "inf"
-    assert f"▲ train: epsilon {alone:.4f} if secure aggregation fails" in outcome.stderr
+    assert outcome.stderr.count(f"{claimed:.4f} / {alone:.4f}") == 2  # all runs, and the one run
+    assert outcome.stderr.count(f"{tpr_ceiling(0.05, 0.01):.1%} / {tpr_ceiling(0.1, 0.01):.1%}") == 2
+    assert "b if secure aggregation fails and each message is read alone" in outcome.stderr
     assert "▲ holdout: some releases had no protecting noise" in outcome.stderr
     assert "amend" not in outcome.stderr  # no cap makes an unprotected release good
 
@@ -179,6 +187,55 @@ def test_an_amendment_that_is_none_changes_nothing(
     assert bank("node budget show bank --format json").data["ledger"]["entries"] == 2
 
 
+# --- status, and looking ----------------------------------------------------------------------------------------
+
+
+def test_looking_at_a_node_that_never_ran_opens_nothing_and_fixes_no_cap(bank, tmp_path: Path) -> None:
+    empty = {"entries": 0, "head": "00" * 32}
+    status = bank("node status bank --format json").data
+    assert (status["ledger"], status["audit"], status["caps"]) == (empty, empty, {"train": 3.0, "holdout": 0.5})
+    shown = bank("node budget show bank --format json").data
+    assert shown["ledger"] == {**empty, "opened": None}
+    assert shown["partitions"]["train"]["left"] == pytest.approx(3.0, abs=1e-6)
+    assert list((tmp_path / "bank" / "state").iterdir()) == []
+    # So the caps are still the operator's own to correct.
+    path = tmp_path / "bank" / "node.toml"
+    path.write_text(path.read_text().replace("epsilon = 3.0", "epsilon = 4.0", 1))
+    assert bank("node budget show bank --format json").data["partitions"]["train"]["cap"] == 4.0
+    charge(tmp_path / "bank", "a/1/1/train")
+    assert bank("node status bank --format json").data["caps"]["train"] == 4.0
+
+
+def test_status_names_both_chains_and_writes_nothing(bank, tmp_path: Path) -> None:
+    charge(tmp_path / "bank", "a/1/1/train")
+    head = charge(tmp_path / "bank", "a/2/1/train")
+    with Database.open(tmp_path / "bank" / STATE) as database:
+        AuditLog(Journal(database, "audit")).record(EventKind.REQUEST_REFUSED, code="FC-2301")
+    before = (tmp_path / "bank" / STATE).read_bytes()
+    outcome = bank("node status bank --format json")
+    assert outcome.data["ledger"] == {"entries": 3, "head": head.hex()}
+    assert outcome.data["audit"]["entries"] == 1
+    assert f"✓ privacy ledger verified · 3 entries, head {head.hex()[:16]}" in outcome.stderr
+    assert f"✓ audit log verified · 1 entries, head {outcome.data['audit']['head'][:16]}" in outcome.stderr
+    spent = outcome.data["spent"]["train"]
+    assert spent["epsilon"] == spent["epsilon_alone"] == pytest.approx(epsilon_for_mu(math.sqrt(0.02), 1e-5), abs=1e-8)
+    assert " / " not in outcome.stderr
+    assert (tmp_path / "bank" / STATE).read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["node status bank", "node budget show bank", "audit verify bank --ledger privacy"])
+def test_with_shared_noise_what_is_spent_is_two_numbers(bank, tmp_path: Path, command: str) -> None:
+    allow_everything(tmp_path / "bank")
+    charge(tmp_path / "bank", "a/1/1/train", honest_shares=4)  # a share has half the deviation
+    claimed, alone = epsilon_for_mu(0.05, 1e-5), epsilon_for_mu(0.1, 1e-5)
+    outcome = bank(f"{command} --format json")
+    spent = outcome.data.get("spent", outcome.data.get("partitions"))["train"]
+    assert spent["epsilon"] == pytest.approx(claimed, abs=1e-8)
+    assert spent["epsilon_alone"] == pytest.approx(alone, abs=1e-8)
+    assert f"{claimed:.4f} / {alone:.4f}" in outcome.stderr
+    assert "a of the sum, b if secure aggregation fails" in outcome.stderr
+
+
 # --- audit verify ---------------------------------------------------------------------------------------------------
 
 
@@ -208,11 +265,28 @@ def test_an_old_copy_of_a_ledger_is_found_against_the_coordinators_log(bank, tmp
     run_log(tmp_path / "run", charge(tmp_path / "bank", "a/2/1/train"))
     assert bank("audit verify bank --ledger privacy --against run").code == 0
     assert bank("audit verify old --ledger privacy").code == 0
-    bank("audit verify old --ledger privacy --against run").refuses("FC-4105", 4, "old/state/node.db")
+    bank("audit verify old --ledger privacy --against run").refuses(
+        "FC-3301", 5, "old/state/node.db", "(FC-4105", "lacks the entry"
+    )
 
 
-def test_what_is_no_ledger_is_refused(bank, tmp_path: Path) -> None:
-    bank("audit verify bank --ledger privacy").refuses("FC-4102", 4, "missing or empty")
+def test_a_ledger_that_does_not_verify_ends_with_five(bank, tmp_path: Path) -> None:
+    verify = "audit verify bank --ledger privacy"
+    bank(verify).refuses("FC-3301", 5, "entry 0", "(FC-4102", "missing or empty")
+    charge(tmp_path / "bank", "a/1/1/train")
+    path = tmp_path / "bank" / "node.toml"
+    own = path.read_text()
+    path.write_text(own.replace('institution = "bank"', 'institution = "fund"'))
+    bank(verify).refuses("FC-3301", 5, "(FC-4106", "belongs to bank, not to fund")
+    path.write_text(own)
+    with Database.open(tmp_path / "bank" / STATE) as database:
+        database.execute("UPDATE journal_entries SET body = x'a0' WHERE position = 1 AND journal = 'privacy-ledger'")
+    bank(verify).refuses("FC-3301", 5, "entry 1 of the privacy ledger", "(FC-4102")
+    (tmp_path / "bank" / STATE).write_bytes(b"no database" * 1000)
+    bank(verify).refuses("FC-3301", 5, "entry 0", "(FC-7002")
+
+
+def test_what_cannot_be_verified_at_all_is_refused(bank) -> None:
     bank("audit verify nowhere --ledger privacy").refuses("FC-1001", 2, "node.toml")
     bank("audit verify bank --against run").refuses("FC-1006", 2, "--ledger privacy")
     bank("audit verify bank --ledger release").refuses("FC-1006", 2, "privacy")
@@ -226,7 +300,7 @@ def test_budget_and_verification_speak_chinese_with_the_same_envelopes(bank, tmp
     allow_everything(tmp_path / "bank")
     charge(tmp_path / "bank", "a/1/1/train", honest_shares=4)
     bank(AMEND)
-    for command in ("node budget show bank", f"{AMEND}", "audit verify bank --ledger privacy"):
+    for command in ("node budget show bank", f"{AMEND}", "audit verify bank --ledger privacy", "node status bank"):
         english, chinese = (bank(f"--lang {lang} {command} --format json") for lang in ("en", "zh"))
         assert json.loads(english.stdout) == json.loads(chinese.stdout)
         told = "\n".join(line for line in chinese.stderr.splitlines() if "fedcredit" not in line)

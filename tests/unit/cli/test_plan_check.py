@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -310,3 +311,5 @@ def test_a_large_epsilon_is_written_if_it_is_meant(desk) -> None:
     outcome = desk(f"{NEW} --epsilon 9 --delta 1e-5 --borrowers bank=500 --allow-large-epsilon")
     assert outcome.code == 0
     assert "▲ epsilon 9 is above 4" in outcome.stderr
+    (check,) = re.findall(r"^Next: fedcredit (coord plan check .*)$", outcome.stderr, re.MULTILINE)
+    assert desk(check).code == 0  # the command as it is printed

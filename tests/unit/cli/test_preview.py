@@ -184,9 +184,20 @@ def test_bare_shares_are_foretold_as_refused_with_both_epsilons(consortium, tmp_
     assert state["epsilon_alone"] > 1.5 * state["epsilon"]  # mu is larger by the root of 3
     assert f"{state['epsilon']:.3f} / {state['epsilon_alone']:.3f}" in outcome.stderr
     assert "if secure aggregation fails: epsilon" in outcome.stderr
-    approved = typed("node approve bank plan.toml").stderr
-    assert "▲ every request would be refused (FC-4008)" in approved
-    assert "if secure aggregation fails: epsilon" in approved
+    assert outcome.stderr.count("no secure sum") + outcome.stderr.count("institutions refuse this plan") == 1
+    approved = typed("node approve bank plan.toml --format json")
+    assert approved.stderr.count("FC-4008") == 1
+    assert "▲ every request would be refused (FC-4008)" in approved.stderr
+    assert "if secure aggregation fails: epsilon" in approved.stderr
+    assert (approved.data["refused_by_policy"], approved.data["within_caps"]) == ("FC-4008", True)
+    assert "Next: fedcredit node budget show bank" in approved.stderr
+    assert "node run" not in approved.stderr
+    change(tmp_path / "bank" / "node.toml", "allow_bare_shares = false", "allow_bare_shares = true")
+    for command in (PREVIEW, "node approve bank plan.toml"):
+        told = typed(command).stderr
+        assert "FC-4008" not in told
+        assert "▲ the noise is shared, but no secure sum hides a message; this institution's policy accepts" in told
+    assert "Next: fedcredit node run bank" in told
 
 
 def test_a_running_node_is_not_looked_into(consortium, tmp_path: Path) -> None:
@@ -206,6 +217,40 @@ def test_approval_shows_the_same_departures_and_records_the_plan(consortium, tmp
     assert RunPlan.read(tmp_path / "plan.toml").digest().hex() == outcome.data["plan"]
     assert (tmp_path / "bank" / "approvals" / f"{outcome.data['plan']}.toml").is_file()
     assert outcome.data["epsilon"] == pytest.approx(3.0)
+    assert (outcome.data["refused_by_policy"], outcome.data["within_caps"]) == (None, True)
+    assert outcome.stderr.index("What leaves bank") < outcome.stderr.index("✓ approved plan")
+    assert "Next: fedcredit node run bank" in outcome.stderr
+    assert not (tmp_path / "bank" / "state" / "node.db").exists()
+
+
+def test_approval_tells_the_round_that_a_cap_stops_and_does_not_recommend_to_run(consortium, tmp_path: Path) -> None:
+    typed = consortium(epsilon=1.7)
+    (foretold,) = (line for line in typed(PREVIEW).stderr.splitlines() if "round 2 would be refused" in line)
+    outcome = typed("node approve bank plan.toml --format json")
+    assert foretold in outcome.stderr
+    assert outcome.data["within_caps"] is False
+    assert "Next: fedcredit node budget show bank" in outcome.stderr
+    assert "node run" not in outcome.stderr
+    assert (tmp_path / "bank" / "approvals" / f"{outcome.data['plan']}.toml").is_file()
+
+
+def test_a_plan_is_approved_while_the_node_runs_but_its_ledger_is_not_read(consortium, tmp_path: Path) -> None:
+    typed = consortium()
+    node = Node.open(tmp_path / "bank")
+    outcome = typed("node approve bank plan.toml --format json")
+    node.close()
+    assert outcome.data["within_caps"] is None
+    assert "▲ the node is running, so its ledger was not read" in outcome.stderr
+    assert "Next: fedcredit coord run start COORDINATOR plan.toml" in outcome.stderr
+    assert (tmp_path / "bank" / "approvals" / f"{outcome.data['plan']}.toml").is_file()
+
+
+def test_nothing_is_approved_on_a_ledger_under_which_nothing_could_be_released(consortium, tmp_path: Path) -> None:
+    typed = consortium()
+    Node.open(tmp_path / "bank").close()
+    change(tmp_path / "bank" / "node.toml", "\nepsilon = 3.0", "\nepsilon = 4.0")
+    typed("node approve bank plan.toml").refuses("FC-4108", 4, "budget.epsilon")
+    assert not (tmp_path / "bank" / "approvals").exists()
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -28,7 +28,7 @@ from fedcredit.errors import (
 )
 from fedcredit.institution.admission import Approvals
 from fedcredit.institution.budget import BudgetReport, amend_budget, report_budget, verify_ledger
-from fedcredit.institution.node import LEDGER, STATE, NodeState, init_node, node_config
+from fedcredit.institution.node import LEDGER, STATE, NodeRecord, NodeState, init_node, node_config
 from fedcredit.parties import InstitutionId, InstitutionType
 from fedcredit.privacy.accounting import epsilon_for_mu, mu_for_epsilon
 from fedcredit.privacy.ledger_entries import CapAmended
@@ -128,7 +128,7 @@ def carried_out(plan: RunPlan, *, rounds: int, evaluations: int = 0) -> list[Rel
 
 
 def report(node: Path) -> BudgetReport:
-    return report_budget(node, clock=clock)
+    return report_budget(node)
 
 
 def figures(node: Path) -> dict[str, tuple[float, float, float]]:
@@ -140,13 +140,29 @@ def figures(node: Path) -> dict[str, tuple[float, float, float]]:
 
 def test_a_new_node_has_its_whole_budget_left(node: Path) -> None:
     told = report(node)
-    assert (told.institution, told.opened, told.entries, told.planned, told.unreadable) == ("bank-a", NOON, 1, 0, 0)
+    assert (told.institution, told.opened, told.entries, told.planned, told.unreadable) == ("bank-a", None, 0, 0, 0)
+    assert not (node / STATE).exists()
     train, holdout = told.partitions
     assert (train.partition, train.cap.epsilon, train.cap.delta) == ("train", 6.0, 1e-5)
     assert (holdout.partition, holdout.cap.epsilon) == ("holdout", 2.0)
     assert train.left == pytest.approx(6.0, abs=1e-6)
     assert train.left <= 6.0
     assert (train.spent.epsilon, train.planned) == (0.0, 0.0)
+
+
+def test_looking_writes_nothing_whatever_state_there_is(node: Path) -> None:
+    (node / STATE).touch()
+    assert report(node).entries == 0
+    assert (node / STATE).read_bytes() == b""
+    (node / STATE).unlink()
+    with Database.open(node / STATE):
+        pass
+    for opened, entries in ((None, 0), (NOON, 1), (NOON, 2)):
+        before = (node / STATE).read_bytes()
+        told = report(node)
+        assert (told.opened, told.entries) == (opened, entries)
+        assert (node / STATE).read_bytes() == before
+        charge(node, *[release("a/1/1/train")] * entries)
 
 
 def test_what_is_left_is_what_one_further_plan_may_state(node: Path) -> None:
@@ -455,9 +471,16 @@ def test_a_state_of_the_first_released_version_goes_on(node: Path) -> None:
         )
     assert LEDGER == "privacy-ledger"
     assert verify_ledger(node, heads=()).entries == 1
-    (train, _) = report(node).partitions
-    assert (train.spent.releases, train.spent.cost.mu_squared) == (1, Fraction(1, 100))
+    told = report(node)
+    (train, holdout) = told.partitions
+    assert (train.spent.releases, train.spent.cost.mu_squared, train.cap.epsilon) == (1, Fraction(1, 100), 6.0)
+    assert (holdout.spent.releases, holdout.spent.delta) == (0, 1e-5)
     assert list(train.by_run) == ["old"]
+    assert (told.opened, told.entries) == (None, 1)
+    assert verify_ledger(node, heads=()).entries == 1  # looking opened nothing
+    other = NodeConfig.read(node).model_copy(update={"budget": config_of(delta=1e-6).budget})
+    with pytest.raises(PrivacyPlanError, match="delta of train"), NodeRecord.read(node, other):
+        pass
     head = charge(node, release("old/1/1/train"), release("old/2/1/train"))
     assert verify_ledger(node, heads=[head]).entries == 3
     with pytest.raises(AmendmentError):

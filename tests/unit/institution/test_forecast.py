@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from typing import Any, cast
 
@@ -69,6 +70,7 @@ def ledger_of(caps: dict[str, BudgetCap]) -> PrivacyLedger:
         allow_fixed_noise=True,
         allow_bare_shares=True,
         clock=Clock(),
+        entropy=os.urandom,
     )
 
 

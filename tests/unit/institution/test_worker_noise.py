@@ -127,7 +127,12 @@ def test_the_exact_accountant_is_refused_where_it_is_not_exact(tmp_path: Path, c
 
 # --- noise ---------------------------------------------------------------------------------------------------------
 
-MECHANISMS = [{}, {**RENYI, "privacy/mechanism": "skellam"}, {**RENYI, "privacy/mechanism": "discrete-gaussian"}]
+NO_HISTOGRAM = {"privacy/preparation_share": 0.0}
+MECHANISMS = [
+    {},
+    {**RENYI, **NO_HISTOGRAM, "privacy/mechanism": "skellam"},
+    {**RENYI, **NO_HISTOGRAM, "privacy/mechanism": "discrete-gaussian"},
+]
 
 
 @pytest.mark.statistical
@@ -138,7 +143,7 @@ def test_attempts_and_institutions_draw_independent_noise_of_the_charged_deviati
     # False alarms: 4 * 2e-7 for the deviations (Skellam's fourth moment is above the normal one by less than 1e-4 of
     # itself) and 6 * 2e-7 for the correlations, 2e-6 in all. With 3,072 numbers a deviation wrong by 7 % is found, and
     # noise that shares 10 % of its variance with another message.
-    consortium = Consortium.make(tmp_path, plan_of(**WIDE, **changes))
+    consortium = Consortium.make(tmp_path, plan_of(**{**WIDE, **changes}))
     noise = []
     for name in ("bank-a", "insurer-d"):
         site = consortium.sites[name]
@@ -161,22 +166,19 @@ def test_attempts_and_institutions_draw_independent_noise_of_the_charged_deviati
 def test_every_release_of_a_run_by_another_mechanism_fits_into_what_the_plan_states(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    plan = plan_of(**TREES, **changes)
+    plan = plan_of(**{**TREES, **changes})
     consortium = Consortium.make(tmp_path, plan)
     site = consortium.sites["bank-a"]
-    for attempt in (1, 2, 3):
-        assert question(consortium, "bank-a", purpose="prepare", attempt=attempt).code() == ""
     for number, attempt in ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1)):
         assert question(consortium, "bank-a", round=number, attempt=attempt).code() == ""
     for attempt in (1, 2, 3):
         assert question(consortium, "bank-a", round=3, attempt=attempt, purpose="evaluate").code() == ""
-    assert (site.charged(), site.charged("holdout")) == (8, 3)
+    assert (site.charged(), site.charged("holdout")) == (5, 3)
     for partition, stated in (("train", plan.privacy.epsilon), ("holdout", plan.privacy.evaluation_epsilon)):
         assert 0.9 * stated < site.epsilon(partition) <= stated
-    # The preparation is a rounded Gaussian whatever the plan's mechanism; everything else is what the plan names.
     kinds = {(charge.kind, charge.release.mechanism) for charge in site.charges()}
     named = Mechanism(changes["privacy/mechanism"])
-    assert kinds == {("prepare", Mechanism.ROUNDED_GAUSSIAN), ("train", named), ("evaluate", named)}
+    assert kinds == {("train", named), ("evaluate", named)}
 
 
 # --- shared noise --------------------------------------------------------------------------------------------------

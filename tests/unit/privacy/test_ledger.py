@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from fedcredit.encoding import encode
 from fedcredit.errors import (
+    AccountantError,
     AmendmentError,
     BudgetExhaustedError,
     CapMismatchError,
@@ -54,6 +55,7 @@ from fedcredit.store.database import Database
 from fedcredit.store.journal import EMPTY_HEAD, Journal
 
 CAPS = {"train": BudgetCap(epsilon=1.0, delta=1e-5), "holdout": BudgetCap(epsilon=0.5, delta=1e-6)}
+SALT = bytes(range(32))
 PLAN = hashlib.sha256(b"a plan").digest()
 NOON = 1_700_000_000
 
@@ -105,6 +107,7 @@ def open_ledger(
         owner=InstitutionId(owner),
         caps=caps,
         clock=clock or Clock(),
+        entropy=lambda count: bytes(range(count)),
         **flags,
     )
 
@@ -139,7 +142,7 @@ def test_a_new_ledger_begins_with_its_owner_its_time_and_its_caps(database: Data
         "holdout": {"epsilon": (0.5).hex(), "delta": (1e-6).hex()},
         "train": {"epsilon": (1.0).hex(), "delta": (1e-5).hex()},
     }
-    assert entry.body == encode({"version": 2, "institution": "bank-a", "time": NOON, "caps": caps})
+    assert entry.body == encode({"version": 2, "institution": "bank-a", "time": NOON, "caps": caps, "salt": SALT})
     open_ledger(database)
     assert entries(database) == 1
 
@@ -444,6 +447,7 @@ def test_what_was_spent_is_known_even_where_the_cap_is_gone(database: Database) 
 
 
 KILLED = """
+import os
 import sys
 from pathlib import Path
 from fedcredit.privacy.ledger import PrivacyLedger
@@ -454,6 +458,7 @@ from fedcredit.store.journal import Journal
 
 ledger = PrivacyLedger(
     Journal(Database.open(Path(sys.argv[1])), "privacy"), place="x", owner="bank-a", clock=lambda: 1_700_000_000.0,
+    entropy=os.urandom,
     caps={"train": BudgetCap(epsilon=8.0, delta=1e-5)},
     allow_no_privacy=False, allow_fixed_noise=False, allow_bare_shares=False,
 )
@@ -632,7 +637,7 @@ def test_the_history_tells_every_entry_in_order(database: Database) -> None:
     ledger.reserve(release(), plan_digest=PLAN)
     amend(ledger, 2.0)
     expected = [
-        LedgerOpened(time=NOON, institution=InstitutionId("bank-a"), caps=CAPS),
+        LedgerOpened(time=NOON, institution=InstitutionId("bank-a"), caps=CAPS, salt=SALT),
         Charge(release=release(), delta=1e-5, plan=PLAN, time=NOON + 60),
         CapAmended(time=NOON + 60, partition="train", epsilon=2.0, approvers=BOTH, reason="a second model"),
     ]
@@ -763,7 +768,7 @@ def charge(name: str = "b", **changes: Any) -> bytes:
 
 def opening(**changes: Any) -> bytes:
     caps = {"train": {"epsilon": (1.0).hex(), "delta": (1e-5).hex()}}
-    return encode({"version": 2, "institution": "bank-a", "time": NOON, "caps": caps, **changes})
+    return encode({"version": 2, "institution": "bank-a", "time": NOON, "caps": caps, "salt": SALT, **changes})
 
 
 def amendment(**changes: Any) -> bytes:
@@ -1017,3 +1022,40 @@ def test_whatever_can_be_written_is_read_back_as_it_was(
     for item, entry in zip(told, Journal(database, "privacy").entries(), strict=True):
         assert item.to_bytes() == entry.body
     assert list(open_ledger(database, clock=clock, caps=caps_of(min(epsilon, 1.0))).history()) == told
+
+
+def test_two_ledgers_with_the_same_caps_and_time_have_different_heads(database: Database) -> None:
+    # Other parties see heads; what is in the opening must not be found by trying.
+    def head(entropy: bytes) -> bytes:
+        other = Database.in_memory()
+        return PrivacyLedger(
+            Journal(other, "privacy"),
+            place="x",
+            owner=InstitutionId("bank-a"),
+            caps=CAPS,
+            allow_no_privacy=False,
+            allow_fixed_noise=False,
+            allow_bare_shares=False,
+            clock=Clock(),
+            entropy=lambda count: entropy * count,
+        ).head
+
+    assert head(b"a") != head(b"b")
+
+
+def test_after_gaussian_releases_a_partition_takes_no_release_that_is_priced_otherwise(database: Database) -> None:
+    # Two tight prices side by side are no filter: whoever sees results could choose the cheaper route.
+    ledger = open_ledger(database)
+    ledger.reserve(release("r/1/1/train"), plan_digest=PLAN)
+    with pytest.raises(AccountantError, match="priced exactly"):
+        ledger.reserve(release("r/2/1/train", mechanism=Mechanism.SKELLAM), plan_digest=PLAN)
+    assert ledger.spent("train").releases == 1
+
+
+def test_after_another_mechanism_a_gaussian_release_is_priced_by_renyi(database: Database) -> None:
+    ledger = open_ledger(database)
+    ledger.reserve(release("r/1/1/train", mechanism=Mechanism.SKELLAM), plan_digest=PLAN)
+    ledger.reserve(release("r/2/1/train"), plan_digest=PLAN)
+    spent = ledger.spent("train")
+    assert not spent.cost.is_gaussian
+    assert spent.epsilon == spent.cost.renyi_epsilon(1e-5)

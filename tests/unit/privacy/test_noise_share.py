@@ -3,6 +3,7 @@
 import ast
 import copy
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def ledger() -> PrivacyLedger:
         allow_fixed_noise=True,
         allow_bare_shares=True,
         clock=lambda: 1_700_000_000.0,
+        entropy=os.urandom,
     )
 
 

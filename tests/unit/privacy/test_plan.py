@@ -495,3 +495,11 @@ def test_an_overlap_costs_more_than_the_same_borrower_at_one_institution_with_ev
         release = training(private)
         overlaps = [private.epsilon_of_overlap(release, members) for members in range(1, LARGEST_OVERLAP + 1)]
         assert overlaps[0] <= 1.0 < overlaps[1] < overlaps[2]
+
+
+def test_a_sampled_plan_states_the_tighter_number_of_privacy_loss_distributions_too() -> None:
+    sampled = plan(accountant="rdp", sampled_per_million=50_000, steps=100, epsilon=3.0)
+    facts = sampled.describe()
+    assert facts.epsilon_by_pld is not None
+    assert 0.6 * facts.epsilon < facts.epsilon_by_pld < facts.epsilon
+    assert plan().describe().epsilon_by_pld is None

@@ -18,7 +18,7 @@ LINES = {"no privacy": 0.785}
 
 
 def test_the_figure_names_its_curves_its_lines_and_its_data(tmp_path: Path) -> None:
-    svg, png = write_sweep_figure(tmp_path, "curve", CURVES, LINES, foot="real data: taiwan")
+    svg, png = write_sweep_figure(tmp_path, "curve", CURVES, LINES, delta=1e-5, foot="real data: taiwan")
     text = svg.read_text(encoding="utf-8")
     for words in (
         "trees, noise of the sum",
@@ -36,7 +36,7 @@ def test_the_figure_names_its_curves_its_lines_and_its_data(tmp_path: Path) -> N
 def test_equal_curves_give_equal_files(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        write_sweep_figure(tmp_path / folder, "curve", CURVES, LINES, foot="x")
+        write_sweep_figure(tmp_path / folder, "curve", CURVES, LINES, delta=1e-5, foot="x")
     for kind in ("svg", "png"):
         assert (tmp_path / f"a/curve.{kind}").read_bytes() == (tmp_path / f"b/curve.{kind}").read_bytes()
 
@@ -45,4 +45,4 @@ def test_equal_curves_give_equal_files(tmp_path: Path) -> None:
     "curves", [{}, {"only without privacy": [CurvePoint(epsilon=math.inf, auc=0.7, low=0.6, high=0.8)]}]
 )
 def test_a_sweep_without_a_finite_epsilon_is_drawn_too(tmp_path: Path, curves: dict[str, list[CurvePoint]]) -> None:
-    assert all(path.exists() for path in write_sweep_figure(tmp_path, "curve", curves, LINES, foot="x"))
+    assert all(path.exists() for path in write_sweep_figure(tmp_path, "curve", curves, LINES, delta=1e-5, foot="x"))

@@ -313,10 +313,13 @@ def forge(folder: Path, change: dict[str, Any]) -> None:
     first = store.save(Checkpoint(round=0, tensors=tensors, manifest_digest=bytes(32), parent=bytes(32)))
     manifest = bytes([5]) * 32
     second = store.save(Checkpoint(round=0, tensors=tensors, manifest_digest=manifest, parent=first), prepared=True)
-    line = {"run": RUN, "manifest": manifest, "contributors": [], "checkpoint": second, "parent": first, **change}
+    members = list(PLAN.institutions)
+    line = {"run": RUN, "manifest": manifest, "contributors": members, "checkpoint": second, "parent": first, **change}
     with Database.open(folder / "run.db") as database:
         log = AuditLog(Journal(database, "audit"))
         log.record(EventKind.RUN_OPENED, run=RUN, plan=PLAN.digest(), checkpoint=first)
+        for name in members:
+            log.record(EventKind.ANSWER_ACCEPTED, run=RUN, round=1, attempt=1, purpose="prepare", institution=name)
         log.record(EventKind.PREPARED, **line)
 
 
