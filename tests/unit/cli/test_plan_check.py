@@ -70,8 +70,9 @@ def test_every_figure_follows_from_the_noise_that_it_states(write, type_in) -> N
         mu = bound / deviation * math.sqrt(STEPS)
         assert 3.5 < item["training"]["claimed"] <= 4
         assert item["training"] == {"claimed": close(epsilon_of(mu)), "alone": close(epsilon_of(mu))}
-        for members in (2, 3):  # private messages: mu^2 adds up
-            assert item["overlap"][str(members)]["claimed"] == close(epsilon_of(mu * math.sqrt(members)))
+        for members in (2, 3):  # private messages: mu^2 adds up; the others count at the plan's full price
+            own = epsilon_of(mu * math.sqrt(members))
+            assert own - 1e-6 <= item["overlap"][str(members)]["claimed"] <= 1.02 * own
         normal = NormalDist()
         assert item["tpr_ceiling"]["claimed"] == close(normal.cdf(normal.inv_cdf(0.01) + mu))
         (counts,) = (release for release in item["releases"] if release["purpose"] == "evaluate")

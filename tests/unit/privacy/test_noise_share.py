@@ -77,7 +77,9 @@ def test_the_noise_of_a_reservation_is_the_reserved_law_and_size(
 
 
 def test_every_mechanism_with_noise_has_a_law_to_draw_it_from(ledger: PrivacyLedger) -> None:
-    for mechanism in set(Mechanism) - {Mechanism.NONE}:
+    # Gaussian last: after it a partition takes nothing that is priced otherwise.
+    with_noise = [*(set(Mechanism) - {Mechanism.NONE, Mechanism.ROUNDED_GAUSSIAN}), Mechanism.ROUNDED_GAUSSIAN]
+    for mechanism in with_noise:
         asked = release(release_id=f"run/1/1/{mechanism}", mechanism=mechanism)
         assert np.any(draw_noise(ledger.reserve(asked, plan_digest=PLAN), KeyStream(KEY)))
 
