@@ -353,3 +353,10 @@ def test_renyi_costs_need_neither_scipy_nor_dp_accounting() -> None:
         "sys.exit(sum(name in sys.modules for name in ('scipy', 'dp_accounting')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("mu", "rate"), [(math.sqrt(2) / 2000, 20e-6), (1e-4, 1e-6), (1e-3, 1e-5)])
+def test_a_sampled_step_is_free_at_no_order(mu: float, rate: float) -> None:
+    # A cost of exactly zero at one order would make every step of the ledger free.
+    assert (sampled_gaussian_rdp(mu, rate) > 0).all()
+    assert epsilon_from_rdp(11_000 * sampled_gaussian_rdp(mu, rate), 1e-15) > 0

@@ -503,3 +503,13 @@ def test_a_sampled_plan_states_the_tighter_number_of_privacy_loss_distributions_
     assert facts.epsilon_by_pld is not None
     assert 0.6 * facts.epsilon < facts.epsilon_by_pld < facts.epsilon
     assert plan().describe().epsilon_by_pld is None
+
+
+@pytest.mark.parametrize(("per_million", "steps"), [(10_000, 2000), (1_000, 2000), (100, 10_000)])
+def test_the_facts_of_a_sampled_plan_are_never_below_those_of_a_real_release(per_million: int, steps: int) -> None:
+    sampled = plan(accountant="rdp", sampled_per_million=per_million, steps=steps, epsilon=4.0)
+    facts = sampled.describe()
+    real = sampled.training_release(release_id="r", sensitivity_squared=10**10, dimension=100)
+    cost = sampled.training_cost(real)
+    assert facts.epsilon_alone >= cost.epsilon(sampled.delta) - 0.01
+    assert facts.tpr_ceiling_at_fpr_1_percent >= cost.tpr_ceiling(sampled.delta, fpr=0.01) - 0.005

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from consortium import plan_of
+from consortium import Consortium, plan_of
 
 from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.checkpoint import Checkpoint, CheckpointStore
@@ -67,3 +67,42 @@ def test_a_model_that_was_exchanged_is_found(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunNotFoundError):
         verify_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"contributors": ["bank-a", "bank-b", "fund-c", "nobody"]}, "contributors"),
+        ({"contributors": ["bank-a"]}, "contributors"),
+        ({"run": "another"}, "another run"),
+    ],
+)
+def test_a_release_without_the_answers_behind_it_is_found(
+    tmp_path: Path, fields: dict[str, object], problem: str
+) -> None:
+    consortium = Consortium.make(tmp_path)
+    with Database.open(made(consortium) / "run.db") as database:
+        run = consortium.run(database=database)
+        next(run.rounds())
+        (released,) = [event for event in run.audit.events() if event.kind is EventKind.ROUND_RELEASED]
+        line = {**released.fields, "round": 2, "parent": released.fields["checkpoint"], **fields}
+        run.audit.record(EventKind.ROUND_RELEASED, **line)
+    with pytest.raises(AuditError, match=problem):
+        verify_run(consortium.folder / "run")
+
+
+def test_a_second_opening_is_found(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path)
+    with Database.open(made(consortium) / "run.db") as database:
+        run = consortium.run(database=database)
+        (opening,) = run.audit.events()
+        run.audit.record(EventKind.RUN_OPENED, **opening.fields)
+    with pytest.raises(AuditError, match="second time"):
+        verify_run(consortium.folder / "run")
+
+
+def made(consortium: Consortium) -> Path:
+    folder = consortium.folder / "run"
+    folder.mkdir()
+    (folder / "plan.toml").write_text(consortium.plan.to_toml())
+    return folder

@@ -38,6 +38,21 @@ def test_what_was_saved_is_there_after_a_restart_and_what_was_not_is_not(tmp_pat
     assert json.loads(path.read_text()) == {"bank-a": HEAD.hex()}
 
 
+def test_two_runs_of_one_coordinator_do_not_overwrite_each_others_heads(tmp_path: Path) -> None:
+    path = tmp_path / "heads.json"
+    first = LedgerHeads(path)
+    first.saw(InstitutionId("bank-a"), bytes([1] * 32))
+    first.save()
+    other = LedgerHeads(path)
+    other.saw(InstitutionId("bank-a"), bytes([2] * 32))
+    other.save()
+    # The first run hears from somebody else only; what it loaded of bank-a is old by now.
+    first.saw(InstitutionId("bank-b"), bytes([3] * 32))
+    first.save()
+    assert LedgerHeads(path).of(InstitutionId("bank-a")) == bytes([2] * 32)
+    assert LedgerHeads(path).of(InstitutionId("bank-b")) == bytes([3] * 32)
+
+
 def test_nothing_is_written_if_nothing_changed(tmp_path: Path) -> None:
     path = tmp_path / "heads.json"
     heads = LedgerHeads(path)

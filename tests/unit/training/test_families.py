@@ -245,3 +245,13 @@ def _grown(plan: RunPlan) -> np.ndarray:
     leaves = family.layout.slices()["leaves"]
     weights[leaves] = np.random.default_rng(1).normal(size=leaves.stop - leaves.start)
     return weights
+
+
+@pytest.mark.parametrize("model", ["trees", "scorecard"])
+def test_a_modality_that_the_contract_lacks_is_named_with_its_place(model: str) -> None:
+    plan = plan_of(**(TREES if model == "trees" else {}))
+    sections = {name: section.model_dump() for name, section in plan.institutions.items()}
+    sections["bank-a"]["modalities"] = ("aplication",)
+    strange = plan.model_validate({**plan.model_dump(), "institutions": sections})
+    with pytest.raises(ConfigValueError, match=r"institutions\.bank-a\.modalities.*aplication"):
+        model_family(strange, INPUTS)
