@@ -2,6 +2,8 @@
 
     python experiments/0002-privacy-utility/run.py [--seeds 5] [--only taiwan sba steps audit]
 
+``--only`` without a name draws the pictures again from the figures that are there.
+
 Every run goes through the engine: keys, sealed messages, ledger, integer noise from a cryptographic stream. A seed
 decides who is held out and, for ``taiwan5``, which of five banks a borrower belongs to. Shared noise ("the noise of the
 sum") stands for what secure aggregation will protect; until then the institutions of this experiment agree to bare
@@ -107,7 +109,7 @@ def figures_of(prefix: str, data: str, curve: Curve, points: Sequence[Point], se
     figures = []
     for epsilon in curve.epsilons:
         chosen = [point for point in points if point.epsilon == epsilon]
-        suffix = f"{curve.name}.eps{epsilon:g}".replace(".eps0.5", ".eps05")
+        suffix = f"{curve.name}.{_suffix(epsilon)}"
         for part in ("gap", "auc"):
             values = [getattr(point, part) for point in chosen]
             figures.append(mean_over_seeds(f"{prefix}.{part}.{suffix}", values, unit="auc", seeds=seeds, data=data))
@@ -149,11 +151,10 @@ def reference_figures(prefix: str, data: str, points: Sequence[Point], seeds: Se
     ]
 
 
-def data_figures(prefix: str, data: str, curves: Sequence[Curve], seeds: Sequence[int], picture: str) -> list[Figure]:
-    """Run all curves of one data set and draw them."""
+def data_figures(prefix: str, data: str, curves: Sequence[Curve], seeds: Sequence[int]) -> list[Figure]:
+    """Run all curves of one data set."""
     figures: list[Figure] = []
     everything: list[Point] = []
-    drawn: dict[str, list[CurvePoint]] = {}
     references: dict[int, Reference] = {}
     for curve in curves:
         options = SweepOptions(study=curve.study, epsilons=curve.epsilons, seeds=tuple(seeds), alone=True)
@@ -161,28 +162,35 @@ def data_figures(prefix: str, data: str, curves: Sequence[Curve], seeds: Sequenc
             tell = _tell(f"{prefix} {curve.name}")
             points = run_sweep(options, Path(folder), on_point=tell, references=references)
         everything += points
-        mine = figures_of(prefix, data, curve, points, seeds)
-        figures += mine
-        if curve.drawn:
-            drawn[curve.label] = _drawn(prefix, curve, mine)
-    reference = reference_figures(prefix, data, everything, seeds)
-    figures += [*reference, *cost_figures(prefix, data, everything, seeds)]
-    levels = {
-        "gradient boosting on pooled rows, no privacy": reference[0].value,
-        "own model without privacy, best institution": reference[2].value,
-    }
-    write_sweep_figure(
-        HERE, picture, drawn, levels, delta=DELTA, foot=f"{data} data, mean of {len(seeds)} splits, 95 % interval"
-    )
+        figures += figures_of(prefix, data, curve, points, seeds)
+    figures += reference_figures(prefix, data, everything, seeds)
+    figures += cost_figures(prefix, data, everything, seeds)
     return figures
 
 
-def _drawn(prefix: str, curve: Curve, figures: Sequence[Figure]) -> list[CurvePoint]:
-    aucs = [figure for figure in figures if figure.id.startswith(f"{prefix}.auc.")]
-    return [
-        CurvePoint(epsilon=epsilon, auc=figure.value, low=figure.low, high=figure.high)
-        for epsilon, figure in zip(curve.epsilons, aucs, strict=True)
-    ]
+def draw(prefix: str, curves: Sequence[Curve], figures: Sequence[Figure]) -> None:
+    """Draw the curves of one data set from its figures."""
+    by_id = {figure.id: figure for figure in figures}
+    drawn = {
+        curve.label: [
+            CurvePoint(epsilon=epsilon, auc=figure.value, low=figure.low, high=figure.high)
+            for epsilon in curve.epsilons
+            for figure in [by_id[f"{prefix}.auc.{curve.name}.{_suffix(epsilon)}"]]
+        ]
+        for curve in curves
+        if curve.drawn
+    }
+    reference = by_id[f"{prefix}.reference.auc"]
+    levels = {
+        "gradient boosting on pooled rows, no privacy": reference.value,
+        "own model without privacy, best institution": by_id[f"{prefix}.alone-best.auc"].value,
+    }
+    foot = f"{reference.data} data, mean of {len(reference.seeds)} splits, 95 % interval"
+    write_sweep_figure(HERE, prefix, drawn, levels, delta=DELTA, foot=foot)
+
+
+def _suffix(epsilon: float) -> str:
+    return f"eps{epsilon:g}".replace("0.5", "05")
 
 
 def _tell(name: str) -> Callable[[Point], None]:
@@ -198,7 +206,7 @@ def taiwan(seeds: Sequence[int]) -> list[Figure]:
     """Five banks that share the Taiwan borrowers at random."""
     from fedcredit.lab.sweep import opacus_per_site_auc
 
-    figures = data_figures("taiwan5", "real-segments", TAIWAN, seeds, "taiwan5")
+    figures = data_figures("taiwan5", "real-segments", TAIWAN, seeds)
     for epsilon in (1.0, 3.0):
         per_site = [opacus_per_site_auc(replace(TAIWAN[0].study, seed=seed), epsilon=epsilon) for seed in seeds]
         for part, values in (("mean", [np.mean(a) for a in per_site]), ("best", [max(a) for a in per_site])):
@@ -211,7 +219,7 @@ def taiwan(seeds: Sequence[int]) -> list[Figure]:
 
 def sba(seeds: Sequence[int]) -> list[Figure]:
     """Eight real lenders."""
-    return data_figures("sba8", "real", SBA, seeds, "sba8")
+    return data_figures("sba8", "real", SBA, seeds)
 
 
 def steps(_: Sequence[int]) -> list[Figure]:
@@ -255,13 +263,14 @@ SECTIONS: dict[str, Callable[[Sequence[int]], list[Figure]]] = {
     "steps": steps,
     "audit": audit,
 }
+CURVES = {"taiwan": ("taiwan5", TAIWAN), "sba": ("sba8", SBA)}
 PREFIXES = {"taiwan": "taiwan5.", "sba": "sba8.", "steps": "step.", "audit": "audit."}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=FEWEST_SEEDS)
-    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--only", nargs="*", choices=sorted(SECTIONS), default=list(SECTIONS))
     arguments = parser.parse_args()
     seeds = list(range(1, arguments.seeds + 1))
     path = HERE / "results.json"
@@ -277,6 +286,9 @@ def main() -> None:
             command="python experiments/0002-privacy-utility/run.py",
             figures=[*_kept(path, PREFIXES[name]), *figures],
         )
+    if path.exists():
+        for prefix, curves in CURVES.values():
+            draw(prefix, curves, _kept(path, "-"))
     if len(seeds) < FEWEST_SEEDS:
         print(f"nothing written: fewer than {FEWEST_SEEDS} seeds")
 

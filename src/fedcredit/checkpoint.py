@@ -38,6 +38,7 @@ class CheckpointStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._folder_is_durable = False
 
     def path(self, round_number: int, *, prepared: bool = False) -> Path:
         """Return where the checkpoint of a round lies; ``prepared`` is the starting point after the preparation."""
@@ -55,7 +56,10 @@ class CheckpointStore:
             },
         )
         data = _in_one_order(saved)
-        make_directory(self._folder)
+        if not self._folder_is_durable:
+            # Once a run, not once a round: it waits for the disk.
+            make_directory(self._folder)
+            self._folder_is_durable = True
         write_atomic(self.path(checkpoint.round, prepared=prepared), data)
         return hashlib.sha256(data).digest()
 

@@ -22,11 +22,11 @@ from fedcredit.privacy.accounting import (
     mu_within,
     root_up,
     tpr_ceiling,
-    zcdp_epsilon,
 )
 from fedcredit.privacy.cost import Cost
 from fedcredit.privacy.noise import RoundedGaussian
 from fedcredit.privacy.release import SAMPLER_DISTANCE_BITS, Mechanism, Release
+from fedcredit.privacy.renyi import epsilon_from_rdp, gaussian_rdp
 
 MUS = (0.05, 0.1422, 0.2681, 0.7191, 1.666, 4.0)
 DELTAS = (1e-5, 1e-6, 1e-9)
@@ -102,7 +102,7 @@ def test_calibration_never_gives_less_privacy_than_asked_and_wastes_nothing(epsi
 @pytest.mark.parametrize("mu", MUS)
 def test_the_second_route_is_above_the_first_by_at_most_a_sixth(mu: float) -> None:
     for delta in DELTAS:
-        assert 1.0 < zcdp_epsilon(mu, delta) / epsilon_for_mu(mu, delta) < 1.17
+        assert 1.0 < epsilon_from_rdp(gaussian_rdp(mu * mu), delta) / epsilon_for_mu(mu, delta) < 1.17
 
 
 # --- opacus ---------------------------------------------------------------------------------------------------------
@@ -172,12 +172,12 @@ def test_no_number_bounds_what_one_unprotected_release_costs() -> None:
     releases = [release(sensitivity_squared=1, sigma=10), release(sensitivity_squared=1, sigma=10, test_noise=True)]
     with pytest.raises(PrivacyPlanError, match="unbounded"):
         Cost.total(releases)
-    assert epsilon_for_mu(math.inf, 1e-5) == zcdp_epsilon(math.inf, 1e-5) == math.inf
+    assert epsilon_for_mu(math.inf, 1e-5) == math.inf
     assert delta_for(math.inf, 3.0) == 1.0
 
 
 def test_nothing_released_costs_nothing() -> None:
-    assert epsilon_for_mu(0.0, 1e-5) == zcdp_epsilon(0.0, 1e-5) == delta_for(0.0, 0.0) == 0.0
+    assert epsilon_for_mu(0.0, 1e-5) == delta_for(0.0, 0.0) == 0.0
     assert epsilon_with_sampler(0.0, 1e-5, distance=Fraction(0)) == 0.0
 
 
@@ -279,7 +279,6 @@ def test_the_ceiling_of_membership_tests_follows_the_trade_off_curve() -> None:
         (mu_for_epsilon, (1.0, math.nan)),
         (delta_for, (1.0, -1.0)),
         (delta_for, (1.0, math.nan)),
-        (zcdp_epsilon, (-1.0, 1e-5)),
         (tpr_ceiling, (1.0, 0.0)),
         (tpr_ceiling, (1.0, 1.0)),
     ],

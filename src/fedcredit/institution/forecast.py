@@ -56,6 +56,9 @@ def forecast(
     """Return the forecast of every partition that the plan touches, in the order of its first release.
 
     ``repetitions`` is how often each kind of release may be asked again (``rounds.retries`` of the plan).
+
+    Raises:
+        AccountantError: a partition is priced exactly, and the plan's releases cannot be.
     """
     partitions = dict.fromkeys(item.release.partition for item in review.releases)
     return tuple(
@@ -70,6 +73,7 @@ def forecast(
 
 
 def _of_partition(planned: Sequence[PlannedRelease], *, repetitions: int, spent: Spending, cap: BudgetCap) -> Forecast:
+    spent.require_one_price(planned[0].release)
     steps = [(item, number) for item in planned for number in range(1, item.at_most - repetitions + 1)]
     once = _after(spent, [item.release for item, _ in steps])
     repeated = _after(spent, [item.release for item in planned for _ in range(item.at_most)])

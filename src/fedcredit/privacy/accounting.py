@@ -143,25 +143,6 @@ def root_up(mu_squared: Fraction) -> float:
     return math.sqrt(float(mu_squared)) * (1 + 2.0**-51)
 
 
-def zcdp_epsilon(mu: float, delta: float) -> float:
-    """Return an epsilon bound by the second route: rho-zCDP with rho = mu^2/2 (Bun, Steinke 2016).
-
-    Converted with Canonne, Kamath, Steinke 2020, Corollary 13, which holds for every order alpha > 1, so the best of
-    a grid is a valid bound. It is never below ``epsilon_for_mu``, and typically 5 to 10 % above.
-
-    Raises:
-        PrivacyPlanError: as ``epsilon_for_mu``.
-    """
-    _check_mu(mu)
-    check_delta(delta)
-    if mu in {0.0, math.inf}:
-        return mu
-    above_one = np.geomspace(1e-3, 1e6, 4000)
-    alpha = 1 + above_one
-    slack = -math.log(delta) - np.log(alpha) + above_one * np.log(above_one / alpha)
-    return max(0.0, float(np.min(alpha * mu * mu / 2 + slack / above_one)))
-
-
 def tpr_ceiling(mu: float, fpr: float) -> float:
     """Return the highest true-positive rate of any membership test with false-positive rate ``fpr``.
 

@@ -14,7 +14,6 @@ from typing import Final, Never
 
 from fedcredit.crypto.streams import fresh_key
 from fedcredit.errors import (
-    AccountantError,
     AmendmentError,
     BudgetExhaustedError,
     ClockSetBackError,
@@ -268,11 +267,7 @@ class PrivacyLedger:
         if not release.protects:
             return
         spent = self.spent(release.partition)
-        if spent.cost.is_gaussian and spent.cost.mu_squared and not release.is_gaussian:
-            # Two tight prices side by side are no filter: whoever sees results could choose the cheaper route.
-            raise AccountantError(
-                accountant="rdp", problem=f"what {release.partition} has spent so far is priced exactly, as Gaussian"
-            )
+        spent.require_one_price(release)
         would_be = spent.after(release).epsilon
         if would_be > cap.epsilon:
             raise BudgetExhaustedError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from fedcredit.errors import AccountantError
 from fedcredit.privacy.accounting import check_delta, check_epsilon
 from fedcredit.privacy.cost import Cost
 from fedcredit.privacy.release import Release
@@ -71,6 +72,20 @@ class Spending:
     def tpr_ceiling_alone(self, *, fpr: float) -> float:
         """Return the same if secure aggregation fails."""
         return 1.0 if self.unprotected else self.alone.tpr_ceiling(self.delta, fpr=fpr)
+
+    def require_one_price(self, release: Release) -> None:
+        """Return if ``release`` is priced as what is spent, or everything is priced by Renyi already.
+
+        Two tight prices side by side are no filter: whoever sees results could choose the cheaper one.
+
+        Raises:
+            AccountantError: what is spent is priced exactly, as Gaussian, and ``release`` is not Gaussian.
+        """
+        exact = self.cost.is_gaussian and self.cost.mu_squared
+        if exact and release.protects and not release.is_gaussian:
+            raise AccountantError(
+                accountant="rdp", problem=f"what {release.partition} has spent so far is priced exactly, as Gaussian"
+            )
 
     def after(self, release: Release) -> Spending:
         """Return the spending once ``release`` is charged as well."""

@@ -12,7 +12,7 @@ from typing import Final
 import matplotlib as mpl
 
 from fedcredit.errors import EvaluationInputError
-from fedcredit.report.drawing import ALONE, MUTED, POOLED, SHARED, Canvas
+from fedcredit.report.drawing import ALONE, POOLED, SHARED, Canvas
 from fedcredit.store.files import write_atomic
 
 _COLOURS: Final = (SHARED, ALONE, "#009E73", "#CC79A7")
@@ -55,7 +55,9 @@ def write_sweep_figure(
     ticks = {epsilon: f"{epsilon:g}" for epsilon in finite}
     if any(math.isinf(p.epsilon) for points in curves.values() for p in points):
         ticks[without] = "none"
-    with Canvas(width=6.3, height=3.4, foot=foot, not_private=False, legend=False) as canvas:
+    with Canvas(
+        width=6.3, height=3.2 + 0.2 * (len(curves) + len(lines)), foot=foot, not_private=False, legend=False
+    ) as canvas:
         axes = canvas.figure.add_subplot()
         for (label, points), colour, marker in zip(curves.items(), _COLOURS, _MARKERS, strict=False):
             chosen = sorted(points, key=lambda point: point.epsilon)
@@ -74,17 +76,15 @@ def write_sweep_figure(
                 label=label,
             )
         for (label, value), style in zip(lines.items(), _STYLES, strict=False):
-            axes.axhline(value, color=POOLED, linestyle=style, linewidth=1.2)
-            axes.annotate(
-                label, (finite[0], value), xytext=(0, 3), textcoords="offset points", color=MUTED, fontsize=7.5
-            )
+            axes.axhline(value, color=POOLED, linestyle=style, linewidth=1.2, label=label)
         axes.set_xscale("log")
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.minorticks_off()
         axes.set_xlabel(f"epsilon of a borrower for the whole training (delta {delta:g})")
         axes.set_ylabel("AUC on held-out borrowers")
-        if curves:
-            axes.legend(loc="best")
+        if curves or lines:
+            # Above the axes: no place inside is free of curves and lines in every sweep.
+            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.01), ncols=1, borderaxespad=0)
         mpl.rcParams["svg.hashsalt"] = name  # or the ids inside would be random
         paths = []
         for kind in ("svg", "png"):

@@ -452,7 +452,7 @@ import sys
 from pathlib import Path
 from fedcredit.privacy.ledger import PrivacyLedger
 from fedcredit.privacy.release import Mechanism, Release
-from fedcredit.privacy.spending import BudgetCap
+from fedcredit.privacy.spending import BudgetCap, Spending
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 
@@ -1059,3 +1059,13 @@ def test_after_another_mechanism_a_gaussian_release_is_priced_by_renyi(database:
     spent = ledger.spent("train")
     assert not spent.cost.is_gaussian
     assert spent.epsilon == spent.cost.renyi_epsilon(1e-5)
+
+
+def test_what_is_priced_otherwise_is_refused_before_it_is_asked_too() -> None:
+    # The preview and the approval look at spending, not at an open ledger.
+    spent = Spending.none(1e-5).after(release())
+    with pytest.raises(AccountantError, match="priced exactly"):
+        spent.require_one_price(release("next", mechanism=Mechanism.SKELLAM))
+    spent.require_one_price(release("next"))
+    Spending.none(1e-5).require_one_price(release(mechanism=Mechanism.SKELLAM))
+    Spending.none(1e-5).after(release(mechanism=Mechanism.SKELLAM)).require_one_price(release("next"))
