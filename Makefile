@@ -3,17 +3,19 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help venv demo test lint unit process test-slow bench experiments docs proto clean
+.PHONY: help venv demo test lint unit process test-slow fuzz bench experiments docs proto clean
 
 help:
 	@echo "make demo         set up and run the main job on real data"
 	@echo "make test         set up and run every check that CI runs"
 	@echo "make venv         make the environment alone"
 	@echo "make test-slow    the slower tests as well"
+	@echo "make fuzz         search for inputs that break a decoder: SECONDS=60 per target, TARGETS=\"config sealed\""
 	@echo "make bench        speed ratios -> experiments/0100-benchmarks/results.json"
 	@echo "make docs         the generated parts of the documentation: error codes"
 	@echo "make experiments  the figures of the README (five seeds; about an hour)"
@@ -46,7 +48,13 @@ process: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -m "slow"
 
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/run.py fuzz --seconds $(SECONDS) $(TARGETS)
+
+# CKKS, which secure aggregation is compared with, is the only thing that needs the extra.
 bench: $(STAMP)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]' \
+	  || echo "make: tenseal cannot be installed here; what is compared with CKKS is left out"
 	$(BIN)/python experiments/0100-benchmarks/run.py
 
 experiments: $(STAMP)

@@ -12,7 +12,7 @@ import string
 from pathlib import Path
 from typing import Final
 
-from fedcredit.errors import REGISTRY, FedcreditError
+from fedcredit.errors import REGISTRY, RETIRED, FedcreditError
 
 ROOT: Final = Path(__file__).parents[1]
 BEGIN: Final = "<!-- error-codes -->"
@@ -74,6 +74,10 @@ def error_page() -> str:
             area = code[3]
             parts.append(f"## FC-{area}xxx: {AREAS[area]}")
         parts.append(_entry(code, error))
+    parts += [
+        "## Retired",
+        f"These codes were in use once and will not mean anything again: {', '.join(sorted(RETIRED))}.",
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -35,6 +35,11 @@ def noise_rates(repeats: int) -> Iterator[Figure]:
             )
 
 
+def figures(*, quick: bool) -> Iterator[Figure]:
+    """Yield all figures of this section."""
+    return noise_rates(3 if quick else 9)
+
+
 if __name__ == "__main__":
     for figure in noise_rates(9):
         print(figure)

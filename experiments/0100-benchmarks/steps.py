@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,8 +195,9 @@ def overhead(case: Case, pairs: int) -> list[float]:
     return ratios(private_step(case), [plain_step(case, at_once) for at_once in sizes], pairs)
 
 
-def figures(pairs: int) -> list[Figure]:
-    """Return all figures of this section."""
+def figures(*, quick: bool) -> Iterator[Figure]:
+    """Yield all figures of this section."""
+    pairs = 3 if quick else 15
     linear = make_case(static_inputs(), width=8, rows=24_000, sampled=None)
     wide = make_case(plain_numbers(), width=64, rows=2048, sampled=None)
     measured = {
@@ -212,7 +213,5 @@ def figures(pairs: int) -> list[Figure]:
         warnings.simplefilter("ignore")  # torch warns about the hooks that opacus uses
         measured["opacus-hooks.linear"] = ratios(opacus_step(linear), [module_step(linear)], min(pairs, 7))
         measured["opacus-hooks.linear.width64"] = ratios(opacus_step(wide), [module_step(wide)], min(pairs, 7))
-    return [
-        median_of_runs(f"step.overhead.{name}", values, unit="ratio", seeds=[SEED], data="synthetic-benchmark")
-        for name, values in measured.items()
-    ]
+    for name, values in measured.items():
+        yield median_of_runs(f"step.overhead.{name}", values, unit="ratio", seeds=[SEED], data="synthetic-benchmark")

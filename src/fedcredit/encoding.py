@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import cbor2
@@ -21,9 +21,10 @@ Encodable: TypeAlias = "int | bytes | str | bool | Sequence[Encodable] | Mapping
 MAX_DEPTH: Final = 12
 MAX_ITEMS: Final = 100_000
 """Most items of one list or map."""
-MAX_TOTAL: Final = 2_000_000
+MAX_TOTAL: Final = 400_000
 """Most items of one value, counted before any is built: an item of one byte costs a hundred bytes of memory."""
 DIGEST_LENGTH: Final = 32
+_PLAIN: Final = frozenset({int, bytes, bool, type(None)})
 _STRINGS: Final = (2, 3)
 _INDEFINITE: Final = 31
 
@@ -75,6 +76,8 @@ def digest(value: Encodable) -> bytes:
 
 def _require_few_items(data: bytes, *, what: str) -> None:
     """Count the heads of ``data`` without building anything; what is not CBOR is left to the decoder."""
+    if len(data) <= MAX_TOTAL:
+        return  # an item takes a byte at least
     place = items = 0
     while place < len(data):
         major, short = data[place] >> 5, data[place] & 31
@@ -89,28 +92,31 @@ def _require_few_items(data: bytes, *, what: str) -> None:
 
 
 def _check(value: object, *, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise ValueError(f"nested deeper than {MAX_DEPTH}")
-    if value is None or isinstance(value, bool | int | bytes):
+    if type(value) in _PLAIN:
         return
     if isinstance(value, str):
-        if unicodedata.normalize("NFC", value) != value:
-            raise ValueError("text is not in normal form C")
-        return
-    if isinstance(value, Mapping):
-        _check_items(value.values(), depth=depth)
+        _require_normal(value)
+    elif isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("map keys must be text")
-        return
-    if isinstance(value, list | tuple):
+        _check_items(value.values(), depth=depth)
+    elif isinstance(value, list | tuple):
         _check_items(value, depth=depth)
-        return
-    raise TypeError(f"{type(value).__name__} has no canonical encoding")
+    elif not isinstance(value, bool | int | bytes):
+        raise TypeError(f"{type(value).__name__} has no canonical encoding")
 
 
-def _check_items(items: object, *, depth: int) -> None:
-    collected = list(items)  # type: ignore[call-overload]
-    if len(collected) > MAX_ITEMS:
+def _require_normal(text: str) -> None:
+    if not text.isascii() and unicodedata.normalize("NFC", text) != text:
+        raise ValueError("text is not in normal form C")
+
+
+def _check_items(items: Collection[object], *, depth: int) -> None:
+    if len(items) > MAX_ITEMS:
         raise ValueError(f"more than {MAX_ITEMS} items")
-    for item in collected:
-        _check(item, depth=depth + 1)
+    if items and depth >= MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    for item in items:
+        # Most items are plain, and the call would cost more than the question.
+        if type(item) not in _PLAIN:
+            _check(item, depth=depth + 1)

@@ -10,19 +10,20 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
-from fedcredit.crypto.signatures import sign, verify
+from fedcredit.crypto.signatures import LASTING_SIGNATURE_LENGTH, sign_lasting, verify_lasting
 from fedcredit.errors import ConfigFileMissingError, EnrolmentFileError, FedcreditError
 from fedcredit.messages import Message
 from fedcredit.parties import COORDINATOR, InstitutionId, InstitutionType, Member, institution_id
 
-INVITATION_TAG: Final = "fedcredit invitation 1"
-JOIN_TAG: Final = "fedcredit join request 1"
+INVITATION_TAG: Final = "fedcredit invitation 2"
+JOIN_TAG: Final = "fedcredit join request 2"
 _FILE_LIMIT: Final = 64 * 1024
+_FILE_VERSION: Final = 2
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -62,7 +63,7 @@ class Invitation(Message):
             "coordinator": _octets(4096),
             "relay": _text(300),
             "ca_certificate": _octets(16 * 1024),
-            "signature": _octets(64),
+            "signature": _octets(LASTING_SIGNATURE_LENGTH),
         }
 
     @classmethod
@@ -75,13 +76,13 @@ class Invitation(Message):
             ca_certificate=ca_certificate,
             signature=b"",
         )
-        signature = sign(keys, tag=INVITATION_TAG, body=unsigned.to_bytes())
-        return cls(**{**unsigned.__dict__, "signature": signature})
+        signature = sign_lasting(keys, tag=INVITATION_TAG, body=unsigned.to_bytes())
+        return replace(unsigned, signature=signature)
 
     def require_signed(self) -> None:
         """Raise ``BadSignatureError`` unless the coordinator named here signed exactly this invitation."""
-        unsigned = Invitation(**{**self.__dict__, "signature": b""})
-        verify(
+        unsigned = replace(self, signature=b"")
+        verify_lasting(
             self.identity,
             tag=INVITATION_TAG,
             body=unsigned.to_bytes(),
@@ -119,7 +120,7 @@ class JoinRequest(Message):
             "kind": lambda value: isinstance(value, str) and value in set(InstitutionType),
             "identity": _octets(4096),
             "supernode_key": _octets(4096),
-            "signature": _octets(64),
+            "signature": _octets(LASTING_SIGNATURE_LENGTH),
         }
 
     @classmethod
@@ -135,8 +136,8 @@ class JoinRequest(Message):
             supernode_key=supernode,
             signature=b"",
         )
-        signature = sign(keys, tag=JOIN_TAG, body=unsigned.to_bytes())
-        return cls(**{**unsigned.__dict__, "signature": signature})
+        signature = sign_lasting(keys, tag=JOIN_TAG, body=unsigned.to_bytes())
+        return replace(unsigned, signature=signature)
 
     def member(self) -> Member:
         """Return the member that this request describes.
@@ -144,8 +145,8 @@ class JoinRequest(Message):
         Raises:
             BadSignatureError: the request is not signed with the key that it names.
         """
-        unsigned = JoinRequest(**{**self.__dict__, "signature": b""})
-        verify(
+        unsigned = replace(self, signature=b"")
+        verify_lasting(
             PublicIdentity.from_bytes(self.identity),
             tag=JOIN_TAG,
             body=unsigned.to_bytes(),
@@ -162,7 +163,7 @@ class JoinRequest(Message):
 
 def armoured(message: Message) -> bytes:
     """Return a message as text that survives mail: a first line that says what it is, then base64."""
-    return f"fedcredit {message.TAG} 1\n".encode() + base64.encodebytes(message.to_bytes())
+    return f"fedcredit {message.TAG} {_FILE_VERSION}\n".encode() + base64.encodebytes(message.to_bytes())
 
 
 def read_armoured(kind: type[MessageT], path: Path, *, command: str) -> MessageT:
@@ -178,7 +179,7 @@ def read_armoured(kind: type[MessageT], path: Path, *, command: str) -> MessageT
     except OSError as error:
         raise ConfigFileMissingError(what=kind.TAG, path=str(path), command=command) from error
     header, _, body = data.partition(b"\n")
-    if len(data) > _FILE_LIMIT or header != f"fedcredit {kind.TAG} 1".encode():
+    if len(data) > _FILE_LIMIT or header != f"fedcredit {kind.TAG} {_FILE_VERSION}".encode():
         raise EnrolmentFileError(path=str(path), what=kind.TAG, problem="it does not begin like one")
     try:
         return kind.from_bytes(base64.b64decode(b"".join(body.split()), validate=True))

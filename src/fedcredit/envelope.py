@@ -1,26 +1,40 @@
 """Requests and answers as sealed, signed bytes: the one place where messages and cryptography meet.
 
-A request is sealed to one institution; its manifest carries the coordinator's signature, and every other part is bound
+A request is sealed to one institution; its manifest carries the coordinator's signatures, and every other part is bound
 to the manifest by a digest. An answer is signed by the institution, padded, and sealed to the coordinator's pinned key
-in the context of exactly this round, so it opens nowhere else.
+in the context of exactly this round and stage, so it opens nowhere else.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from fedcredit.crypto.channels import Channel, channel_tag
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.crypto.sealing import SealContext, open_sealed, seal
-from fedcredit.crypto.signatures import sign, verify
+from fedcredit.crypto.signatures import sign, sign_lasting, verify, verify_lasting
 from fedcredit.encoding import decode, encode
-from fedcredit.errors import CannotOpenError, WrongContextError
-from fedcredit.messages import MAX_MESSAGE_BYTES, Answer, Manifest, Refusal, Request, Signed, decode_answer, pad, unpad
+from fedcredit.errors import CannotOpenError, MalformedMessageError, WrongContextError
+from fedcredit.messages import (
+    MAX_MESSAGE_BYTES,
+    Manifest,
+    Message,
+    Refusal,
+    Request,
+    RoundBody,
+    Signed,
+    Stage,
+    decode_answer,
+    pad,
+    unpad,
+)
 from fedcredit.parties import COORDINATOR, InstitutionId, Roster
 
-MANIFEST_TAG: Final = "fedcredit manifest 1"
+MANIFEST_TAG: Final = "fedcredit manifest 2"
 ANSWER_TAG: Final = "fedcredit answer 1"
 UNREADABLE_LENGTH: Final = 1024
 """Plaintext length of an answer to a request that did not open, whose plan is therefore unknown."""
@@ -28,50 +42,96 @@ UNREADABLE_LENGTH: Final = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedRequest:
-    """A request whose signature and digests hold."""
+    """A request whose signatures and digests hold."""
 
     manifest: Manifest
     manifest_digest: bytes
     request: Request
     roster: Roster | None
+    digest: bytes
+    """Of everything in the request: the same request is answered with the same bytes."""
+    channel: Channel | None
+    """What it was sealed with, and its answer will be; ``None`` for the recipient's long-lived key."""
+
+    @property
+    def stage(self) -> Stage:
+        """Return what is asked for."""
+        return Stage(self.request.stage)
+
+    def round_body(self) -> RoundBody:
+        """Return the first stage's content, whose weights are those of the manifest.
+
+        Raises:
+            WrongContextError: the weights are others.
+            MalformedMessageError: it does not decode.
+        """
+        body = RoundBody.from_bytes(self.request.body)
+        if hashlib.sha256(body.weights).digest() != self.manifest.weights_digest:
+            raise WrongContextError(what="request", field="global weights")
+        return body
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedAnswer:
+    """An answer whose signature holds; the bulk data beside it is bound by a digest that its type names."""
+
+    answer: Message
+    bulk: bytes
+    signed: Signed
 
 
 def sign_manifest(manifest: Manifest, keys: IdentityKeys) -> bytes:
-    """Return the coordinator's signature; one signature serves all institutions of the round."""
-    return sign(keys, tag=MANIFEST_TAG, body=manifest.to_bytes())
+    """Return the coordinator's signatures; they serve all institutions and stages of the round."""
+    return sign_lasting(keys, tag=MANIFEST_TAG, body=manifest.to_bytes())
 
 
-def seal_request(request: Request, *, consortium: str, to: InstitutionId, identity: PublicIdentity) -> bytes:
-    """Return the bytes for one institution. Run and round stay inside: the relay learns sizes and times only."""
-    return seal(request.to_bytes(), recipient=identity, context=_request_context(consortium, to))
+def seal_request(
+    request: Request,
+    *,
+    consortium: str,
+    to: InstitutionId,
+    identity: PublicIdentity,
+    channel: Channel | None = None,
+) -> bytes:
+    """Return the bytes for one institution. Run and round stay inside: the relay learns sizes and times only.
+
+    They are sealed to the institution's long-lived key, or with the channel that an epoch's set-up has made.
+    """
+    context = _request_context(consortium, to)
+    if channel is not None:
+        return channel.seal_down(request.to_bytes(), context=context)
+    return seal(request.to_bytes(), recipient=identity, context=context)
 
 
 def open_request(
-    data: bytes, *, consortium: str, institution: InstitutionId, keys: IdentityKeys, coordinator: PublicIdentity
+    data: bytes,
+    *,
+    consortium: str,
+    institution: InstitutionId,
+    keys: IdentityKeys,
+    coordinator: PublicIdentity,
+    channels: Callable[[bytes], Channel | None] = lambda _: None,
 ) -> OpenedRequest:
-    """Open and verify a request.
+    """Open and verify a request; ``channels`` finds one by its tag.
 
     Raises:
         CannotOpenError: it is not sealed to this institution in this consortium.
         BadSignatureError: its manifest is not signed by the pinned coordinator.
-        WrongContextError: weights, plan or roster are not the ones that the manifest names.
+        WrongContextError: the roster is not the one that the manifest names, or the consortium is another.
         MalformedMessageError: any part does not decode.
     """
-    plaintext = open_sealed(data, keys=keys, context=_request_context(consortium, institution))
+    context, tag, channel = _request_context(consortium, institution), channel_tag(data), None
+    if tag is None:
+        plaintext = open_sealed(data, keys=keys, context=context)
+    else:
+        channel = channels(tag)
+        if channel is None:
+            raise CannotOpenError(sender=COORDINATOR)
+        plaintext = channel.open_down(data, context=context)
     request = Request.from_bytes(plaintext)
-    verify(
-        coordinator,
-        tag=MANIFEST_TAG,
-        body=request.manifest,
-        signature=request.signature,
-        signer=COORDINATOR,
-        what="round manifest",
-    )
-    manifest = _decode_manifest(request.manifest)
+    manifest = verified_manifest(request.manifest, request.signature, coordinator=coordinator)
     if manifest.consortium != consortium:
         raise WrongContextError(what="round manifest", field="consortium")
-    if hashlib.sha256(request.weights).digest() != manifest.weights_digest:
-        raise WrongContextError(what="request", field="global weights")
     roster = None
     if request.roster:
         roster = decode_roster(request.roster)
@@ -82,7 +142,22 @@ def open_request(
         manifest_digest=hashlib.sha256(request.manifest).digest(),
         request=request,
         roster=roster,
+        digest=hashlib.sha256(plaintext).digest(),
+        channel=channel,
     )
+
+
+def verified_manifest(data: bytes, signature: bytes, *, coordinator: PublicIdentity) -> Manifest:
+    """Return the manifest that the coordinator signed with both of its long-lived keys.
+
+    Raises:
+        BadSignatureError: it did not sign these bytes.
+        MalformedMessageError: they do not decode.
+    """
+    verify_lasting(
+        coordinator, tag=MANIFEST_TAG, body=data, signature=signature, signer=COORDINATOR, what="round manifest"
+    )
+    return _decode_manifest(data)
 
 
 def encode_roster(roster: Roster) -> bytes:
@@ -103,68 +178,83 @@ def decode_roster(data: bytes) -> Roster:
 
 
 def seal_answer(
-    answer: Answer,
+    answer: Message,
     *,
-    manifest: Manifest,
+    opened: OpenedRequest,
     institution: InstitutionId,
     keys: IdentityKeys,
     coordinator: PublicIdentity,
-    length: int,
+    bulk: bytes = b"",
 ) -> bytes:
-    """Return one institution's answer for one round, padded to the run's ``length``."""
-    context = _answer_context(manifest, answer.manifest_digest, institution)
-    return _seal_signed(answer, context, keys=keys, coordinator=coordinator, length=length)
+    """Return one institution's answer to one request, padded to the length that all answers of the stage have.
+
+    Raises:
+        MalformedMessageError: the coordinator asks for a length into which the answer does not fit.
+    """
+    context = _answer_context(opened.manifest, opened.manifest_digest, opened.stage, institution)
+    padded = _padded(answer, keys=keys, length=opened.request.answer_length, bulk=bulk)
+    if opened.channel is not None:
+        return opened.channel.seal_up(padded, context=context)
+    return seal(padded, recipient=coordinator, context=context)
 
 
 def open_answer(
     data: bytes,
-    *,
+    *kinds: type[Message],
     manifest: Manifest,
     manifest_digest: bytes,
+    stage: Stage,
     institution: InstitutionId,
     identity: PublicIdentity,
     keys: IdentityKeys,
     request: bytes,
-) -> Answer:
-    """Open the answer of ``institution`` to this round, or its refusal of a request that it could not open.
+    channel: Channel | None = None,
+) -> OpenedAnswer:
+    """Open the answer of ``institution`` in this stage, one of ``kinds`` or a ``Refusal``.
 
     Raises:
-        CannotOpenError: it is for another round, another run or another key, or was changed.
+        CannotOpenError: it is for another stage, round, run or key, or was changed.
         BadSignatureError: it is not signed with the key that the roster gives the institution.
-        WrongContextError: it names another manifest inside.
+        WrongContextError: a refusal names another manifest inside.
+        MalformedMessageError: it answers another question.
     """
     unreadable = hashlib.sha256(request).digest()
     try:
-        plaintext = open_sealed(data, keys=keys, context=_answer_context(manifest, manifest_digest, institution))
-        expected = manifest_digest
+        context = _answer_context(manifest, manifest_digest, stage, institution)
+        plaintext = (
+            open_sealed(data, keys=keys, context=context) if channel is None else channel.open_up(data, context=context)
+        )
+        expected, allowed = manifest_digest, kinds
     except CannotOpenError:
+        if channel_tag(data) is not None:
+            raise  # whoever could not open the request answers with the long-lived key
         context = _unreadable_context(manifest.consortium, unreadable, institution)
         plaintext = open_sealed(data, keys=keys, context=context)
-        expected = unreadable
-    signed = Signed.from_bytes(unpad(plaintext, what="answer"))
+        expected, allowed = unreadable, ()
+    content, bulk = unpad(plaintext, what="answer")
+    signed = Signed.from_bytes(content)
     verify(identity, tag=ANSWER_TAG, body=signed.body, signature=signed.signature, signer=institution, what="answer")
-    answer = decode_answer(signed.body)
-    if expected == unreadable and not isinstance(answer, Refusal):
-        raise WrongContextError(what="answer", field="type")
-    if answer.manifest_digest != expected:
+    answer = decode_answer(signed.body, *allowed, Refusal)
+    if getattr(answer, "manifest_digest", expected) != expected:
         raise WrongContextError(what="answer", field="manifest digest")
-    return answer
+    return OpenedAnswer(answer=answer, bulk=bulk, signed=signed)
 
 
 def seal_unreadable(
-    answer: Answer, *, consortium: str, institution: InstitutionId, keys: IdentityKeys, coordinator: PublicIdentity
+    answer: Refusal, *, consortium: str, institution: InstitutionId, keys: IdentityKeys, coordinator: PublicIdentity
 ) -> bytes:
     """Return the refusal of a request that did not open; ``answer.manifest_digest`` is SHA-256 of its bytes."""
     context = _unreadable_context(consortium, answer.manifest_digest, institution)
-    return _seal_signed(answer, context, keys=keys, coordinator=coordinator, length=UNREADABLE_LENGTH)
+    return seal(_padded(answer, keys=keys, length=UNREADABLE_LENGTH, bulk=b""), recipient=coordinator, context=context)
 
 
-def _seal_signed(
-    answer: Answer, context: SealContext, *, keys: IdentityKeys, coordinator: PublicIdentity, length: int
-) -> bytes:
+def _padded(answer: Message, *, keys: IdentityKeys, length: int, bulk: bytes) -> bytes:
     body = answer.to_bytes()
     signed = Signed(body=body, signature=sign(keys, tag=ANSWER_TAG, body=body)).to_bytes()
-    return seal(pad(signed, length=length), recipient=coordinator, context=context)
+    try:
+        return pad(signed, bulk=bulk, length=length)
+    except ValueError as error:
+        raise MalformedMessageError(what="request", problem="no answer has the length that it asks for") from error
 
 
 def _request_context(consortium: str, to: InstitutionId) -> SealContext:
@@ -180,13 +270,13 @@ def _request_context(consortium: str, to: InstitutionId) -> SealContext:
     )
 
 
-def _answer_context(manifest: Manifest, manifest_digest: bytes, sender: InstitutionId) -> SealContext:
+def _answer_context(manifest: Manifest, manifest_digest: bytes, stage: Stage, sender: InstitutionId) -> SealContext:
     return SealContext(
         consortium=manifest.consortium,
         run=manifest.run,
         round_number=manifest.round,
         attempt=manifest.attempt,
-        message_type=f"answer/{manifest.purpose}",
+        message_type=f"answer/{manifest.purpose}/{stage}",
         sender=sender,
         recipient=COORDINATOR,
         manifest_digest=manifest_digest,

@@ -24,6 +24,8 @@ from typing import ClassVar, Final, Literal
 Language = Literal["en", "zh"]
 
 REGISTRY: Final[dict[str, type[FedcreditError]]] = {}
+RETIRED: Final = frozenset({"FC-4008"})
+"""Codes that meant something once: FC-4008, shared noise that nothing hid; plans cannot say that any more."""
 
 
 def operator_language() -> Language:
@@ -50,6 +52,8 @@ class FedcreditError(Exception):
         super().__init_subclass__(**kwargs)
         if "code" not in cls.__dict__:
             return
+        if cls.code in RETIRED:
+            raise TypeError(f"{cls.code} is retired")
         if cls.code in REGISTRY:
             raise TypeError(f"{cls.code} belongs to {REGISTRY[cls.code].__name__} already")
         REGISTRY[cls.code] = cls
@@ -279,6 +283,18 @@ class RoundRefusedError(RoundError):
     fix_zh = "各错误码见 README;请联系所列机构。"
 
 
+class SumNotOpenedError(RoundError):
+    """Too few members agreed to the cohort, or revealed their shares, before the deadline."""
+
+    code = "FC-2203"
+    en = "Round {round} was stopped: {received} of {needed} members {step} within {seconds:.0f} s. Missing: {missing}."
+    zh = "第 {round} 轮已停止:{seconds:.0f} 秒内仅有 {received}/{needed} 个成员完成“{step}”。缺少:{missing}。"
+    fix_en = (
+        "Nobody's update was read and the model is unchanged; what was charged stays charged. Resume the run later."
+    )
+    fix_zh = "未读取任何成员的更新,模型未改变;已消耗的预算不退还。可稍后恢复运行。"
+
+
 class PlanNotApprovedError(RoundError):
     """An institution was asked to take part in a run whose plan its operator has not approved."""
 
@@ -342,6 +358,23 @@ class CourierError(RoundError):
     zh = "信使未能转交信封。"
     fix_en = "Look at the daemon on the courier's own host: fedcredit node status, or fedcredit coord run status."
     fix_zh = "请在信使所在主机检查守护进程:fedcredit node status 或 fedcredit coord run status。"
+
+
+class UpdateOutOfRangeError(RoundError):
+    """A released sum is larger than its contributors can have made it by following the protocol."""
+
+    code = "FC-2403"
+    exit_code = 7
+    en = "The sum of round {round} lies outside what honest members can send: {numbers}. The model is unchanged."
+    zh = "第 {round} 轮的总和超出诚实成员所能发送的范围:{numbers}。模型未变。"
+    fix_en = (
+        "At least one member runs another program or is broken; the sum does not say which. "
+        "Let the members open their noised numbers of this round to an auditor (SECURITY.md), then repeat without it."
+    )
+    fix_zh = (
+        "至少有一个成员运行了其他程序或发生故障;仅凭总和无法判断是谁。"
+        "请各成员向审计方公开本轮加噪数值(见 SECURITY.md),排除该成员后重试。"
+    )
 
 
 # --- FC-3xxx: security -----------------------------------------------------------------------------------
@@ -423,6 +456,66 @@ class MessageTooLargeError(SecurityError):
     fix_zh = "未读取。请确认发送方使用同一计划。"
 
 
+class ShareError(SecurityError):
+    """A share of a secret is not a number of the right length below the prime."""
+
+    code = "FC-3111"
+    en = "The share of {what} from holder {holder} is not usable: {problem}."
+    zh = "持有方 {holder} 的 {what} 份额不可用:{problem}。"
+    fix_en = "Nothing was unmasked with it. The secret can be rebuilt from enough other shares."
+    fix_zh = "未用它去除任何掩码。可用足够的其他份额恢复该秘密。"
+
+
+class ReconstructionError(SecurityError):
+    """The shares of a secret do not give back the secret that its owner committed to."""
+
+    code = "FC-3112"
+    en = "{what} cannot be rebuilt from its shares: {problem}."
+    zh = "无法用份额恢复 {what}:{problem}。"
+    fix_en = "Nothing was unmasked. Keep the signed messages of this attempt as evidence, and start another attempt."
+    fix_zh = "未去除任何掩码。请保留本次尝试的已签名消息作为证据,然后开始新的尝试。"
+
+
+class EpochError(SecurityError):
+    """A round needs keys of an epoch that this member does not hold, or that have been used."""
+
+    code = "FC-3113"
+    en = "This institution cannot take part in the epoch of this round: {reason}."
+    zh = "本机构无法参加本轮所属的密钥周期:{reason}。"
+    fix_en = "Nothing left. The coordinator sets up a new epoch by itself with its next attempt."
+    fix_zh = "未发出任何内容。协调方会在下一次尝试时自动建立新的密钥周期。"
+
+
+class AgreementError(SecurityError):
+    """A coordinator asks for shares before enough members have agreed to the cohort."""
+
+    code = "FC-3114"
+    en = "Only {signed} members of the cohort have agreed to this selection; {needed} must, before a share leaves."
+    zh = "仅有 {signed} 个成员同意该参与名单;须有 {needed} 个同意后才会发出份额。"
+    fix_en = "No share left. If the coordinator asks again without them, report it to the other members."
+    fix_zh = "未发出任何份额。若协调方在缺少同意的情况下再次索取,请告知其他成员。"
+
+
+class SmallCohortError(SecurityError):
+    """A sum, or the difference of two sums, would hide too few members."""
+
+    code = "FC-3115"
+    en = "A sum over {members} members would be opened, or leave this one out; at least {needed} must hide each other."
+    zh = "将打开仅含 {members} 个成员的总和,或将本机构排除在外;至少须有 {needed} 个成员互相掩护。"
+    fix_en = "No share left. Start another attempt when more members are reachable."
+    fix_zh = "未发出任何份额。待更多成员可达后再重新尝试。"
+
+
+class LineageError(SecurityError):
+    """A round's weights are not the model that the log released last."""
+
+    code = "FC-3116"
+    en = "The weights of round {round} are not the last released model: {problem}."
+    zh = "第 {round} 轮的权重不是最近发布的模型:{problem}。"
+    fix_en = "Nothing was computed or charged. Ask the coordinator for the log, and keep the request as evidence."
+    fix_zh = "未计算也未消耗预算。请向协调方索取日志,并保留该请求作为证据。"
+
+
 class KeyFileError(SecurityError):
     """A key file is missing, malformed or readable by others."""
 
@@ -461,6 +554,75 @@ class AuditError(SecurityError):
     zh = "审计日志 {path} 验证失败:第 {index} 条{problem}。"
     fix_en = "Keep the folder as evidence and compare with the heads other parties hold."
     fix_zh = "请保留该文件夹作为证据,并与其他方持有的日志头核对。"
+
+
+class LogForkError(SecurityError):
+    """A log head does not continue the head that this institution cosigned: two histories exist."""
+
+    code = "FC-3302"
+    en = (
+        "The log of {size} entries with root {root} does not continue the log of {known_size} entries "
+        "with root {known_root} that this institution cosigned."
+    )
+    zh = "{size} 条、根为 {root} 的日志,并非本机构已联署的 {known_size} 条、根为 {known_root} 的日志的延续。"
+    fix_en = "Nothing was cosigned. Keep both heads as evidence and compare them with the other institutions."
+    fix_zh = "未联署。请保留两个日志头作为证据,并与其他机构核对。"
+
+
+class LogRolledBackError(SecurityError):
+    """A log shows fewer entries than this institution has cosigned: its end was cut off."""
+
+    code = "FC-3303"
+    en = "The log shows {size} entries, but this institution cosigned {known_size}."
+    zh = "日志仅有 {size} 条,而本机构已联署 {known_size} 条。"
+    fix_en = "Nothing was cosigned. The operator of the log must bring the missing entries back, unchanged."
+    fix_zh = "未联署。日志运营方必须原样恢复缺失的条目。"
+
+
+class LogProofError(SecurityError):
+    """A proof about a log does not verify, or a proof or root is asked for entries that do not exist."""
+
+    code = "FC-3304"
+    en = "The {what} of the log is refused: {problem}."
+    zh = "日志的 {what} 被拒绝:{problem}。"
+    fix_en = "Nothing was counted. Ask the operator of the log for it again, and keep what you were given."
+    fix_zh = "未计入任何内容。请向日志运营方重新索取,并保留已收到的内容。"
+
+
+class CheckpointNoteError(SecurityError):
+    """A text is not a well-formed signed checkpoint of a log."""
+
+    code = "FC-3305"
+    en = "Not a usable log checkpoint: {problem}."
+    zh = "不是可用的日志检查点:{problem}。"
+    fix_en = "Nothing was counted. If both sides run the same version, the checkpoint was changed on the way."
+    fix_zh = "未计入任何内容。若双方版本相同,则检查点在途中被改动。"
+
+
+class NotFinalError(SecurityError):
+    """Too few institutions have cosigned a checkpoint for it to be final."""
+
+    code = "FC-3306"
+    en = (
+        "The log checkpoint of {size} entries is not final: {valid} of {needed} needed institutions cosigned it; "
+        "missing: {missing}."
+    )
+    zh = "{size} 条的日志检查点尚未最终确定:需要 {needed} 家机构联署,现有 {valid} 家;缺少:{missing}。"
+    fix_en = "Ask the missing institutions why they did not cosign: a fork or a rollback is in their node log."
+    fix_zh = "请缺席机构说明未联署的原因:若有分叉或回滚,其节点日志中有记录。"
+
+
+class DefenceBrokenError(SecurityError):
+    """A demonstrated attack or fault was neither refused nor survived."""
+
+    code = "FC-3401"
+    en = "The defence against {attack} did not hold: {failed} of {checks} checks failed ({names})."
+    zh = "对 {attack} 的防御未成立:{checks} 项检查中有 {failed} 项未通过({names})。"
+    fix_en = (
+        "Unless you switched the protection off yourself, do not use this installation; "
+        "keep what happened: fedcredit demo --break {attack} --out FOLDER"
+    )
+    fix_zh = "除非是您自己关闭了保护,否则请勿使用此安装;保留现场:fedcredit demo --break {attack} --out FOLDER"
 
 
 # --- FC-4xxx: privacy ------------------------------------------------------------------------------------
@@ -508,8 +670,8 @@ class NoiseRangeError(PrivacyError):
     code = "FC-4004"
     en = "The noise or the sum does not fit: {problem}."
     zh = "噪声或总和超出范围:{problem}。"
-    fix_en = "Choose a coarser grid or a smaller clip in the plan."
-    fix_zh = "请在计划中选择更粗的网格或更小的裁剪。"
+    fix_en = "Choose a coarser grid, a smaller clip or wider lanes (lane_bits) in the plan."
+    fix_zh = "请在计划中选择更粗的网格、更小的裁剪或更宽的通道(lane_bits)。"
 
 
 class FixedNoiseRefusedError(PrivacyError):
@@ -540,18 +702,6 @@ class DeltaTooLargeError(PrivacyError):
     zh = "delta {delta:g} 大于 {institution} 的 1/n = {largest:.2e};这样的声明不能保护任何具体的人。"
     fix_en = "Set delta to at most 1/(10 n) of the largest institution: {advised:.1e}"
     fix_zh = "请将 delta 设为不超过最大机构的 1/(10 n):{advised:.1e}"
-
-
-class SharedNoiseRefusedError(PrivacyError):
-    """Shared noise protects only the sum, and without secure aggregation each message is read alone."""
-
-    code = "FC-4008"
-    en = "The plan shares the noise among institutions, but nothing hides each one's message: there is no secure sum."
-    zh = "计划由各机构分担噪声,但每个机构的消息没有被隐藏:没有安全聚合。"
-    fix_en = (
-        'Set noise = "local" in the plan. Only for experiments on public data: allow_bare_shares = true under [policy].'
-    )
-    fix_zh = '请在计划中设 noise = "local"。仅限公开数据实验:在 [policy] 中设 allow_bare_shares = true。'
 
 
 class BudgetExhaustedError(PrivacyError):

@@ -99,10 +99,14 @@ class Roster:
 
     @classmethod
     def from_value(cls, value: Encodable) -> Roster:
-        """Rebuild a roster; a member that does not decode raises."""
+        """Rebuild a roster; a member that does not decode, or another order than that of the names, raises."""
         if not isinstance(value, list):
             raise MalformedMessageError(what="roster", problem="it is not a list")
-        return cls(tuple(Member.from_value(item) for item in value))
+        members = tuple(Member.from_value(item) for item in value)
+        roster = cls(members)
+        if roster.members != members:
+            raise MalformedMessageError(what="roster", problem="its members are not in the order of their names")
+        return roster
 
     def digest(self) -> bytes:
         """Return SHA-256 over the canonical encoding."""

@@ -67,7 +67,11 @@ def attacked_plan(
         "privacy/epsilon": epsilon,
         "privacy/evaluation_epsilon": epsilon,
     }
-    terms = {"run/rounds": rounds, "rounds/retries": 0, "rounds/quorum": quorum}
+    terms: dict[str, Any] = {"run/rounds": rounds, "rounds/retries": 0, "rounds/quorum": quorum}
+    if privacy["privacy/noise"] == "shared":
+        # The attacker gets the sum alone, so a share is never read bare here.
+        threshold = max(quorum, len(borrowers) // 2 + 1)
+        terms["aggregation"] = {"kind": "secure", "threshold": threshold, "lane_bits": 32}
     return plan_of((), **{**institutions, **privacy, **terms, **changes})
 
 
@@ -97,8 +101,6 @@ class AttackedInstitution:
             caps={"train": BudgetCap(epsilon=min(plan.privacy.epsilon, 100.0), delta=plan.privacy.delta)},
             allow_no_privacy=plan.privacy.mechanism == "none",
             allow_fixed_noise=False,
-            # The attacker gets the sum alone, so a share is never read bare here.
-            allow_bare_shares=True,
             clock=lambda: 0.0,
             entropy=os.urandom,
         )

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from attacks.client_path import FINE_GRID, LARGEST_POLICY_EPSILON, Vector
 from attacks.record_recovery import quotients, share_recovered
-from consortium import INPUTS, NO_PRIVACY, Consortium, plan_of, question
+from consortium import INPUTS, NO_PRIVACY, SECURE, Consortium, plan_of, question
 
 from fedcredit.data.splits import holdout_mask
 from fedcredit.messages import TrainAnswer, from_lanes
 from fedcredit.model.network import MultimodalNetwork
+from fedcredit.secagg.wire import Upload
 
 WIDTH = 1024
 """The widest network that a plan may name."""
@@ -46,14 +47,26 @@ def banded_weights() -> Vector:
     return MODEL.layout.join(parts)
 
 
-def recovered(folder: Path, *, policy: dict[str, bool], **privacy: Any) -> float:
-    """Return the share of the victim's training borrowers whose whole record the answer to one request gives away."""
+def attacked(folder: Path, *, policy: dict[str, bool], **changes: Any) -> Consortium:
     terms = {"model/kind": "network", "model/width": WIDTH, "training/grid": FINE_GRID}
-    plan = plan_of(**terms, **{"run/rounds": 1, "rounds/retries": 0}, **privacy)
-    consortium = Consortium.make(folder, plan, policy=policy)
-    answer = question(consortium, VICTIM, weights=banded_weights()).answer()
-    assert isinstance(answer, TrainAnswer)
-    seen = MODEL.layout.split(from_lanes(answer.lanes, what="answer", count=MODEL.layout.size) / FINE_GRID)
+    plan = plan_of(**terms, **{"run/rounds": 2, "rounds/retries": 0, **changes})
+    return Consortium.make(folder, plan, policy=policy)
+
+
+def recovered(folder: Path, *, policy: dict[str, bool], **changes: Any) -> float:
+    """Return the share of the victim's training borrowers whose whole record the answer to one request gives away.
+
+    The coordinator writes its weights into its own log as the model that it released in round 1.
+    """
+    consortium = attacked(folder, policy=policy, **changes)
+    plan, asked = consortium.plan, question(consortium, VICTIM, round=2, weights=banded_weights())
+    opened = asked.open(asked.ask())
+    if isinstance(opened.answer, Upload):
+        lanes = opened.bulk[: 4 * MODEL.layout.size]
+    else:
+        assert isinstance(opened.answer, TrainAnswer)
+        lanes = opened.answer.lanes
+    seen = MODEL.layout.split(from_lanes(lanes, what="answer", count=MODEL.layout.size) / FINE_GRID)
     sums = np.column_stack([seen[f"{MODALITY}.encoder.weight"], seen[f"{MODALITY}.encoder.bias"]])
     table = consortium.sites[VICTIM].table
     held_out = holdout_mask(table.entities, salt=plan.run.holdout_salt, fraction=plan.run.holdout_fraction)
@@ -62,9 +75,19 @@ def recovered(folder: Path, *, policy: dict[str, bool], **privacy: Any) -> float
     return share_recovered(records, [quotients(sums)])
 
 
+def test_the_first_round_takes_no_weights_but_those_of_the_plan(tmp_path: Path) -> None:
+    consortium = attacked(tmp_path, policy={})
+    assert question(consortium, VICTIM, weights=banded_weights()).code() == "FC-3116"
+    assert consortium.sites[VICTIM].charges() == []
+
+
 def test_without_noise_one_answer_hands_out_most_borrowers_of_an_institution(tmp_path: Path) -> None:
     assert recovered(tmp_path, policy={"allow_no_privacy": True}, **NO_PRIVACY) >= 0.70
 
 
 def test_with_noise_the_same_answer_hands_out_nobody(tmp_path: Path) -> None:
     assert recovered(tmp_path, policy={}, **{"privacy/epsilon": LARGEST_POLICY_EPSILON}) == 0
+
+
+def test_without_noise_a_masked_answer_hands_out_nobody(tmp_path: Path) -> None:
+    assert recovered(tmp_path, policy={"allow_no_privacy": True}, **NO_PRIVACY, **SECURE) == 0

@@ -126,7 +126,8 @@ def test_a_file_written_once_is_whole_or_not_there() -> None:
 
 
 def test_keys_are_whole_or_not_there() -> None:
-    keys = IdentityKeys(signing=bytes([1]) * 32, kem_classic=bytes([1]) * 32, kem_post_quantum=bytes([1]) * 64)
+    seed = bytes([1]) * 64
+    keys = IdentityKeys(signing=seed[:32], signing_post_quantum=seed[:32], kem_classic=seed[:32], kem_post_quantum=seed)
     program = written(
         [Save("identity.key", lambda folder: keys.save(folder / "identity.key", passphrase=None))], initial={}
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
@@ -160,7 +160,7 @@ def _read_opened(institution: Institution, *, go_on: bool) -> Reading:
 
 def _difference(state: State) -> str:
     """Say which part of the state is ahead of the others."""
-    parts = ("charges", "spent", "caps", "events", "answers", "closed", "terms", "split")
+    parts = tuple(field.name for field in fields(State))
     last = {
         part: max(
             (number for number, known in enumerate(STATES) if getattr(known, part) == getattr(state, part)), default=-1

@@ -17,12 +17,16 @@ from typing import Final, TypeAlias
 from consortium import CONTRACT, plan_of
 
 from fedcredit.audit.log import EventKind
+from fedcredit.audit.witness import WitnessState
 from fedcredit.config.node import NodeConfig
 from fedcredit.errors import ReplayError, StoreCorruptError
 from fedcredit.institution.admission import Terms
 from fedcredit.institution.node import NodeState
 from fedcredit.messages import Manifest
 from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.secagg.cohort import Cohort
+from fedcredit.secagg.epoch import EpochRoots
+from fedcredit.secagg.member import MemberRound
 from fedcredit.store.database import Database
 from fedcredit.store.records import Records
 
@@ -41,6 +45,8 @@ CONFIG: Final = NodeConfig.model_validate(
 )
 NOW: Final = 1_000_000.0
 CAPS: Final = {"train": 20.0, "holdout": 15.0}
+EPOCH: Final = hashlib.sha256(b"epoch").digest()
+COHORT: Final = Cohort.of(["bank-a", "bank-b"], seed=EPOCH, threshold=2)
 PARTITIONS: Final = {"train": "train", "evaluate": "holdout"}
 
 
@@ -61,7 +67,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer and its log line, together."""
+    """The answer, its log line and all that it leaves behind, together: an upload of the training, with its masks."""
 
     manifest: Manifest
     sealed: bytes
@@ -99,6 +105,12 @@ class State:
     """Manifest digest and stored answer, one for each run with an answer."""
     closed: tuple[tuple[str, int], ...]
     """For each run, how many of its manifests, in order, would be refused as a replay."""
+    witnessed: tuple[tuple[str, int, bytes], ...]
+    """Run, size and root of the coordinator's log that was cosigned last."""
+    masks: tuple[tuple[str, int, tuple[bytes, ...]], ...]
+    """Run, step and roots of the masks that the next upload would use."""
+    uploads: tuple[tuple[str, bytes], ...]
+    """Run and manifest of the upload whose shares could be revealed."""
     terms: tuple[str, ...]
     split: bool
 
@@ -117,6 +129,31 @@ def _manifest(run: str, number: int, purpose: str) -> Manifest:
         ledger_heads=(bytes(32), bytes(32)),
         quorum=2,
         deadline=1_000_000,
+        epoch=EPOCH,
+        step=number - 1,
+        log_size=10 * number + (purpose == "evaluate"),
+        log_root=hashlib.sha256(f"{run}/{number}/{purpose}".encode()).digest(),
+        release=0,
+    )
+
+
+def _roots(run: str, step: int) -> tuple[bytes, ...]:
+    return (hashlib.sha256(f"root of {run}/{step}".encode()).digest(),)
+
+
+def _upload(manifest: Manifest) -> MemberRound:
+    return MemberRound(
+        manifest_digest=manifest.digest(),
+        round_number=manifest.round,
+        attempt=manifest.attempt,
+        epoch=EPOCH,
+        cohort=COHORT,
+        place=0,
+        box_keys=(hashlib.sha256(b"box").digest(),),
+        own_shares=bytes(66),
+        upload=bytes(32),
+        selection=b"",
+        revealed=False,
     )
 
 
@@ -196,17 +233,30 @@ class Institution:
         if self.memory.answer_to(digest, run=manifest.run) is not None:
             return
         self.memory.require_new(manifest)
-        with self.together():
-            self.memory.remember_answer(manifest, digest, sealed)
-            self.audit.record(
-                EventKind.REQUEST_ANSWERED,
-                run=manifest.run,
-                round=manifest.round,
-                attempt=manifest.attempt,
-                purpose=manifest.purpose,
-                manifest=digest,
-                answer=hashlib.sha256(sealed).digest(),
-            )
+        try:
+            with self.together():
+                self._leave_behind(manifest)
+                self.memory.remember_answer(manifest.run, digest, sealed)
+                self.audit.record(
+                    EventKind.REQUEST_ANSWERED,
+                    run=manifest.run,
+                    round=manifest.round,
+                    attempt=manifest.attempt,
+                    purpose=manifest.purpose,
+                    manifest=digest,
+                    answer=hashlib.sha256(sealed).digest(),
+                )
+        except BaseException:
+            self.memory.forget()
+            raise
+
+    def _leave_behind(self, manifest: Manifest) -> None:
+        run, step = manifest.run, manifest.step + 1
+        self.memory.remember_place(manifest)
+        if manifest.purpose == "train":
+            self.memory.keep_epoch(run, EpochRoots(EPOCH, COHORT, 0, step, _roots(run, step)))
+            self.memory.keep_round(run, _upload(manifest))
+        self.memory.keep_witnessed(run, WitnessState(manifest.log_size, manifest.log_root))
 
     def state(self) -> State:
         """Read everything back through the classes under test.
@@ -236,6 +286,13 @@ class Institution:
                 if (answer := self.memory.answer_to(digest, run=manifest.run)) is not None
             ),
             closed=tuple((run, bisect_left(IN_ORDER[run], True, key=self._is_open)) for run in RUNS),
+            witnessed=tuple((run, seen.size, seen.root) for run in RUNS if (seen := self.memory.witnessed(run)).size),
+            masks=tuple(
+                (run, kept.step, kept.roots) for run in RUNS if isinstance(kept := self.memory.epoch(run), EpochRoots)
+            ),
+            uploads=tuple(
+                (run, kept.manifest_digest) for run in RUNS if (kept := self.memory.member_round(run)) is not None
+            ),
             terms=tuple(run for run in RUNS if self.memory.terms(run) == _terms(run)),
             split=Records(self.database, "run-memory").get("split") is not None,
         )
@@ -259,6 +316,9 @@ def state_after(count: int) -> State:
     events: list[tuple[str, bytes]] = []
     answers: dict[str, tuple[bytes, bytes]] = {}
     closed = dict.fromkeys(RUNS, 0)
+    witnessed: dict[str, tuple[int, bytes]] = {}
+    masks: dict[str, tuple[int, tuple[bytes, ...]]] = {}
+    uploads: dict[str, bytes] = {}
     for step in STEPS[:count]:
         match step:
             case Charge(manifest):
@@ -268,6 +328,10 @@ def state_after(count: int) -> State:
             case Reply(manifest, sealed):
                 answers[manifest.run] = (manifest.digest(), sealed)
                 closed[manifest.run] += 1
+                witnessed[manifest.run] = (manifest.log_size, manifest.log_root)
+                if manifest.purpose == "train":
+                    masks[manifest.run] = (manifest.round, _roots(manifest.run, manifest.round))
+                    uploads[manifest.run] = manifest.digest()
                 events.append(("request-answered", manifest.digest() + hashlib.sha256(sealed).digest()))
             case Refuse(_, digest):
                 events.append(("request-refused", digest))
@@ -280,6 +344,9 @@ def state_after(count: int) -> State:
         events=tuple(events),
         answers=tuple(answers.values()),
         closed=tuple(closed.items()),
+        witnessed=tuple((run, *seen) for run, seen in witnessed.items()),
+        masks=tuple((run, *kept) for run, kept in masks.items()),
+        uploads=tuple(uploads.items()),
         terms=tuple(step.run for step in STEPS[:count] if isinstance(step, TakeUp)),
         split=count > 0,
     )
@@ -288,7 +355,13 @@ def state_after(count: int) -> State:
 @cache
 def _terms(run: str) -> Terms:
     plan = PLANS[run]
-    return Terms(plan=plan, plan_digest=plan.digest(), plan_text=plan.to_toml().encode(), roster_digest=bytes(32))
+    return Terms(
+        plan=plan,
+        plan_digest=plan.digest(),
+        plan_text=plan.to_toml().encode(),
+        roster_text=b"roster",
+        roster_digest=bytes(32),
+    )
 
 
 def _octets(value: object) -> bytes:

@@ -45,7 +45,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PATH": f"{BIN}:{os.environ['PATH']}"}
 ROUNDS = 3
-PATIENCE_S = 150
+PATIENCE_S = 400
 
 CELL = "MARKER-IN-A-CELL"
 BORROWER = "MARKER-BORROWER"
@@ -218,7 +218,7 @@ def _tell(terminals: Terminals) -> dict[str, Any]:
     sized = " ".join(f"--borrowers {name}={round(0.8 * size, -1):.0f}" for name, size in sizes.items())
     claim = "--epsilon 3 --delta 1e-5 --evaluation-epsilon 0.5"
     terminals.then(
-        f"fedcredit coord plan new desk {PLAN}.toml --contract german {claim} {sized} --rounds {ROUNDS} "
+        f"fedcredit coord plan new desk {PLAN}.toml --contract german {claim} {sized} --threshold 2 --rounds {ROUNDS} "
         "--deadline-s 120"
     )
     for name in sizes:

@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.process]
 FEDCREDIT = Path(sys.executable).with_name("fedcredit")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 ROUNDS = 2
-FINISH_S = 280
+FINISH_S = 480
 
 
 @dataclass(frozen=True, kw_only=True)

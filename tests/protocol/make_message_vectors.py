@@ -12,9 +12,12 @@ from typing import Any
 
 import cbor2
 
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 DIGEST = bytes(range(32))
 SIGNATURE = bytes(range(64))
+LASTING_SIGNATURE = bytes(index % 251 for index in range(64 + 3309))
+EPOCH_KEY = bytes(index % 249 for index in range(32 + 1184))
+COSIGNATURE = "\u2014 bank-a c2lnbmF0dXJl\n"
 GOLDEN: dict[str, dict[str, Any]] = {
     "manifest": {
         "consortium": "credit",
@@ -29,22 +32,66 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "ledger_heads": [bytes(32), DIGEST],
         "quorum": 2,
         "deadline": 1772366400,
+        "epoch": DIGEST,
+        "step": 4,
+        "log_size": 17,
+        "log_root": DIGEST[::-1],
+        "release": 12,
     },
     "request": {
         "manifest": b"manifest",
-        "signature": SIGNATURE,
-        "weights": bytes(8),
+        "signature": LASTING_SIGNATURE,
+        "stage": "upload",
+        "answer_length": 2048,
+        "body": b"body",
         "plan": b"",
         "roster": b"\x80",
+    },
+    "log-proof": {"size": 3, "path": [DIGEST, DIGEST[::-1]]},
+    "round-body": {
+        "weights": bytes(8),
+        "release": b"entry",
+        "release_path": [DIGEST],
+        "log_proofs": [b"proof", b""],
+        "roots": [],
     },
     "train-answer": {
         "manifest_digest": DIGEST,
         "ledger_head": DIGEST[::-1],
+        "cosignature": COSIGNATURE,
         "lanes": bytes.fromhex("01000000ffffffff"),
     },
-    "counts-answer": {"manifest_digest": DIGEST, "ledger_head": bytes(32), "lanes": b""},
+    "counts-answer": {"manifest_digest": DIGEST, "ledger_head": bytes(32), "cosignature": COSIGNATURE, "lanes": b""},
+    "close-answer": {"manifest_digest": DIGEST, "ledger_head": DIGEST, "cosignature": COSIGNATURE},
     "refusal": {"manifest_digest": DIGEST, "ledger_head": DIGEST, "code": "FC-4101"},
     "signed": {"body": b"body", "signature": SIGNATURE},
+    "epoch-key": {"setup": DIGEST, "member": "bank-a", "key": EPOCH_KEY, "signature": LASTING_SIGNATURE},
+    "epoch-hello": {"manifest_digest": DIGEST, "key": b"key", "channel": DIGEST[::-1]},
+    "epoch-boxes": {"epoch": DIGEST, "bulk_digest": DIGEST[::-1]},
+    "upload": {
+        "manifest_digest": DIGEST,
+        "ledger_head": DIGEST[::-1],
+        "cosignature": COSIGNATURE,
+        "commitments": [bytes(32), DIGEST],
+        "bulk_digest": DIGEST,
+    },
+    "selection": {
+        "manifest_digest": DIGEST,
+        "members": ["bank-a", "fund-b"],
+        "uploads": [DIGEST, DIGEST[::-1]],
+        "signatures": [SIGNATURE, SIGNATURE[::-1]],
+    },
+    "accept": {"manifest_digest": DIGEST, "selection": DIGEST[::-1]},
+    "reveal": {"manifest_digest": DIGEST, "selection": DIGEST[::-1], "bulk_digest": bytes(32)},
+    "keys-body": {"channel": DIGEST},
+    "roots-body": {"keys": [b"key", b""]},
+    "accept-body": {"selection": b"selection", "signature": SIGNATURE},
+    "reveal-body": {
+        "selection": DIGEST,
+        "members": ["bank-a"],
+        "signatures": [SIGNATURE],
+        "boxes": [b"", b"box"],
+    },
     "invitation": {
         "consortium": "credit",
         "coordinator": b"identity",
@@ -110,16 +157,34 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("manifest", "ledger_heads", None),
     ("manifest", "quorum", None),
     ("manifest", "deadline", 1.5),
+    ("manifest", "epoch", bytes(31)),
+    ("manifest", "epoch", None),
+    ("manifest", "step", -1),
+    ("manifest", "step", 2**53 + 1),
+    ("manifest", "log_size", True),
+    ("manifest", "log_root", bytes(33)),
+    ("manifest", "release", -1),
+    ("manifest", "release", "12"),
     ("request", "manifest", "manifest"),
-    ("request", "signature", SIGNATURE[:-1]),
-    ("request", "signature", SIGNATURE + b"\0"),
-    ("request", "weights", []),
+    ("request", "signature", LASTING_SIGNATURE[:-1]),
+    ("request", "signature", LASTING_SIGNATURE + b"\0"),
+    ("request", "signature", SIGNATURE),
+    ("request", "stage", "spy"),
+    ("request", "stage", ["upload"]),
+    ("request", "stage", None),
+    ("request", "answer_length", -1),
+    ("request", "answer_length", 2**28 + 1),
+    ("request", "answer_length", True),
+    ("request", "body", []),
     ("request", "plan", None),
     ("request", "roster", [1]),
     ("train-answer", "manifest_digest", b""),
     ("train-answer", "ledger_head", bytes(31)),
     ("train-answer", "ledger_head", None),
     ("train-answer", "lanes", [1, -1]),
+    ("train-answer", "cosignature", ""),
+    ("train-answer", "cosignature", "x" * 257),
+    ("train-answer", "cosignature", b"bytes"),
     ("counts-answer", "ledger_head", bytes(33)),
     ("counts-answer", "lanes", "0000"),
     ("refusal", "ledger_head", "0" * 32),
@@ -132,15 +197,55 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("refusal", "code", b"FC-4101"),
     ("signed", "body", "body"),
     ("signed", "signature", b""),
+    ("log-proof", "size", -1),
+    ("log-proof", "path", [bytes(31)]),
+    ("log-proof", "path", [bytes(32)] * 65),
+    ("round-body", "weights", [0.5]),
+    ("round-body", "release_path", [bytes(32)] * 65),
+    ("round-body", "log_proofs", ["proof"]),
+    ("round-body", "log_proofs", b"proof"),
+    ("close-answer", "cosignature", None),
+    ("epoch-key", "setup", bytes(31)),
+    ("epoch-key", "member", ""),
+    ("epoch-key", "key", EPOCH_KEY[:-1]),
+    ("epoch-key", "key", EPOCH_KEY + b"\0"),
+    ("epoch-key", "signature", b""),
+    ("epoch-key", "signature", SIGNATURE),
+    ("epoch-hello", "manifest_digest", bytes(31)),
+    ("epoch-hello", "key", "key"),
+    ("epoch-hello", "channel", bytes(31)),
+    ("epoch-hello", "channel", bytes(33)),
+    ("keys-body", "channel", b""),
+    ("keys-body", "channel", None),
+    ("epoch-boxes", "epoch", "epoch"),
+    ("epoch-boxes", "bulk_digest", b""),
+    ("upload", "commitments", [bytes(31)]),
+    ("upload", "commitments", bytes(32)),
+    ("upload", "bulk_digest", bytes(33)),
+    ("selection", "members", ["bank-a", "bank-a"]),
+    ("selection", "members", "bank-a"),
+    ("selection", "uploads", [bytes(31)]),
+    ("selection", "signatures", [SIGNATURE[:-1]]),
+    ("selection", "signatures", SIGNATURE),
+    ("selection", "signatures", [None]),
+    ("accept", "selection", b""),
+    ("reveal", "bulk_digest", None),
+    ("roots-body", "keys", [1]),
+    ("accept-body", "selection", "selection"),
+    ("accept-body", "signature", SIGNATURE + b"\0"),
+    ("reveal-body", "selection", bytes(33)),
+    ("reveal-body", "members", [b"bank-a"]),
+    ("reveal-body", "signatures", [SIGNATURE + b"\0"]),
+    ("reveal-body", "boxes", {}),
     ("invitation", "consortium", "x" * 42),
     ("invitation", "consortium", "\x1b[2J"),
-    ("invitation", "signature", bytes(65)),
+    ("invitation", "signature", bytes(3374)),
     ("invitation", "coordinator", bytes(4097)),
     ("invitation", "relay", ""),
     ("join-request", "kind", "spy"),
     ("join-request", "kind", ["bank"]),
     ("join-request", "kind", {}),
-    ("join-request", "signature", bytes(65)),
+    ("join-request", "signature", bytes(3374)),
 ]
 
 
@@ -154,9 +259,10 @@ def bad() -> dict[str, tuple[str, bytes]]:
         cases[f"{tag}: an unknown field"] = tag, canonical(body(tag, surplus=1))
         cases[f"{tag}: version 0"] = tag, canonical(body(tag, version=0))
         cases[f"{tag}: version 1"] = tag, canonical(body(tag, version=1))
-        cases[f"{tag}: version 3"] = tag, canonical(body(tag, version=3))
+        cases[f"{tag}: version 2"] = tag, canonical(body(tag, version=2))
+        cases[f"{tag}: version 4"] = tag, canonical(body(tag, version=4))
         cases[f"{tag}: version true"] = tag, canonical(body(tag, version=True))
-        cases[f"{tag}: version as text"] = tag, canonical(body(tag, version="2"))
+        cases[f"{tag}: version as text"] = tag, canonical(body(tag, version="3"))
         cases[f"{tag}: no version"] = tag, canonical(without(tag, "version"))
         cases[f"{tag}: no type"] = tag, canonical(without(tag, "type"))
         cases[f"{tag}: a type of no message"] = tag, canonical({**body(tag), "type": "letter"})
@@ -165,7 +271,7 @@ def bad() -> dict[str, tuple[str, bytes]]:
         cases[f"{tag}: one byte follows"] = tag, whole + b"\0"
         cases[f"{tag}: the last byte is missing"] = tag, whole[:-1]
         cases[f"{tag}: twice in a row"] = tag, whole + whole
-        cases[f"{tag}: keys in the order of the class"] = tag, cbor2.dumps(body(tag))
+        cases[f"{tag}: keys in another order"] = tag, cbor2.dumps(dict(reversed(cbor2.loads(whole).items())))
         cases[f"{tag}: inside a tag"] = tag, b"\xc0" + whole
         cases[f"{tag}: inside a list"] = tag, b"\x81" + whole
         cases[f"{tag}: as a map of indefinite length"] = tag, b"\xbf" + whole[1:] + b"\xff"

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.crypto.sealing import SEAL_OVERHEAD, SealContext, open_sealed, seal
-from fedcredit.crypto.signatures import sign, verify
+from fedcredit.crypto.signatures import sign, sign_lasting, verify, verify_lasting
 from fedcredit.crypto.streams import KeyStream
 from fedcredit.errors import BadSignatureError, CannotOpenError, MalformedMessageError, MessageTooLargeError
 
-KEYS = IdentityKeys(signing=bytes(range(32)), kem_classic=bytes(range(32)), kem_post_quantum=bytes(range(64)))
+KEYS = IdentityKeys(
+    signing=bytes(range(32)),
+    signing_post_quantum=bytes(range(32)),
+    kem_classic=bytes(range(32)),
+    kem_post_quantum=bytes(range(64)),
+)
 IDENTITY = KEYS.public.to_bytes()
 CONTEXT = SealContext(
     consortium="credit",
@@ -24,6 +31,7 @@ CONTEXT = SealContext(
 )
 SEALED = seal(b"the update", recipient=KEYS.public, context=CONTEXT)
 SIGNATURE = sign(KEYS, tag="upload", body=b"body")
+LASTING = sign_lasting(KEYS, tag="upload", body=b"body")
 UNHURRIED = settings(deadline=None)  # a busy machine is no finding
 NAMES = st.text(alphabet="abc-1", max_size=3)
 CONTEXTS = st.builds(
@@ -94,6 +102,15 @@ def test_a_flipped_bit_never_verifies(bit: int) -> None:
 
 
 @UNHURRIED
+@given(st.integers(0, len(LASTING) * 8 - 1))
+def test_a_flipped_bit_of_a_lasting_signature_never_verifies(bit: int) -> None:
+    with pytest.raises(BadSignatureError):
+        verify_lasting(
+            KEYS.public, tag="upload", body=b"body", signature=flipped(LASTING, bit), signer="bank-1", what="upload"
+        )
+
+
+@UNHURRIED
 @given(st.integers(0, len(IDENTITY) * 8 - 1))
 def test_a_flipped_bit_gives_another_identity_or_none(bit: int) -> None:
     changed = flipped(IDENTITY, bit)
@@ -123,7 +140,7 @@ def test_an_extended_identity_is_refused(more: bytes) -> None:
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
 def test_any_pair_of_curve_bytes_is_refused_by_name_or_can_be_sealed_to(signing: bytes, classic: bytes) -> None:
     try:
-        identity = PublicIdentity(signing=signing, kem_classic=classic, kem_post_quantum=KEYS.public.kem_post_quantum)
+        identity = replace(KEYS.public, signing=signing, kem_classic=classic)
     except MalformedMessageError:
         return
     assert len(seal(b"", recipient=identity, context=CONTEXT)) == SEAL_OVERHEAD

@@ -59,7 +59,6 @@ def noise_of_the_real_path(sigma: int, *, seed: str) -> np.ndarray:
         caps={"train": BudgetCap(epsilon=50.0, delta=DELTA)},
         allow_no_privacy=False,
         allow_fixed_noise=False,
-        allow_bare_shares=False,
         clock=lambda: 0.0,
         entropy=os.urandom,
     )

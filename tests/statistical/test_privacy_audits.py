@@ -20,6 +20,7 @@ import pytest
 from consortium import plan_of
 
 from fedcredit.contract import load_contract
+from fedcredit.errors import RoundRefusedError
 from fedcredit.lab.audit_scenes import (
     audit_build,
     audit_mutants,
@@ -139,16 +140,35 @@ def test_the_worker_stands_the_step_audit_which_would_see_half_its_noise(tmp_pat
     assert replace(result, claimed_mu=result.claimed_mu / 2).refutes_the_claim
 
 
-def test_the_short_path_releases_what_the_worker_releases(tmp_path: Path) -> None:
-    constant = keys("constant")(32)
-    scene = contract_scene(TAIWAN, "repayment", rounds=2, epsilon=3.0, institutions=3)
-    short = ClientPath(scene, CORRECT, entropy=lambda _: constant)
-    long = WorkerPath(scene, CORRECT, contract=TAIWAN, folder=tmp_path, entropy=lambda _: constant)
+@pytest.mark.parametrize("institutions", [1, 3], ids=["read openly", "masked"])
+def test_the_short_path_releases_what_the_worker_releases(tmp_path: Path, institutions: int) -> None:
+    scene = contract_scene(TAIWAN, "repayment", rounds=3, epsilon=3.0, institutions=institutions)
+    fresh, drawn, replayed = keys("short and long"), list[bytes](), list[bytes]()
+
+    def recorded(count: int) -> bytes:
+        drawn.append(fresh(count))
+        return drawn[-1]
+
+    long = WorkerPath(scene, CORRECT, contract=TAIWAN, folder=tmp_path, entropy=recorded)
+    short = ClientPath(scene, CORRECT, entropy=lambda _: replayed.pop(0))
     for with_canaries in (False, True):
-        runs = [path.run(with_canaries=with_canaries) for path in (short, long)]
-        for round_number, weights in ((1, scene.asleep), (2, scene.awake)):
-            one, other = (run.release(weights, round_number) for run in runs)
-            assert one.tolist() == other.tolist()
+        of_workers, of_clients = (path.run(with_canaries=with_canaries) for path in (long, short))
+        # The first round sets an epoch up; after it each worker draws as often as the others, its noise key first.
+        of_workers.release(scene.awake, 1)
+        for round_number, weights in ((2, scene.asleep), (3, scene.awake)):
+            drawn.clear()
+            masked = of_workers.release(weights, round_number)
+            assert len(drawn) % institutions == 0
+            replayed[:] = drawn[:: len(drawn) // institutions]
+            assert of_clients.release(weights, round_number).tolist() == masked.tolist()
+
+
+def test_the_worker_takes_no_weights_in_the_first_round_but_the_plans(tmp_path: Path) -> None:
+    # What the audits assume of a coordinator: it chooses the weights of later rounds, and its log says so.
+    path = worker_path(CORRECT, tmp_path, rounds=2, institutions=1, entropy=keys("chosen"))
+    with pytest.raises(RoundRefusedError, match="FC-3116"):
+        path.run(with_canaries=True).release(path.scene.asleep, 1)
+    assert path.run(with_canaries=True).release(path.scene.asleep, 2).any()
 
 
 def test_what_the_auditor_knows_is_exact() -> None:
@@ -203,7 +223,8 @@ def test_the_sum_keeps_the_planned_noise_with_the_fewest_answers_and_the_most_co
     }
     terms = {"run/rounds": rounds, "rounds/retries": 0, "rounds/quorum": quorum}
     privacy = {"privacy/noise": "shared", "privacy/colluders": colluders, "privacy/epsilon": epsilon}
-    plan = plan_of((), **names, **terms, **privacy, **{"privacy/delta": delta})
+    secure = {"aggregation": {"kind": "secure", "threshold": quorum, "lane_bits": 32}}
+    plan = plan_of((), **names, **terms, **privacy, **secure, **{"privacy/delta": delta})
     release = privacy_plan(plan).training_release(
         release_id="r", sensitivity_squared=sensitivity_squared, dimension=1000
     )

@@ -162,6 +162,21 @@ def test_a_promise_of_many_bytes_is_not_believed(head: str) -> None:
         read(bytes.fromhex(head) + b"a")
 
 
+def test_a_value_has_no_more_items_than_the_limit() -> None:
+    # Items of two bytes each, so that the bytes alone do not say that they are few; 1 + 4 heads of lists.
+    inner = [[24] * MAX_ITEMS] * 3 + [[24] * (MAX_TOTAL - 5 - 3 * MAX_ITEMS)]
+    assert read(encode(inner)) == inner
+    with pytest.raises(MalformedMessageError, match=f"more than {MAX_TOTAL} items"):
+        read(encode([*inner, 0]))
+
+
+def test_a_selection_of_a_thousand_members_is_far_below_the_limits() -> None:
+    # Three lists of as many items as members; the whole is about 142 kB.
+    selection = [[f"{place:063d}" for place in range(1000)], [bytes(32)] * 1000, [bytes(64)] * 1000]
+    assert read(encode(selection)) == selection
+    assert MAX_TOTAL > 100 * (1 + 3 * 1001)
+
+
 def test_a_message_of_many_tiny_items_costs_no_memory() -> None:
     # Anyone who knows a public key can send this; without the count it takes 20 GB before the signature is looked at.
     program = (

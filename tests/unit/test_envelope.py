@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
+from fedcredit.crypto.channels import CHANNEL_OVERHEAD, Channel
 from fedcredit.crypto.keys import IdentityKeys
 from fedcredit.crypto.sealing import SEAL_OVERHEAD, SealContext, seal
-from fedcredit.crypto.signatures import sign
+from fedcredit.crypto.signatures import sign, sign_lasting
 from fedcredit.envelope import (
     ANSWER_TAG,
+    MANIFEST_TAG,
     UNREADABLE_LENGTH,
+    OpenedAnswer,
+    OpenedRequest,
     encode_roster,
     open_answer,
     open_request,
@@ -19,6 +25,7 @@ from fedcredit.envelope import (
     seal_request,
     seal_unreadable,
     sign_manifest,
+    verified_manifest,
 )
 from fedcredit.errors import (
     BadSignatureError,
@@ -29,24 +36,28 @@ from fedcredit.errors import (
     WrongContextError,
 )
 from fedcredit.messages import (
+    NO_EPOCH,
     NO_HEAD,
     SCORE_BINS,
-    Answer,
     CountsAnswer,
     Manifest,
+    Message,
     Refusal,
     Request,
+    RoundBody,
     Signed,
+    Stage,
     TrainAnswer,
     answer_length,
     pad,
 )
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
+from fedcredit.secagg.wire import Accept, Reveal, Upload
 
 
 def keys(number: int) -> IdentityKeys:
     seed = bytes([number]) * 64
-    return IdentityKeys(signing=seed[:32], kem_classic=seed[:32], kem_post_quantum=seed)
+    return IdentityKeys(signing=seed[:32], signing_post_quantum=seed[:32], kem_classic=seed[:32], kem_post_quantum=seed)
 
 
 COORDINATOR, BANK, FUND = keys(1), keys(2), keys(3)
@@ -72,11 +83,28 @@ MANIFEST = Manifest(
     ledger_heads=(NO_HEAD, NO_HEAD),
     quorum=2,
     deadline=1000,
+    epoch=NO_EPOCH,
+    step=0,
+    log_size=7,
+    log_root=hashlib.sha256(b"log").digest(),
+    release=4,
 )
+COSIGNATURE = "\u2014 bank c2lnbmF0dXJl"
 
 
-def request_of(manifest: Manifest = MANIFEST, signer: IdentityKeys = COORDINATOR, **changes: bytes) -> Request:
-    content = {"weights": WEIGHTS, "plan": b"plan", "roster": encode_roster(ROSTER), **changes}
+def body_of(weights: bytes = WEIGHTS) -> bytes:
+    return RoundBody(weights=weights, release=b"entry", release_path=(), log_proofs=(), roots=()).to_bytes()
+
+
+def request_of(manifest: Manifest = MANIFEST, signer: IdentityKeys = COORDINATOR, **changes: Any) -> Request:
+    content: dict[str, Any] = {
+        "stage": "answer",
+        "answer_length": LENGTH,
+        "body": body_of(),
+        "plan": b"plan",
+        "roster": encode_roster(ROSTER),
+        **changes,
+    }
     return Request(manifest=manifest.to_bytes(), signature=sign_manifest(manifest, signer), **content)
 
 
@@ -87,38 +115,66 @@ def sealed(request: Request, to: InstitutionId = BANK_ID, owner: IdentityKeys = 
 SEALED_REQUEST = sealed(request_of())
 
 
-def opened(data: bytes, institution: InstitutionId = BANK_ID, owner: IdentityKeys = BANK) -> object:
+def opened(data: bytes, institution: InstitutionId = BANK_ID, owner: IdentityKeys = BANK) -> OpenedRequest:
     return open_request(data, consortium="credit", institution=institution, keys=owner, coordinator=COORDINATOR.public)
 
 
 def answer_of(manifest: Manifest = MANIFEST, lanes: bytes = bytes(20)) -> TrainAnswer:
-    return TrainAnswer(manifest_digest=manifest.digest(), ledger_head=NO_HEAD, lanes=lanes)
+    return TrainAnswer(manifest_digest=manifest.digest(), ledger_head=NO_HEAD, cosignature=COSIGNATURE, lanes=lanes)
 
 
 def answered(
-    answer: Answer, manifest: Manifest = MANIFEST, by: InstitutionId = BANK_ID, signer: IdentityKeys = BANK
+    answer: Message,
+    manifest: Manifest = MANIFEST,
+    by: InstitutionId = BANK_ID,
+    signer: IdentityKeys = BANK,
+    bulk: bytes = b"",
+    channel: Channel | None = None,
+    **changes: Any,
 ) -> bytes:
-    return seal_answer(
-        answer, manifest=manifest, institution=by, keys=signer, coordinator=COORDINATOR.public, length=LENGTH
+    question = OpenedRequest(
+        manifest=manifest,
+        manifest_digest=manifest.digest(),
+        request=request_of(manifest, **changes),
+        roster=None,
+        digest=bytes(32),
+        channel=channel,
+    )
+    return seal_answer(answer, opened=question, institution=by, keys=signer, coordinator=COORDINATOR.public, bulk=bulk)
+
+
+def unreadable(answer: Message, by: InstitutionId = BANK_ID, signer: IdentityKeys = BANK) -> bytes:
+    # The type says that only a refusal may be sealed like this; the opener must not rely on it.
+    return seal_unreadable(
+        cast(Refusal, answer), consortium="credit", institution=by, keys=signer, coordinator=COORDINATOR.public
     )
 
 
-def unreadable(answer: Answer, by: InstitutionId = BANK_ID, signer: IdentityKeys = BANK) -> bytes:
-    return seal_unreadable(answer, consortium="credit", institution=by, keys=signer, coordinator=COORDINATOR.public)
-
-
-def accepted(
-    data: bytes, manifest: Manifest = MANIFEST, institution: InstitutionId = BANK_ID, owner: IdentityKeys = BANK
-) -> Answer:
+def read(
+    data: bytes,
+    manifest: Manifest = MANIFEST,
+    institution: InstitutionId = BANK_ID,
+    owner: IdentityKeys = BANK,
+    stage: Stage = Stage.ANSWER,
+    kinds: tuple[type[Message], ...] = (TrainAnswer, CountsAnswer),
+    channel: Channel | None = None,
+) -> OpenedAnswer:
     return open_answer(
         data,
+        *kinds,
         manifest=manifest,
         manifest_digest=manifest.digest(),
+        stage=stage,
         institution=institution,
         identity=owner.public,
         keys=COORDINATOR,
         request=SEALED_REQUEST,
+        channel=channel,
     )
+
+
+def accepted(data: bytes, **changes: Any) -> Message:
+    return read(data, **changes).answer
 
 
 def test_a_request_opens_for_the_institution_it_was_sealed_to() -> None:
@@ -127,8 +183,24 @@ def test_a_request_opens_for_the_institution_it_was_sealed_to() -> None:
     )
     assert request.manifest == MANIFEST
     assert request.manifest_digest == MANIFEST.digest()
-    assert request.request.weights == WEIGHTS
+    assert request.round_body().weights == WEIGHTS
+    assert request.stage is Stage.ANSWER
     assert request.roster == ROSTER
+
+
+def test_the_digest_of_a_request_covers_everything_in_it() -> None:
+    requests = [
+        request_of(),
+        request_of(replace(MANIFEST, attempt=2)),
+        request_of(stage="upload"),
+        request_of(answer_length=LENGTH + 1),
+        request_of(body=b""),
+        request_of(plan=b""),
+        request_of(roster=b""),
+    ]
+    digests = [opened(sealed(request)).digest for request in requests]
+    assert digests == [hashlib.sha256(request.to_bytes()).digest() for request in requests]
+    assert len(set(digests)) == len(requests)
 
 
 def test_a_brief_request_carries_neither_plan_nor_roster() -> None:
@@ -167,9 +239,45 @@ def test_a_manifest_of_another_consortium_is_refused_although_the_coordinator_si
         opened(sealed(request_of(replace(MANIFEST, consortium="other"))))
 
 
+@pytest.mark.parametrize("index", [0, 32, 63, 64, 1000, -1])
+def test_a_manifest_needs_both_signatures_of_the_coordinator(index: int) -> None:
+    signature = bytearray(sign_manifest(MANIFEST, COORDINATOR))
+    signature[index] ^= 1
+    with pytest.raises(BadSignatureError):
+        opened(sealed(replace(request_of(), signature=bytes(signature))))
+    ours, theirs = sign_manifest(MANIFEST, COORDINATOR), sign_manifest(MANIFEST, FUND)
+    for half in (ours[:64] + theirs[64:], theirs[:64] + ours[64:]):
+        with pytest.raises(BadSignatureError):
+            verified_manifest(MANIFEST.to_bytes(), half, coordinator=COORDINATOR.public)
+
+
+def test_a_signature_on_another_kind_of_object_serves_no_manifest() -> None:
+    body = MANIFEST.to_bytes()
+    assert verified_manifest(
+        body, sign_lasting(COORDINATOR, tag=MANIFEST_TAG, body=body), coordinator=COORDINATOR.public
+    )
+    with pytest.raises(BadSignatureError):
+        verified_manifest(
+            body, sign_lasting(COORDINATOR, tag="fedcredit epoch key 1", body=body), coordinator=COORDINATOR.public
+        )
+
+
 def test_swapped_weights_are_noticed() -> None:
+    request = opened(sealed(request_of(body=body_of(bytes(39) + b"\x01"))))
     with pytest.raises(WrongContextError, match="global weights"):
-        opened(sealed(request_of(weights=bytes(39) + b"\x01")))
+        request.round_body()
+
+
+def test_junk_in_the_place_of_a_body_is_refused() -> None:
+    for junk in (
+        b"",
+        b"\x01",
+        b"\xff",
+        body_of() + b"\0",
+        Accept(manifest_digest=bytes(32), selection=bytes(32)).to_bytes(),
+    ):
+        with pytest.raises(MalformedMessageError):
+            opened(sealed(request_of(body=junk))).round_body()
 
 
 def test_a_swapped_roster_is_noticed() -> None:
@@ -200,6 +308,12 @@ OTHER_PLACES: list[dict[str, object]] = [
     {"cohort": ("bank",)},
     {"quorum": 1},
     {"deadline": 1001},
+    {"ledger_heads": (bytes([1]) * 32, NO_HEAD)},
+    {"epoch": bytes([1]) * 32},
+    {"step": 1},
+    {"log_size": 8},
+    {"log_root": bytes(32)},
+    {"release": 5},
 ]
 
 
@@ -207,6 +321,65 @@ OTHER_PLACES: list[dict[str, object]] = [
 def test_an_answer_opens_in_no_other_round(change: dict[str, object]) -> None:
     with pytest.raises(CannotOpenError):
         accepted(answered(answer_of()), manifest=replace(MANIFEST, **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.ANSWER])
+def test_an_answer_opens_in_no_other_stage(stage: Stage) -> None:
+    with pytest.raises(CannotOpenError):
+        accepted(answered(answer_of()), stage=stage)
+    with pytest.raises(CannotOpenError):
+        accepted(answered(answer_of(), stage=str(stage)))
+
+
+UPLOAD = Upload(
+    manifest_digest=MANIFEST.digest(),
+    ledger_head=NO_HEAD,
+    cosignature=COSIGNATURE,
+    commitments=(bytes(32),),
+    bulk_digest=hashlib.sha256(b"lanes and boxes").digest(),
+)
+SECURE_ANSWERS: list[tuple[Stage, Message, bytes]] = [
+    (Stage.UPLOAD, UPLOAD, b"lanes and boxes"),
+    (Stage.ACCEPT, Accept(manifest_digest=MANIFEST.digest(), selection=bytes(32)), b""),
+    (Stage.REVEAL, Reveal(manifest_digest=MANIFEST.digest(), selection=bytes(32), bulk_digest=bytes(32)), b"shares"),
+]
+
+
+@pytest.mark.parametrize(("stage", "answer", "bulk"), SECURE_ANSWERS, ids=lambda part: str(part)[:6])
+def test_what_travels_beside_an_answer_comes_back_with_it(stage: Stage, answer: Message, bulk: bytes) -> None:
+    result = read(answered(answer, bulk=bulk, stage=str(stage)), stage=stage, kinds=(type(answer),))
+    assert (result.answer, result.bulk) == (answer, bulk)
+    assert result.signed.body == answer.to_bytes()
+    assert result.signed.signature == sign(BANK, tag=ANSWER_TAG, body=answer.to_bytes())
+
+
+@pytest.mark.parametrize(("stage", "answer", "bulk"), SECURE_ANSWERS, ids=lambda part: str(part)[:6])
+def test_an_answer_to_another_question_is_refused(stage: Stage, answer: Message, bulk: bytes) -> None:
+    data = answered(answer, bulk=bulk, stage=str(stage))
+    for kinds in ((), (TrainAnswer, CountsAnswer)):
+        with pytest.raises(MalformedMessageError, match="another question"):
+            accepted(data, stage=stage, kinds=kinds)
+
+
+def test_an_answer_of_an_earlier_stage_in_a_new_seal_is_refused() -> None:
+    # Signed by the member, for this very round: only its type tells that it answers another question.
+    data = answered(UPLOAD, stage="accept")
+    with pytest.raises(MalformedMessageError, match="another question"):
+        accepted(data, stage=Stage.ACCEPT, kinds=(Accept,))
+
+
+def test_an_answer_of_another_manifest_inside_is_refused_in_every_stage() -> None:
+    other = replace(MANIFEST, attempt=2).digest()
+    for stage, answer, bulk in SECURE_ANSWERS:
+        moved = replace(answer, manifest_digest=other)  # type: ignore[type-var]
+        with pytest.raises(WrongContextError, match="manifest digest"):
+            accepted(answered(moved, bulk=bulk, stage=str(stage)), stage=stage, kinds=(type(answer),))
+
+
+@pytest.mark.parametrize("length", [0, 15, 100, 500])
+def test_an_answer_is_never_cut_to_the_length_that_was_asked_for(length: int) -> None:
+    with pytest.raises(MalformedMessageError, match="length"):
+        answered(answer_of(lanes=bytes(400)), answer_length=length)
 
 
 def test_an_answer_opens_for_no_other_sender() -> None:
@@ -230,7 +403,7 @@ def test_an_old_signed_answer_in_a_new_seal_is_refused() -> None:
         run=MANIFEST.run,
         round_number=MANIFEST.round,
         attempt=MANIFEST.attempt,
-        message_type="answer/train",
+        message_type="answer/train/answer",
         sender="bank",
         recipient="coordinator",
         manifest_digest=MANIFEST.digest(),
@@ -284,13 +457,19 @@ def test_nobody_refuses_in_the_name_of_another() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: TrainAnswer(manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, lanes=bytes(20)),
-        lambda: CountsAnswer(manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, lanes=bytes(160)),
+        lambda: TrainAnswer(
+            manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, cosignature=COSIGNATURE, lanes=bytes(20)
+        ),
+        lambda: CountsAnswer(
+            manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, cosignature=COSIGNATURE, lanes=bytes(160)
+        ),
+        lambda: replace(UPLOAD, manifest_digest=REQUEST_DIGEST),
     ],
 )
-def test_an_institution_that_could_not_read_the_question_cannot_answer_it(make: Callable[[], Answer]) -> None:
-    with pytest.raises(WrongContextError, match="type"):
-        accepted(unreadable(make()))
+def test_an_institution_that_could_not_read_the_question_cannot_answer_it(make: Callable[[], Message]) -> None:
+    answer = make()
+    with pytest.raises(MalformedMessageError, match="another question"):
+        accepted(unreadable(answer), kinds=(type(answer),))
 
 
 def test_all_answers_of_a_run_have_one_length() -> None:
@@ -301,16 +480,121 @@ def test_all_answers_of_a_run_have_one_length() -> None:
         len(answered(answer_of(lanes=b"\xff" * 20))),
         len(
             answered(
-                CountsAnswer(manifest_digest=evaluation.digest(), ledger_head=NO_HEAD, lanes=bytes(8 * SCORE_BINS)),
+                CountsAnswer(
+                    manifest_digest=evaluation.digest(),
+                    ledger_head=NO_HEAD,
+                    cosignature=COSIGNATURE,
+                    lanes=bytes(8 * SCORE_BINS),
+                ),
                 evaluation,
             )
         ),
         len(answered(Refusal(manifest_digest=digest, ledger_head=NO_HEAD, code="FC-4101"))),
+        *(len(answered(answer, bulk=bulk, stage=str(stage))) for stage, answer, bulk in SECURE_ANSWERS),
     }
     assert lengths == {LENGTH + SEAL_OVERHEAD}
 
 
 def test_the_run_and_the_round_are_not_visible_outside_the_seal() -> None:
     for data in (SEALED_REQUEST, answered(answer_of())):
+        assert b"run-1" not in data
+        assert MANIFEST.digest() not in data
+
+
+# --- the channel of an epoch -----------------------------------------------------------------------------------------
+
+CHANNEL, OTHER_CHANNEL = (
+    Channel(
+        Channel.secret(coordinator=bytes([half]) * 32, member=bytes(32), setup=bytes(32), name="bank"),
+        entropy=os.urandom,
+    )
+    for half in (1, 2)
+)
+BY_CHANNEL = seal_request(request_of(), consortium="credit", to=BANK_ID, identity=BANK.public, channel=CHANNEL)
+
+
+def known(*channels: Channel) -> Callable[[bytes], Channel | None]:
+    return {channel.tag: channel for channel in channels}.get
+
+
+def opened_by_channel(
+    data: bytes, channels: Callable[[bytes], Channel | None], institution: InstitutionId = BANK_ID
+) -> OpenedRequest:
+    return open_request(
+        data,
+        consortium="credit",
+        institution=institution,
+        keys=BANK,
+        coordinator=COORDINATOR.public,
+        channels=channels,
+    )
+
+
+def test_a_request_by_channel_opens_and_is_answered_by_the_same_channel() -> None:
+    request = opened_by_channel(BY_CHANNEL, known(OTHER_CHANNEL, CHANNEL))
+    assert request.channel is CHANNEL
+    assert request.manifest == MANIFEST
+    # What was asked does not depend on how it was sealed.
+    by_key = opened(sealed(request.request))
+    assert (by_key.digest, by_key.channel) == (request.digest, None)
+    data = seal_answer(answer_of(), opened=request, institution=BANK_ID, keys=BANK, coordinator=COORDINATOR.public)
+    assert len(data) == LENGTH + CHANNEL_OVERHEAD
+    assert accepted(data, channel=CHANNEL) == answer_of()
+
+
+def test_a_request_by_channel_opens_with_no_other_channel_and_under_no_other_name() -> None:
+    for channels in (known(), known(OTHER_CHANNEL), lambda _: OTHER_CHANNEL):
+        with pytest.raises(CannotOpenError):
+            opened_by_channel(BY_CHANNEL, channels)
+    with pytest.raises(CannotOpenError):
+        opened_by_channel(BY_CHANNEL, known(CHANNEL), institution=FUND_ID)
+    for index in (-1, 5, len(BY_CHANNEL) // 2):
+        flipped = bytearray(BY_CHANNEL)
+        flipped[index] ^= 1
+        with pytest.raises(SecurityError):
+            opened_by_channel(bytes(flipped), known(CHANNEL))
+
+
+def test_a_channel_does_not_stand_for_the_signatures() -> None:
+    forged = seal_request(
+        request_of(signer=FUND), consortium="credit", to=BANK_ID, identity=BANK.public, channel=CHANNEL
+    )
+    with pytest.raises(BadSignatureError):
+        opened_by_channel(forged, known(CHANNEL))
+    with pytest.raises(BadSignatureError):
+        accepted(answered(answer_of(), signer=FUND, channel=CHANNEL), channel=CHANNEL)
+
+
+@pytest.mark.parametrize("change", OTHER_PLACES, ids=lambda change: next(iter(change)))
+def test_an_answer_by_channel_opens_in_no_other_round(change: dict[str, object]) -> None:
+    data = answered(answer_of(), channel=CHANNEL)
+    assert accepted(data, channel=CHANNEL) == answer_of()
+    with pytest.raises(CannotOpenError):
+        accepted(data, channel=CHANNEL, manifest=replace(MANIFEST, **change))  # type: ignore[arg-type]
+
+
+def test_an_answer_opens_only_by_the_way_that_the_question_took() -> None:
+    by_channel, by_key = answered(answer_of(), channel=CHANNEL), answered(answer_of())
+    for data, channel in ((by_channel, OTHER_CHANNEL), (by_key, CHANNEL)):
+        with pytest.raises(CannotOpenError):
+            accepted(data, channel=channel)
+    with pytest.raises(MalformedMessageError):
+        accepted(by_channel)
+    with pytest.raises(CannotOpenError):
+        accepted(by_channel, channel=CHANNEL, stage=Stage.UPLOAD)
+
+
+def test_a_request_by_channel_does_not_come_back_as_an_answer() -> None:
+    with pytest.raises(CannotOpenError):
+        accepted(BY_CHANNEL, channel=CHANNEL)
+
+
+def test_whoever_has_lost_the_channel_says_so_by_the_long_lived_key() -> None:
+    refusal = Refusal(manifest_digest=REQUEST_DIGEST, ledger_head=NO_HEAD, code="FC-3102")
+    assert accepted(unreadable(refusal), channel=CHANNEL) == refusal
+
+
+def test_the_run_and_the_round_are_not_visible_outside_a_channel() -> None:
+    for data in (BY_CHANNEL, answered(answer_of(), channel=CHANNEL)):
         assert b"run-1" not in data
         assert MANIFEST.digest() not in data

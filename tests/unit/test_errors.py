@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedcredit import errors
-from fedcredit.errors import REGISTRY, BudgetExhaustedError, FedcreditError, UnknownKeyError
+from fedcredit.errors import REGISTRY, RETIRED, BudgetExhaustedError, FedcreditError, UnknownKeyError
 
 SOURCE = Path(errors.__file__).parent
 AREAS = (
@@ -63,6 +63,19 @@ def test_a_code_has_the_published_form_and_lies_in_its_area(kind: type[Fedcredit
 def test_a_second_owner_of_a_code_cannot_be_defined() -> None:
     with pytest.raises(TypeError, match="FC-1001 belongs to ConfigFileMissingError"):
         type("Impostor", (FedcreditError,), {"code": "FC-1001"})
+
+
+@pytest.mark.parametrize("code", sorted(RETIRED))
+def test_a_retired_code_never_means_anything_again(code: str) -> None:
+    # An operator's old log must not change its meaning.
+    assert code not in REGISTRY
+    with pytest.raises(TypeError, match=f"{code} is retired"):
+        type("Impostor", (FedcreditError,), {"code": code})
+    assert code not in REGISTRY
+
+
+def test_the_code_of_bare_shares_is_retired() -> None:
+    assert "FC-4008" in RETIRED
 
 
 @pytest.mark.parametrize("kind", CONCRETE, ids=lambda kind: kind.code)

@@ -98,6 +98,14 @@ def test_a_roster_is_a_list_of_members(value: object) -> None:
         Roster.from_value(value)  # type: ignore[arg-type]
 
 
+def test_a_roster_is_encoded_in_the_order_of_the_names_and_in_no_other() -> None:
+    value = Roster((member("a", b"1"), member("b", b"2"), member("c", b"3"))).to_value()
+    assert Roster.from_value(value).to_value() == value
+    for other in (value[::-1], [value[1], value[0], value[2]]):
+        with pytest.raises(MalformedMessageError, match="order"):
+            Roster.from_value(other)
+
+
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.binary(max_size=5) | st.just("bank"),
     lambda inner: (

@@ -1,7 +1,8 @@
-"""Typed events over a hash-chained journal: each side's own record of a run.
+"""Typed events over a hash-chained journal: each side's own record of a run, and the Merkle tree over it.
 
 An event holds digests, names, codes and counts of messages; never a vector, a row or an error text. The chain shows a
-change or a gap inside the file; that the file was not replaced as a whole is for the heads that other parties hold.
+change or a gap inside the file; that the file was not replaced as a whole is for the heads that other parties hold:
+they cosign the tree's root (``witness``), and follow it from round to round by proofs of consistency.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedcredit.audit.merkle import MerkleTree
 from fedcredit.encoding import Encodable, decode, encode
-from fedcredit.errors import AuditError, FedcreditError, StoreCorruptError
+from fedcredit.errors import AuditError, FedcreditError, MalformedMessageError, StoreCorruptError
 from fedcredit.store.files import write_atomic
-from fedcredit.store.journal import Journal
+from fedcredit.store.journal import Entry, Journal
 
 _EVENT_LIMIT = 16 * 1024 * 1024
 
@@ -36,6 +38,12 @@ class EventKind(enum.StrEnum):
     RUN_FINISHED = "run-finished"
     REQUEST_ANSWERED = "request-answered"
     REQUEST_REFUSED = "request-refused"
+    EPOCH_READY = "epoch-ready"
+    EPOCH_FAILED = "epoch-failed"
+    COHORT_SELECTED = "cohort-selected"
+    SUM_OPENED = "sum-opened"
+    MEMBER_BLAMED = "member-blamed"
+    CLOSED = "closed"
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class AuditLog:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._tree = MerkleTree()
 
     def record(self, kind: EventKind, **fields: Encodable) -> None:
         """Append one event; it is on disk when this returns."""
@@ -79,6 +88,16 @@ class AuditLog:
             if not isinstance(fields, Mapping):
                 raise AuditError(path="audit log", index=entry.index, problem="has fields of the wrong type")
             yield Event(index=entry.index, kind=kind, fields=fields, digest=entry.digest)
+
+    def tree(self) -> MerkleTree:
+        """Return the RFC 6962 tree over the entries so far (``leaf_of``); call it outside ``together``."""
+        for entry in self._journal.entries(self._tree.size):
+            self._tree.append(leaf_of(entry))
+        return self._tree
+
+    def leaf(self, index: int) -> bytes:
+        """Return the tree's leaf of one entry."""
+        return leaf_of(next(self._journal.entries(index)))
 
     @property
     def head(self) -> bytes:
@@ -111,6 +130,30 @@ class AuditLog:
             for event in self.events()
         ]
         write_atomic(path, ("\n".join(lines) + "\n").encode() if lines else b"")
+
+
+def log_origin(*, consortium: str, run: str) -> str:
+    """Return the name under which a run's log is signed and cosigned."""
+    return f"fedcredit/{consortium}/{run}"
+
+
+def leaf_of(entry: Entry) -> bytes:
+    """Return what the tree hashes of an entry: its kind and its fields, without their place in the file."""
+    return encode([entry.kind, entry.body])
+
+
+def decode_leaf(leaf: bytes) -> tuple[EventKind, Mapping[str, Encodable]]:
+    """Return the kind and the fields of a leaf.
+
+    Raises:
+        MalformedMessageError: it is not one that ``leaf_of`` made of a known event.
+    """
+    match decode(leaf, what="log entry", limit=_EVENT_LIMIT):
+        case [str(kind), bytes(body)] if kind in set(EventKind):
+            fields = decode(body, what="log entry", limit=_EVENT_LIMIT)
+            if isinstance(fields, Mapping):
+                return EventKind(kind), fields
+    raise MalformedMessageError(what="log entry", problem="it is no event")
 
 
 def _jsonable(value: Mapping[str, Encodable]) -> dict[str, object]:

@@ -215,7 +215,7 @@ def run_watch(
     with console.status(tr("waiting for the coordinator …")) as line:
         while True:
             status = client.status()
-            line.update(_progress(status))
+            line.update(progress(status, now=time.time()))
             if status.state != "running":
                 break
             time.sleep(0.5)
@@ -245,8 +245,9 @@ def run_watch(
     return {"run": status.run, "state": status.state, "round": status.round, "rounds": status.rounds}
 
 
-def _progress(status: Status) -> str:
-    return tr(
+def progress(status: Status, *, now: float) -> str:
+    """Return how far a run is and, while members are asked, for what, who has not answered and until when."""
+    line = tr(
         "run {run} · {state} · round {round} of {rounds} released · {institutions} institutions",
         run=status.run or "–",
         state=word(status.state),
@@ -254,6 +255,15 @@ def _progress(status: Status) -> str:
         rounds=status.rounds,
         institutions=status.institutions,
     )
+    if status.waiting:
+        line += "\n" + tr(
+            "  {stage} · waiting for {waiting} · for {since:.0f} s, gives up in {left:.0f} s",
+            stage=word(status.stage),
+            waiting=", ".join(status.waiting),
+            since=max(0.0, now - status.since),
+            left=max(0.0, status.until - now),
+        )
+    return line
 
 
 @run_app.command("status")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fedcredit import __version__
-from fedcredit.cli.options import Debug, Format, ModelChoice, OutputFormat, guarded
+from fedcredit.cli.break_view import BreakChoice, show_break
+from fedcredit.cli.options import AggregationChoice, Debug, Format, ModelChoice, OutputFormat, guarded
 from fedcredit.cli.output import console, done, next_step, note, say
 from fedcredit.cli.result_view import tell_result
 from fedcredit.cli.texts import tr, word
@@ -43,11 +44,16 @@ class RuntimeChoice(StrEnum):
 
 @guarded
 def demo(
-    data: Annotated[DataChoice, typer.Option(help="Which real data set.")] = DataChoice.TAIWAN,
+    data: Annotated[
+        DataChoice | None, typer.Option(help="Which real data set. Default: taiwan; german with --break.")
+    ] = None,
     runtime: Annotated[
         RuntimeChoice, typer.Option(help="inprocess, or flower: real SuperLink, SuperNodes and daemons on loopback.")
     ] = RuntimeChoice.INPROCESS,
-    model: Annotated[ModelChoice, typer.Option(help="Boosted trees, scorecard or neural network.")] = ModelChoice.TREES,
+    model: Annotated[
+        ModelChoice | None,
+        typer.Option(help="Boosted trees, scorecard or neural network. Default: trees; scorecard with --break."),
+    ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, max=MAX_ROUNDS, help="Training rounds; recommended number if absent.")
     ] = None,
@@ -57,14 +63,33 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, max=MAX_SEED, help="Seed of the split into training and test borrowers.")
     ] = 1,
+    aggregation: Annotated[
+        AggregationChoice, typer.Option(help="secure: only sums can be read. open: the coordinator reads each message.")
+    ] = AggregationChoice.SECURE,
     out: Annotated[Path | None, typer.Option(help="Run folder; must not exist. Default: ./fedcredit-demo…")] = None,
     test_noise: Annotated[
         bool, typer.Option("--test-noise", help="Repeatable noise for bit-equality tests. Protects nobody.")
     ] = False,
+    break_with: Annotated[
+        BreakChoice | None,
+        typer.Option("--break", help="Show an attack or a fault on a small run, and how it is refused or survived."),
+    ] = None,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Train one model across institutions on real data, with differential privacy and sealed updates."""
+    if break_with is not None:
+        _refuse_with_break(runtime=runtime, rounds=rounds, test_noise=test_noise)
+        return show_break(
+            break_with,
+            data=str(data or DataChoice.GERMAN),
+            model=str(model or ModelChoice.SCORECARD),
+            epsilon=epsilon,
+            seed=seed,
+            aggregation=str(aggregation),
+            out=out,
+        )
+    data, model = data or DataChoice.TAIWAN, model or ModelChoice.TREES
     from fedcredit.flower.study_runtime import free_relay_port, run_through_flower
     from fedcredit.lab.inprocess import run_in_process
     from fedcredit.lab.results import StudyEvaluation
@@ -81,6 +106,7 @@ def demo(
         seed=seed,
         test_noise=test_noise,
         deadline_s=DEADLINES_S[runtime],
+        aggregation=aggregation.value,
     )
     say(
         tr(
@@ -104,6 +130,16 @@ def demo(
         steps.append(f"fedcredit demo --data {data} --runtime flower      {tr('(real processes, TLS)')}")
     next_step(*steps)
     return {**result, "report": str(report)}
+
+
+def _refuse_with_break(*, runtime: RuntimeChoice, rounds: int | None, test_noise: bool) -> None:
+    """A demonstration sets its own rounds, runs in this process, and hides nothing behind a noise that repeats."""
+    from fedcredit.errors import UsageError
+
+    given = {"--runtime flower": runtime is RuntimeChoice.FLOWER, "--rounds": rounds is not None}
+    for option, wanted in {**given, "--test-noise": test_noise}.items():
+        if wanted:
+            raise UsageError(problem=f"{option} does not go with --break", hint="See: fedcredit demo --help")
 
 
 def _free_folder(base: Path) -> Path:
@@ -131,6 +167,8 @@ def _tell_set_up(study: Study) -> None:
         note(tr("epsilon = inf: this run trains WITHOUT differential privacy; every output says so"))
     elif plan.privacy.test_noise:
         note(tr("test noise: the noise is repeatable and protects NOBODY; every output says so"))
+    if plan.secure is None:
+        note(tr("OPEN aggregation: the coordinator reads the message of every institution"))
 
 
 def _with_progress(study: Study, evaluation: StudyEvaluation, run: Callable[..., Path]) -> Path:

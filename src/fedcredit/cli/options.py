@@ -25,6 +25,13 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class AggregationChoice(StrEnum):
+    """Who reads what an institution sends."""
+
+    SECURE = "secure"
+    OPEN = "open"
+
+
 class NoiseChoice(StrEnum):
     """Whom the noise of one message protects against."""
 

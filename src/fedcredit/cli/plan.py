@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fedcredit.cli.options import (
+    AggregationChoice,
     Debug,
     Format,
     MechanismChoice,
@@ -53,8 +54,17 @@ def new(
         NoiseChoice, typer.Option(help="local: every message is private alone. shared: only their sum is.")
     ] = NoiseChoice.LOCAL,
     colluders: Annotated[
-        int, typer.Option(min=0, help="With shared noise: institutions whose noise shares may be known.")
+        int, typer.Option(min=0, help="Institutions that may work together with the coordinator.")
     ] = 0,
+    aggregation: Annotated[
+        AggregationChoice, typer.Option(help="secure: only sums can be read. open: the coordinator reads each message.")
+    ] = AggregationChoice.SECURE,
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Members who must agree to open a sum; two thirds and one if absent, above 4 members."
+        ),
+    ] = None,
     mechanism: Annotated[MechanismChoice, typer.Option(help="Law of the noise.")] = MechanismChoice.ROUNDED_GAUSSIAN,
     sampling_rate: Annotated[
         float, typer.Option(min=0.000001, max=1.0, help="Chance of a borrower to be in a round; 1 for everybody.")
@@ -98,6 +108,8 @@ def new(
         model=model.value,
         rounds=rounds,
         quorum=quorum,
+        aggregation=aggregation.value,
+        threshold=threshold,
         retries=retries,
         deadline_s=deadline_s,
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fedcredit.cli.texts import tr
 from fedcredit.config.plan import RunPlan
 from fedcredit.contract import Contract, shipped_contract
+from fedcredit.crypto.channels import CHANNEL_OVERHEAD
 from fedcredit.crypto.sealing import SEAL_OVERHEAD
 from fedcredit.errors import LargeEpsilonError, WrongContextError
 from fedcredit.messages import Purpose
@@ -93,8 +94,7 @@ def check_offer(plan: RunPlan, *, allow_large_epsilon: bool) -> CheckedPlan:
 def warnings_of(checked: CheckedPlan, *, at: InstitutionId | None = None) -> list[tuple[str, str]]:
     """Return what a plan may do and had better not, as a name for programs and a sentence for people.
 
-    ``at`` names the one institution that reads it: its size counts, and its own policy, told apart from this, decides
-    about bare shares.
+    ``at`` names the one institution that reads it: then its size counts.
     """
     plan, found = checked.plan, []
     epsilon = _largest_epsilon(plan)
@@ -113,9 +113,8 @@ def warnings_of(checked: CheckedPlan, *, at: InstitutionId | None = None) -> lis
             institution=largest,
         )
         found.append(("delta", text))
-    if checked.shared and at is None:
-        text = tr("the noise is shared, but no secure sum hides a message: institutions refuse this plan (FC-4008)")
-        found.append(("bare-shares", text))
+    if plan.secure is None:
+        found.append(("open", tr("open aggregation: the coordinator reads the noised message of every institution")))
     return found
 
 
@@ -124,9 +123,14 @@ def warning_values(checked: CheckedPlan, *, at: InstitutionId | None = None) -> 
     return [{"about": about, "message": text} for about, text in warnings_of(checked, at=at)]
 
 
-def sealed_bytes(own: InstitutionReview) -> int:
-    """Return the length of each message of an institution as it leaves."""
-    return own.message_bytes + SEAL_OVERHEAD
+def sealed_bytes(plan: RunPlan, item: PlannedRelease) -> int:
+    """Return the length of each message of one kind as it leaves."""
+    return item.message_bytes + (CHANNEL_OVERHEAD if plan.secure else SEAL_OVERHEAD)
+
+
+def bytes_at_most(plan: RunPlan, own: InstitutionReview) -> int:
+    """Return the bytes of all noised messages of an institution, repetitions included."""
+    return sum(item.at_most * sealed_bytes(plan, item) for item in own.releases)
 
 
 def messages_at_most(own: InstitutionReview) -> int:
@@ -151,6 +155,7 @@ def plan_values(checked: CheckedPlan) -> dict[str, Any]:
         "rounds": plan.run.rounds,
         "quorum": plan.rounds.quorum,
         "retries": plan.rounds.retries,
+        "aggregation": plan.aggregation.model_dump(),
         "privacy": {
             **asdict(checked.review.facts),
             "noise": privacy.noise,
@@ -163,9 +168,9 @@ def plan_values(checked: CheckedPlan) -> dict[str, Any]:
                 "institution": own.institution,
                 "modalities": list(plan.modalities(own.institution)),
                 "expected_borrowers": plan.expected_borrowers()[own.institution],
-                "message_bytes": sealed_bytes(own),
                 "messages_at_most": messages_at_most(own),
-                "releases": [release_values(item) for item in own.releases],
+                "bytes_at_most": bytes_at_most(plan, own),
+                "releases": [release_values(plan, item) for item in own.releases],
                 **asdict(costs),
             }
             for own, costs in zip(checked.review.institutions, checked.costs, strict=True)
@@ -174,9 +179,9 @@ def plan_values(checked: CheckedPlan) -> dict[str, Any]:
     }
 
 
-def release_values(item: PlannedRelease) -> dict[str, Any]:
+def release_values(plan: RunPlan, item: PlannedRelease) -> dict[str, Any]:
     """Return one kind of message as data for programs."""
-    release = item.release
+    release, each = item.release, sealed_bytes(plan, item)
     return {
         "purpose": str(item.purpose),
         "at_most": item.at_most,
@@ -184,6 +189,8 @@ def release_values(item: PlannedRelease) -> dict[str, Any]:
         "noise_deviation": release.sigma,
         "sensitivity": math.sqrt(release.sensitivity_squared),
         "mechanism": str(release.mechanism),
+        "bytes_each": each,
+        "bytes_at_most": item.at_most * each,
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from fedcredit.config.plan import RunPlan
+from fedcredit.cli.texts import tr
+from fedcredit.config.plan import MIN_HIDDEN, MIN_HONEST_SHARES, RunPlan, usual_threshold
 from fedcredit.config.reading import validate
 from fedcredit.contract import Contract, shipped_contract
 from fedcredit.errors import NotAMemberError, UsageError
-from fedcredit.lab.settings import Consortium, PrivacyChoice, plan_values, settings_for
+from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
 from fedcredit.rounds.coordinator import Coordinator
 
 
@@ -22,13 +24,16 @@ def draft_plan(
     model: str,
     rounds: int | None,
     quorum: int | None,
+    aggregation: str,
+    threshold: int | None,
     retries: int,
     deadline_s: float,
 ) -> RunPlan:
     """Return a plan for the members named in ``borrowers``.
 
     Raises:
-        UsageError: an entry of ``borrowers`` is not INSTITUTION=COUNT[:MODALITY,…].
+        UsageError: an entry of ``borrowers`` is not INSTITUTION=COUNT[:MODALITY,…], or the threshold is one that a
+            person has to choose, or has no use.
         NotAMemberError: it names an institution that is not approved.
         ConfigValueError: a value lies outside its range.
     """
@@ -60,9 +65,61 @@ def draft_plan(
         quorum=needed,
         retries=retries,
         deadline_s=deadline_s,
+        aggregation=aggregation_values(
+            aggregation, threshold=_threshold(threshold, aggregation, consortium=consortium, privacy=privacy)
+        ),
         institutions=institutions,
     )
     return validate(RunPlan, raw, source="coord plan new")
+
+
+_SMALL: Final = 4
+"""Up to so many members no rule serves everybody: a person weighs drop-outs against colluders."""
+
+
+def _threshold(given: int | None, aggregation: str, *, consortium: Consortium, privacy: PrivacyChoice) -> int:
+    """Return how many members must agree to open a sum; in a small consortium a person says it."""
+    members = consortium.members
+    if aggregation == "open":
+        if given is not None:
+            raise UsageError(
+                problem=tr("--threshold has no use with --aggregation open: nobody has to agree to open a sum"),
+                hint=tr("Leave one of the two options out."),
+            )
+        return members
+    if members == 1:
+        raise UsageError(
+            problem=tr("the sum over a single institution hides nothing"),
+            hint=tr(
+                "Name more members with --borrowers, or say --aggregation open: then its noised messages are read."
+            ),
+        )
+    if given is None and members <= _SMALL:
+        raise UsageError(
+            problem=tr(
+                "of {members} institutions, how many must agree to open a sum is for you to say", members=members
+            ),
+            hint=_choices(consortium, privacy),
+        )
+    return usual_threshold(members) if given is None else given
+
+
+def _choices(consortium: Consortium, privacy: PrivacyChoice) -> str:
+    """Return the thresholds that a plan of this consortium may have, and what each bears (PROTOCOL.md)."""
+    members, quorum = consortium.members, consortium.quorum
+    hidden = MIN_HONEST_SHARES if privacy.noise == "shared" else MIN_HIDDEN
+    borne = {threshold: min(2 * threshold - members - 1, quorum - hidden) for threshold in range(quorum, 1, -1)}
+    lines = [
+        tr(
+            "--threshold {threshold}: {lost} may drop out after their uploads, {colluders} may collude",
+            threshold=threshold,
+            lost=members - threshold,
+            colluders=colluders,
+        )
+        for threshold, colluders in borne.items()
+        if colluders >= privacy.colluders
+    ]
+    return "; ".join(lines) or tr("No threshold bears so many colluders with this quorum: lower --colluders.")
 
 
 def _entry(entry: str, contract: Contract) -> tuple[str, int, list[str]]:

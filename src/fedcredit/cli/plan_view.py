@@ -26,6 +26,20 @@ def tell_terms(plan: RunPlan) -> None:
             quorum=plan.rounds.quorum,
         )
     )
+    secure = plan.secure
+    if secure is None:
+        say(tr("   sums        OPEN: the coordinator reads every institution's noised message"))
+    else:
+        say(
+            tr(
+                "   sums        secure: {threshold} of {institutions} must agree to open one, {colluders} may collude; "
+                "{bits}-bit numbers",
+                threshold=secure.threshold,
+                institutions=len(plan.institutions),
+                colluders=plan.privacy.colluders,
+                bits=secure.lane_bits,
+            )
+        )
     say(
         tr(
             "   split       {fraction:.0%} of borrowers held out by key {salt}; contract {contract}",
@@ -148,19 +162,19 @@ def tell_ceiling(checked: CheckedPlan) -> None:
 
 def tell_institutions(checked: CheckedPlan) -> None:
     """Print what each institution sends."""
-    from fedcredit.cli.plan_check import messages_at_most, sealed_bytes
+    from fedcredit.cli.plan_check import bytes_at_most, messages_at_most
 
     plan = checked.plan
     table(
         tr("What each institution is counted on for"),
-        [tr("institution"), tr("modalities"), tr("borrowers (public)"), tr("messages at most"), tr("bytes each")],
+        [tr("institution"), tr("modalities"), tr("borrowers (public)"), tr("messages at most"), tr("bytes at most")],
         [
             [
                 own.institution,
                 ", ".join(plan.modalities(own.institution)),
                 f"{plan.expected_borrowers()[own.institution]:,}",
                 f"{messages_at_most(own):,}",
-                f"{sealed_bytes(own):,}",
+                f"{bytes_at_most(plan, own):,}",
             ]
             for own in checked.review.institutions
         ],

@@ -110,7 +110,7 @@ def preview(
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Show what would leave this site under a plan, and what it costs; nothing changes. The node must not run."""
-    from fedcredit.cli.plan_check import warning_values
+    from fedcredit.cli.plan_check import release_values, warning_values
 
     offer = read_offer(folder, plan)
     outlook = read_outlook(folder, offer)
@@ -140,7 +140,7 @@ def preview(
     return {
         "institution": offer.config.institution,
         "plan": digest,
-        "leaves": [_departure(item, offer.own) for item in offer.own.releases],
+        "leaves": [release_values(offer.checked.plan, item) for item in offer.own.releases],
         "budget": {item.partition: _budget(item) for item in outlook.forecasts},
         "refused_by_policy": refusal.code if refusal else None,
         "charged_already": outlook.charged,
@@ -150,22 +150,21 @@ def preview(
 
 def tell_departures(offer: Offer) -> None:
     """Print every kind of message that leaves under the plan: how often, how many numbers, how many bytes."""
-    from fedcredit.cli.plan_check import messages_at_most, sealed_bytes
+    from fedcredit.cli.plan_check import bytes_at_most, messages_at_most, sealed_bytes
 
-    own, size = offer.own, sealed_bytes(offer.own)
-    messages = messages_at_most(own)
+    plan, own = offer.checked.plan, offer.own
     lines = [
         [
             _contents(item, offer),
             f"{item.at_most:,}",
             f"{item.release.dimension:,}",
-            f"{size:,}",
-            f"{item.at_most * size:,}",
+            f"{sealed_bytes(plan, item):,}",
+            f"{item.at_most * sealed_bytes(plan, item):,}",
         ]
         for item in own.releases
     ]
-    lines.append([tr("together"), f"{messages:,}", "", "", f"{messages * size:,}"])
-    lines.append([tr("instead of any of them: a refusal, one error code"), "", "0", f"{size:,}", ""])
+    lines.append([tr("together"), f"{messages_at_most(own):,}", "", "", f"{bytes_at_most(plan, own):,}"])
+    lines.append([tr("instead of any of them: a refusal, one error code"), "", "0", tr("as many"), ""])
     table(
         tr("What leaves {institution}", institution=own.institution),
         [tr("message"), tr("at most"), tr("numbers"), tr("bytes each"), tr("bytes in all")],
@@ -190,10 +189,11 @@ def _contents(item: PlannedRelease, offer: Offer) -> str:
 
 
 def _tell_readers(offer: Offer) -> None:
-    say(tr("   every message also carries a digest of its request and one of the privacy ledger's last entry"))
-    say(tr("   each is signed, sealed to the coordinator and equally long; the relay sees its length and time"))
-    if offer.checked.shared:
-        say(tr("   the coordinator opens each: without a secure sum, only this site's share of noise protects it"))
+    say(tr("   each also holds digests of its request and the ledger's last entry, and a signature on the log"))
+    say(tr("   each is signed and sealed to the coordinator; the relay sees its length and time"))
+    if offer.checked.plan.secure is not None:
+        say(tr("   its numbers are masked: the coordinator reads their sum over all members, and no institution's own"))
+        say(tr("   beside them go fresh keys, a signature on whose numbers are in each sum, and shares of masks"))
     elif offer.checked.review.facts.protects:
         say(tr("   the coordinator opens each and sees its numbers, every one with its full noise"))
     else:
@@ -256,8 +256,6 @@ def tell_refusal(offer: Offer) -> PrivacyError | None:
     refusal = policy_refusal(offer.checked.plan, offer.config.policy)
     if refusal is not None:
         note(tr("every request would be refused ({code}): {reason}", code=refusal.code, reason=refusal.describe()))
-    elif offer.checked.shared:
-        note(tr("the noise is shared, but no secure sum hides a message; this institution's policy accepts that"))
     return refusal
 
 
@@ -308,13 +306,6 @@ def _step(refused: Refused) -> str:
 def _tell_forever() -> None:
     say(tr("   cannot be undone: what has left is not called back; no epsilon is refunded if a round fails;"))
     say(tr("                     an approval serves one run of exactly this plan"))
-
-
-def _departure(item: PlannedRelease, own: InstitutionReview) -> dict[str, Any]:
-    from fedcredit.cli.plan_check import release_values, sealed_bytes
-
-    size = sealed_bytes(own)
-    return {**release_values(item), "bytes_each": size, "bytes_at_most": item.at_most * size}
 
 
 def _budget(item: Forecast) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def tell_result(result: Mapping[str, Any]) -> None:
     say(tr(" {provenance}.", provenance=word(result["provenance_note"])))
     _tell_models(result["rows"])
     _tell_privacy(result["privacy"])
+    _tell_sums(result)
     _tell_traffic(result["traffic"], result["privacy"]["spent"])
     say("")
     say(
@@ -77,9 +78,21 @@ def _tell_privacy(privacy: Mapping[str, Any]) -> None:
     )
 
 
+def _tell_sums(result: Mapping[str, Any]) -> None:
+    if result["aggregation"] == "open":
+        say(tr("          OPEN aggregation: the coordinator read the message of every institution"))
+        return
+    say(
+        tr(
+            "          the coordinator read sums only, each once {threshold} institutions had agreed to open it",
+            threshold=result["threshold"],
+        )
+    )
+
+
 def _tell_claim(privacy: Mapping[str, Any]) -> None:
     if privacy["noise"] == "shared":
-        # Never one figure without the other: nothing hides the messages from the coordinator here.
+        # Never one figure without the other: the first holds as long as the masks do.
         say(
             tr(
                 " Privacy: the sums are ({epsilon:g}, {delta:g})-differentially private over the whole training, per "

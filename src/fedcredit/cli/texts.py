@@ -1,8 +1,9 @@
 """What the commands say to people, in English and Chinese.
 
-The English template stands in the code, where the command says it, and is the key of its Chinese entry here. Both
-have the same fields with the same formats, so a figure reads the same in both; ``tests/unit/cli/test_texts.py``
-holds every template against this catalogue. Names of commands, options, files, error codes and data sets, and
+The English template stands in the code, where the command says it, and is the key of its Chinese entry. The entries of
+``fedcredit audit``, of ``demo --break`` and of plans stand in modules of their own; here they all come together. Both
+have the same fields with the same formats, so a figure reads the same in both; ``tests/unit/cli/test_texts.py`` holds
+every template against this catalogue. Names of commands, options, files, error codes and data sets, and
 the JSON envelope, are the same in every language. The help texts of options stay English: typer builds them before
 ``--lang`` is read. The sentences of errors have their Chinese in ``errors.py``.
 """
@@ -11,30 +12,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from fedcredit.cli.audit_texts import AUDIT_ZH
+from fedcredit.cli.break_texts import BREAK_ZH
+from fedcredit.cli.plan_texts import PLAN_ZH
 from fedcredit.errors import operator_language
 
 ZH: Final[dict[str, str]] = {
+    **AUDIT_ZH,
+    **BREAK_ZH,
+    **PLAN_ZH,
     # every command
     "Next:": "下一步:",
     "Stopped.": "已停止。",
     "wrote {path}": "已写入 {path}",
     "institution": "机构",
     "(by every institution)": "(由各机构执行)",
-    # audit
-    "audit log: {entries} entries, chain unbroken, head {head}": "审计日志:{entries} 条,哈希链完整,日志头 {head}",
-    "{released} released models match their log lines": "{released} 个已发布模型与日志记录一致",
-    "privacy ledger of {institution}: {entries} entries, chain unbroken, head {head}": (
-        "{institution} 的隐私账本:{entries} 条,哈希链完整,账本头 {head}"
-    ),
-    "{partition}: epsilon {epsilon} at delta {delta:g}, {releases} releases": (
-        "{partition}:epsilon {epsilon},delta {delta:g},发布 {releases} 次"
-    ),
-    "all {heads} heads that the coordinator's log holds are in this ledger": (
-        "协调方日志中的全部 {heads} 个账本头均在此账本中"
-    ),
-    "the coordinator's log holds no head of this ledger: nothing was compared": (
-        "协调方日志中没有此账本的账本头:未作任何比对"
-    ),
     # budget
     "the ledger holds this cap already; node.toml names it too": "账本中已是此上限;node.toml 中亦然",
     "cap of {partition}: epsilon {before:g} before, {epsilon:g} now; in the ledger and in node.toml": (
@@ -78,9 +70,6 @@ ZH: Final[dict[str, str]] = {
     "Members": "成员",
     "kind": "类型",
     "fingerprint": "指纹",
-    "wrote {path} · digest {digest} · {rounds} rounds · {institutions} institutions": (
-        "已写入 {path} · 摘要 {digest} · {rounds} 轮 · {institutions} 家机构"
-    ),
     "coordinator serves at {sockets}": "协调方已启动,套接字目录 {sockets}",
     "run {run} started · plan {digest}": "运行 {run} 已启动 · 计划 {digest}",
     "run {run} goes on": "运行 {run} 已继续",
@@ -90,6 +79,9 @@ ZH: Final[dict[str, str]] = {
     ),
     "run {run} stopped after round {round} of {rounds}; once the cause is gone:": (
         "运行 {run} 在第 {round} 轮后停止,共 {rounds} 轮;排除原因后执行:"
+    ),
+    "  {stage} · waiting for {waiting} · for {since:.0f} s, gives up in {left:.0f} s": (
+        "  {stage} · 等待 {waiting} · 已 {since:.0f} 秒,{left:.0f} 秒后放弃"
     ),
     "no run since the daemon started": "守护进程启动以来没有运行",
     "run {run} finished after {rounds} rounds": "运行 {run} 已完成,共 {rounds} 轮",
@@ -117,6 +109,7 @@ ZH: Final[dict[str, str]] = {
     "test noise: the noise is repeatable and protects NOBODY; every output says so": (
         "测试噪声:噪声可重现,不保护任何人;所有输出均注明"
     ),
+    "OPEN aggregation: the coordinator reads the message of every institution": ("开放聚合:协调方可读取每家机构的消息"),
     "round": "轮次",
     "AUC {auc:.3f}  ε {epsilon:.2f}": "AUC {auc:.3f}  ε {epsilon:.2f}",
     # the result of a demo
@@ -149,6 +142,12 @@ ZH: Final[dict[str, str]] = {
     "          a membership test with 1 % false alarms finds at most {ceiling:.1%} of the borrowers": (
         "       误报率为 1 % 的成员推断检验至多识别出 {ceiling:.1%} 的借款人"
     ),
+    "          OPEN aggregation: the coordinator read the message of every institution": (
+        "       开放聚合:协调方读取了每家机构的消息"
+    ),
+    "          the coordinator read sums only, each once {threshold} institutions had agreed to open it": (
+        "       协调方只读取总和,每个总和均在 {threshold} 家机构同意之后打开"
+    ),
     "What left each institution ({types}; sealed)": "各机构对外发出的内容({types};已密封)",
     "messages": "消息数",
     "kB out": "发出 kB",
@@ -179,11 +178,6 @@ ZH: Final[dict[str, str]] = {
     "(both from the coordinator)": "(两者均由协调方提供)",
     "Plan {digest} ({plan}) at {institution}:": "计划 {digest}({plan})在 {institution}:",
     "approved plan {digest} ({plan})": "已批准计划 {digest}({plan})",
-    "   trains      {model}, {rounds} rounds, quorum {quorum}": "   训练  {model},{rounds} 轮,法定应答数 {quorum}",
-    "   split       {fraction:.0%} of borrowers held out by key {salt}; contract {contract}": (
-        "   划分  以密钥 {salt} 留出 {fraction:.0%} 的借款人;数据契约 {contract}"
-    ),
-    "this plan protects NOBODY": "此计划不保护任何人",
     "the node is running, so its ledger was not read: a round beyond a cap would be refused": (
         "节点正在运行,未读取其账本:超出上限的轮次会被拒绝"
     ),
@@ -199,139 +193,6 @@ ZH: Final[dict[str, str]] = {
     "audit log verified · {entries} entries, head {head}": "审计日志验证通过 · {entries} 条,日志头 {head}",
     "   coordinator: {fingerprint}": "   协调方:{fingerprint}",
     "   no coordinator is pinned yet": "   尚未绑定协调方",
-    # plan check, node preview, node approve
-    "this plan can keep its claim: {plan} · digest {digest}": "此计划能够兑现其声明:{plan} · 摘要 {digest}",
-    "this plan claims nothing: {plan} · digest {digest}": "此计划不作任何声明:{plan} · 摘要 {digest}",
-    "   privacy     epsilon {epsilon:g} at delta {delta:g} per {unit}, {neighbours}; held out {held_out:g}": (
-        "   隐私  epsilon {epsilon:g},delta {delta:g},保护单位为{unit}({neighbours});留出部分 {held_out:g}"
-    ),
-    "   against     whoever sees the sum: {honest} honest shares of noise (quorum {quorum}, colluders {colluders})": (
-        "   防范  看到总和的任何人:噪声由 {honest} 个诚实份额构成(法定应答数 {quorum},合谋 {colluders})"
-    ),
-    "   against     nobody": "   防范  无",
-    "               if secure aggregation fails: epsilon {alone:.3f}; held out {held_out:.3f}": (
-        "         若安全聚合失效:epsilon {alone:.3f};留出部分 {held_out:.3f}"
-    ),
-    "   against     whoever opens a message: every message is private alone (local noise)": (
-        "   防范  打开消息的任何人:每条消息单独受保护(本地噪声)"
-    ),
-    "   noise       {mechanism}, accountant {accountant}": "   噪声  {mechanism},核算方法 {accountant}",
-    (
-        "   releases    {steps} training sums ({rounds} rounds, {retries} repetitions), {preparations} histograms "
-        "before, {evaluations} evaluations"
-    ): (
-        "   发布  训练汇总 {steps} 个({rounds} 轮,重试 {retries} 次),训练前直方图 {preparations} 个,"
-        "评估 {evaluations} 次"
-    ),
-    "   sampling    none: every training borrower is in every round": "   抽样  无:每轮包含全部训练借款人",
-    "   sampling    poisson: a training borrower is in a round with chance {rate:g}": (
-        "   抽样  泊松抽样:每位训练借款人每轮入选概率为 {rate:g}"
-    ),
-    "   clip        {clip:g}; the sums are whole numbers on a grid of {grid}": (
-        "   裁剪  {clip:g};汇总为整数,网格 {grid}"
-    ),
-    "   checked by  Renyi accounting, a second route: epsilon {second:.4f} for the training": (
-        "   复核  以 Renyi 核算作为第二途径:训练 epsilon 为 {second:.4f}"
-    ),
-    "   it allows   a membership test with 1 % false alarms to find at most {ceiling:.1%} of the borrowers": (
-        "   含义  误报率为 1 % 的成员推断检验至多识别出 {ceiling:.1%} 的借款人"
-    ),
-    "               and {ceiling:.1%} if secure aggregation fails": "         若安全聚合失效,则为 {ceiling:.1%}",
-    "What each institution is counted on for": "对各机构的预期",
-    "modalities": "模态",
-    "borrowers (public)": "借款人(公开数)",
-    "messages at most": "消息至多",
-    "bytes each": "每条字节",
-    "Epsilon of the sum / if secure aggregation fails and a message is read alone": (
-        "隐私预算 ε:总和 / 若安全聚合失效、消息被单独读取"
-    ),
-    "Epsilon of all messages of an institution together": "隐私预算 ε:一家机构的全部消息合计",
-    "noise": "噪声",
-    "one borrower": "单个借款人",
-    "ε training": "ε 训练",
-    "ε held out": "ε 留出",
-    "ε known to {members}": "ε {members} 家知悉",
-    "   noise: deviation per training number, in grid steps · one borrower: the most that one moves them": (
-        "   噪声:训练时每个数的标准差,以网格步计 · 单个借款人:一人至多使这些数改变的幅度"
-    ),
-    "epsilon {epsilon:g} is above {limit:g}": "epsilon {epsilon:g} 高于 {limit:g}",
-    "delta {delta:g} is above 1/(10 n) = {advised:.1e} of {institution}": (
-        "delta {delta:g} 高于 {institution} 规模对应的 1/(10 n) = {advised:.1e}"
-    ),
-    "the noise is shared, but no secure sum hides a message: institutions refuse this plan (FC-4008)": (
-        "噪声由各机构分担,但没有安全聚合隐藏单条消息:各机构会拒绝此计划(FC-4008)"
-    ),
-    "nothing is sent or changed: this is what {institution} would do under plan {digest} ({plan})": (
-        "未发送也未更改任何内容:以下为 {institution} 在计划 {digest}({plan})下的行为"
-    ),
-    "What leaves {institution}": "{institution} 对外发出的内容",
-    "message": "消息",
-    "at most": "至多",
-    "numbers": "数的个数",
-    "bytes in all": "字节合计",
-    "together": "合计",
-    "instead of any of them: a refusal, one error code": "替代以上任一消息:拒绝,仅一个错误码",
-    "histogram of categories by outcome, before round 1": "第 1 轮之前:按结果分的类别直方图",
-    "counts of held-out borrowers by score and outcome": "留出借款人按评分和结果的计数",
-    "sums of residuals and curvatures in tree leaves": "树叶内残差与曲率之和",
-    "change of the weights after local training": "本地训练后的权重变化",
-    "sums of clipped gradients": "裁剪后梯度之和",
-    "   every message also carries a digest of its request and one of the privacy ledger's last entry": (
-        "   每条消息还带有所答请求的摘要和隐私账本最后一条的摘要"
-    ),
-    "   each is signed, sealed to the coordinator and equally long; the relay sees its length and time": (
-        "   均经签名、密封给协调方且长度相同;中继只看到长度和时间"
-    ),
-    "   the coordinator opens each: without a secure sum, only this site's share of noise protects it": (
-        "   协调方会打开每条消息:没有安全聚合时,仅有本机构的噪声份额保护它"
-    ),
-    "   the coordinator opens each and sees its numbers, every one with its full noise": (
-        "   协调方会打开每条消息并看到其中的数,每个数都带有完整噪声"
-    ),
-    "   the coordinator opens each and sees its numbers WITHOUT protecting noise": (
-        "   协调方会打开每条消息并看到其中的数,没有保护性噪声"
-    ),
-    "   never leave: rows, identifiers, scores of a borrower, exact counts, losses, error texts, keys": (
-        "   绝不离开:数据行、标识、单个借款人的评分、精确计数、损失值、错误文本、密钥"
-    ),
-    "What it costs, by this site's ledger: epsilon of the sum / if a message is read alone": (
-        "代价(按本机构账本):总和的 ε / 若消息被单独读取"
-    ),
-    "What it costs, by this site's ledger: epsilon": "代价(按本机构账本):隐私预算 ε",
-    "now": "现在",
-    "after the plan": "计划之后",
-    "with repetitions": "含重试",
-    "found at most": "至多识别率",
-    "   counted at the ledger's delta {delta:g}; the plan states its epsilon at {planned:g}": (
-        "   按账本的 delta {delta:g} 计;计划按 {planned:g} 声明其 epsilon"
-    ),
-    "   cannot be undone: what has left is not called back; no epsilon is refunded if a round fails;": (
-        "   不可撤销:已发出的内容无法收回;即使某轮失败,epsilon 也不退还;"
-    ),
-    "                     an approval serves one run of exactly this plan": (
-        "             一次批准仅用于此计划的一次运行"
-    ),
-    "every request would be refused ({code}): {reason}": "所有请求都会被拒绝({code}):{reason}",
-    "the noise is shared, but no secure sum hides a message; this institution's policy accepts that": (
-        "噪声由各机构分担,但没有安全聚合隐藏单条消息;本机构的政策接受这一点"
-    ),
-    (
-        "a run has used this plan already: {charged} of its releases are counted as spent, and a second run of it is "
-        "refused"
-    ): "已有运行使用过此计划:其 {charged} 次发布已计为已用,再次运行会被拒绝",
-    "{step} would be refused (FC-4101): epsilon of {partition} would be {would_be:.3f}, above {cap:.3f}": (
-        "{step}会被拒绝(FC-4101):{partition}部分的 epsilon 将为 {would_be:.3f},高于 {cap:.3f}"
-    ),
-    "the histogram before round 1": "第 1 轮之前的直方图",
-    "the evaluation": "评估",
-    "round {round}": "第 {round} 轮",
-    "{partition}: only {fitting} of at most {releases} releases fit under the cap; more would be refused": (
-        "{partition}:至多 {releases} 次发布中仅 {fitting} 次在上限之内;更多的会被拒绝"
-    ),
-    "all of it stays within this institution's caps and policy": "全部在本机构的上限和政策之内",
-    "               privacy-loss distributions (no filter, for reports): epsilon {pld:.4f}": (
-        "               隐私损失分布(仅供报告,不作为过滤器):epsilon {pld:.4f}"
-    ),
     # lab sweep
     "shared noise without secure aggregation: an experiment on public data, and the table says so": (
         "无安全聚合的分担噪声:仅为公开数据实验,表中已注明"
@@ -347,6 +208,13 @@ ZH: Final[dict[str, str]] = {
 
 WORDS_ZH: Final[dict[str, str]] = {
     # states of a run (daemon/control.py)
+    "keys": "收集周期密钥",
+    "roots": "交换配对密钥",
+    "answer": "收集应答",
+    "upload": "收集带掩码的更新",
+    "accept": "同意参与名单",
+    "reveal": "打开总和",
+    "close": "出示日志",
     "idle": "空闲",
     "running": "进行中",
     "finished": "已完成",

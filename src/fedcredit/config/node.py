@@ -38,8 +38,6 @@ class PolicySection(Section):
 
     allow_no_privacy: bool = False
     allow_fixed_noise: bool = False
-    allow_bare_shares: bool = False
-    """Noise that institutions share, though nothing hides each one's message: for experiments on public data only."""
 
 
 class NodeConfig(Section):

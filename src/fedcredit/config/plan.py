@@ -15,7 +15,7 @@ from fedcredit.config.reading import Section, parse_toml, read_toml, validate
 from fedcredit.encoding import Encodable, digest
 from fedcredit.parties import InstitutionId, InstitutionType, institution_id
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
 def _real(value: object) -> object:
@@ -96,6 +96,8 @@ class ModelSection(Section):
 
 MIN_HONEST_SHARES: Final = 3
 """A sum hides an update among at least this many honest contributors (PROTOCOL.md section 1)."""
+MIN_HIDDEN: Final = 2
+"""Honest members below which masks hide nothing: a sum of one is its member's numbers."""
 SMALLEST_CLIP: Final = 1e-6
 LARGEST_CLIP: Final = 1e6
 """Outside these, squared norms leave the range of float64 and a gradient would pass unclipped."""
@@ -155,7 +157,8 @@ class PrivacySection(Section):
     noise: Literal["local", "shared"]
     """``local``: every message is private alone. ``shared``: only the sum is, under secure aggregation."""
     colluders: Annotated[int, Field(ge=0)]
-    """With shared noise: institutions whose shares the coordinator may know, so that they do not count; otherwise 0."""
+    """Institutions that may work together with the coordinator: their noise does not count, and masks must hold against
+    all of them. 0 with open aggregation, which trusts nobody to hide anything."""
     sampling: Literal["full-batch", "poisson"]
     sampling_rate: Annotated[Real, Field(gt=0, le=1)]
     """Chance of each borrower to take part in a round; 1 for full batches."""
@@ -187,8 +190,6 @@ class PrivacySection(Section):
             raise ValueError("sampling_rate must be a whole number of millionths")
         if self.sampling == "poisson" and self.noise == "shared":
             raise ValueError('sampling = "poisson" goes with noise = "local" only')
-        if self.noise == "local" and self.colluders:
-            raise ValueError('colluders have a meaning with noise = "shared" only')
         if self.mechanism == "none" and (self.noise == "shared" or self.accountant != "none"):
             raise ValueError('mechanism = "none" goes with noise = "local" and accountant = "none"')
         return self
@@ -213,6 +214,36 @@ class RoundSection(Section):
     deadline_s: Positive
 
 
+class SecureAggregation(Section):
+    """Only the sum over a cohort can be read, by anybody."""
+
+    kind: Literal["secure"]
+    threshold: Annotated[int, Field(ge=2)]
+    """Members who must agree on whose messages are added up, and whose shares then open the sum."""
+    lane_bits: Literal[16, 32]
+    """Numbers travel modulo 2^lane_bits; a plan whose sums could wrap is refused."""
+
+
+class OpenAggregation(Section):
+    """The coordinator reads every institution's noised message: a decision that every institution sees and approves."""
+
+    kind: Literal["open"]
+
+
+AggregationSection: TypeAlias = Annotated[SecureAggregation | OpenAggregation, Field(discriminator="kind")]
+
+
+COMPLETE_UP_TO: Final = 64
+"""Largest cohort in which every member shares masks with every other (``secagg.cohort``)."""
+
+
+def usual_threshold(members: int) -> int:
+    """Return two thirds of the members and one more: the largest guard against two cohorts that still lets a third
+    drop out (PROTOCOL.md 4.4).
+    """
+    return 2 * members // 3 + 1
+
+
 class InstitutionSection(Section):
     """What is public about one institution."""
 
@@ -225,12 +256,13 @@ class InstitutionSection(Section):
 class RunPlan(Section):
     """A whole plan; equal plans have equal digests, whatever their file looks like."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     run: RunSection
     model: ModelSection
     training: TrainingSection
     privacy: PrivacySection
     rounds: RoundSection
+    aggregation: AggregationSection
     institutions: Mapping[str, InstitutionSection]
 
     @model_validator(mode="after")
@@ -243,6 +275,27 @@ class RunPlan(Section):
             raise ValueError(f"rounds.quorum is above the number of institutions, {len(self.institutions)}")
         if self.privacy.noise == "shared" and self.rounds.quorum - self.privacy.colluders < MIN_HONEST_SHARES:
             raise ValueError(f"rounds.quorum minus privacy.colluders must be at least {MIN_HONEST_SHARES}")
+        return self
+
+    @model_validator(mode="after")
+    def _aggregation_fits(self) -> Self:
+        aggregation, colluders = self.aggregation, self.privacy.colluders
+        if isinstance(aggregation, OpenAggregation):
+            if self.privacy.noise == "shared" or colluders:
+                raise ValueError('noise = "shared" and colluders need aggregation.kind = "secure"')
+            return self
+        members, threshold = len(self.institutions), aggregation.threshold
+        if threshold > self.rounds.quorum:
+            raise ValueError("aggregation.threshold is above rounds.quorum")
+        if 2 * threshold - members <= colluders:
+            raise ValueError(
+                f"2 * aggregation.threshold - {members} institutions must be above privacy.colluders: otherwise two "
+                "conflicting cohorts could both be opened"
+            )
+        if self.rounds.quorum - colluders < MIN_HIDDEN:
+            raise ValueError(
+                f"rounds.quorum minus privacy.colluders must be at least {MIN_HIDDEN}: a sum of one hides nothing"
+            )
         return self
 
     @model_validator(mode="after")
@@ -263,6 +316,11 @@ class RunPlan(Section):
     def honest_shares(self) -> int:
         """Return how many noise shares carry the claim: quorum minus colluders, or 1 for local noise."""
         return self.rounds.quorum - self.privacy.colluders if self.privacy.noise == "shared" else 1
+
+    @property
+    def secure(self) -> SecureAggregation | None:
+        """Return the secure aggregation that the plan asks for; ``None`` for an open one."""
+        return self.aggregation if isinstance(self.aggregation, SecureAggregation) else None
 
     @property
     def trees(self) -> int:

@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,6 +28,11 @@ class Section(BaseModel):
 
 SectionT = TypeVar("SectionT", bound=Section)
 
+MOST_CHARACTERS: Final = 1 << 20
+"""Of one file: four times the longest plan of 1,000 institutions."""
+MOST_DOTS: Final = 64
+"""Of one line, and so of one key: each costs the decoder time and memory quadratic in the parts of a key."""
+
 
 def read_toml(path: Path, *, what: str, command: str) -> dict[str, Any]:
     """Return the content of a TOML file.
@@ -46,7 +51,12 @@ def read_toml(path: Path, *, what: str, command: str) -> dict[str, Any]:
 
 
 def parse_toml(text: str, *, source: str) -> dict[str, Any]:
-    """Return the content of TOML text; ``source`` names it in errors."""
+    """Return the content of TOML text; ``source`` names it in errors.
+
+    Raises:
+        ConfigSyntaxError: it is not TOML, or above ``MOST_CHARACTERS`` or ``MOST_DOTS``: a plan comes from elsewhere.
+    """
+    _require_modest(text, source=source)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -55,6 +65,14 @@ def parse_toml(text: str, *, source: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         # The decoder passes these on: a number of thousands of digits, brackets nested without end.
         raise ConfigSyntaxError(path=source, detail="it holds a number or a nesting without end") from error
+
+
+def _require_modest(text: str, *, source: str) -> None:
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigSyntaxError(path=source, detail=f"it has more than {MOST_CHARACTERS:,} characters")
+    for number, line in enumerate(text.split("\n"), 1):  # the one character that ends a line, and a key, in TOML
+        if line.count(".") > MOST_DOTS:
+            raise ConfigSyntaxError(path=source, detail=f"more than {MOST_DOTS} dots (at line {number})")
 
 
 def validate(model: type[SectionT], raw: Mapping[str, Any], *, source: str) -> SectionT:

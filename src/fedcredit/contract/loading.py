@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import Field
@@ -16,6 +16,8 @@ from fedcredit.contract.schema import Contract, Cross, Modality
 from fedcredit.errors import ConfigFileMissingError, ConfigValueError, ContractSyntaxError, MissingKeyError
 
 _SCHEMAS = resources.files("fedcredit.contract") / "schemas"
+_UNFIT: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What the YAML library passes on from building a value, such as 2001-99-99, ``!!int ''`` or ``!!bool x``."""
 _Plain = dict[str, Any]
 _SectionT = TypeVar("_SectionT", bound=Section)
 
@@ -93,6 +95,9 @@ def parse_contract(text: str, *, source: str) -> Contract:
         raise ContractSyntaxError(path=source, detail=f"{error.problem or 'syntax'} (line {line})") from error
     except yaml.YAMLError as error:
         raise ContractSyntaxError(path=source, detail="it holds a character that YAML forbids") from error
+    except _UNFIT:
+        # Python's message would quote the value.
+        raise ContractSyntaxError(path=source, detail="a value does not fit its tag, or nests without end") from None
     top = validate(_TopLevel, _mapping(raw, source=source, place=""), source=source)
     modalities = tuple(_modality(key, value, source=source) for key, value in top.modalities.items())
     return validate(Contract, {**top.model_dump(), "modalities": modalities}, source=source)

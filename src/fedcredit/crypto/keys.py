@@ -1,7 +1,7 @@
-"""An institution's long-lived identity: one signing key and one hybrid key that others seal to.
+"""An institution's long-lived identity: keys that sign and one hybrid key that others seal to.
 
-Suite S1 (PROTOCOL.md 2.1): Ed25519 (RFC 8032) for signatures, X25519 (RFC 7748) and ML-KEM-768 (FIPS 203) together
-for sealing. Somebody must break both of the latter to open a seal.
+Suite S1 (PROTOCOL.md 2.1): Ed25519 (RFC 8032) signs messages, together with ML-DSA-65 (FIPS 204) what lasts longer than
+a round; X25519 (RFC 7748) and ML-KEM-768 (FIPS 203) together seal. Somebody must break both of a pair to forge or open.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final, NoReturn, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,15 +28,17 @@ from fedcredit.errors import FingerprintMismatchError, KeyFileError, MalformedMe
 from fedcredit.store.files import write_new
 
 SIGNING_LENGTH: Final = 32
+SIGNING_POST_QUANTUM_LENGTH: Final = 1952
 KEM_CLASSIC_LENGTH: Final = 32
 KEM_POST_QUANTUM_LENGTH: Final = 1184
 FINGERPRINT_BITS: Final = 80
 
-_IDENTITY_VERSION: Final = 1
-_IDENTITY_LIMIT: Final = 2_048
+_IDENTITY_VERSION: Final = 2
+_IDENTITY_LIMIT: Final = 4_096
+_KEY_NAMES: Final = ("signing", "signing_post_quantum", "kem_classic", "kem_post_quantum")
 _FILE_LIMIT: Final = 4_096
-_FILE_FORMAT: Final = "fedcredit identity keys 1"
-_SEED_LENGTHS: Final = {"signing": 32, "kem_classic": 32, "kem_post_quantum": 64}
+_FILE_FORMAT: Final = "fedcredit identity keys 2"
+_SEED_LENGTHS: Final = {"signing": 32, "signing_post_quantum": 32, "kem_classic": 32, "kem_post_quantum": 64}
 _SALT_LENGTH: Final = 16
 _NONCE_LENGTH: Final = 12
 # Fixed by the file format, so that a forged file cannot ask for gigabytes: 128 MiB, about 0.4 s.
@@ -43,6 +46,7 @@ _SCRYPT_N: Final = 2**17
 _SCRYPT_R: Final = 8
 _SCRYPT_P: Final = 1
 _FIELD_PRIME: Final = 2**255 - 19
+_MLDSA_MATRIX_SEED: Final = 32
 _EDWARDS_D: Final = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME
 
 
@@ -51,12 +55,14 @@ class PublicIdentity:
     """The public half of an identity; one that exists is well-formed.
 
     Raises:
-        MalformedMessageError: a length is wrong, a key is no key of its kind, or it is of small order (everyone could
-            sign or open for it).
+        MalformedMessageError: a length is wrong, a key is no key of its kind, or it is of small order or empty
+            (everyone could sign or open for it).
     """
 
     signing: bytes
     """Ed25519 public key, 32 bytes."""
+    signing_post_quantum: bytes
+    """ML-DSA-65 public key, 1,952 bytes."""
     kem_classic: bytes
     """X25519 public key, 32 bytes."""
     kem_post_quantum: bytes
@@ -64,9 +70,11 @@ class PublicIdentity:
 
     def __post_init__(self) -> None:
         _check_length("signing key", self.signing, SIGNING_LENGTH)
+        _check_length("ML-DSA key", self.signing_post_quantum, SIGNING_POST_QUANTUM_LENGTH)
         _check_length("X25519 key", self.kem_classic, KEM_CLASSIC_LENGTH)
         _check_length("ML-KEM key", self.kem_post_quantum, KEM_POST_QUANTUM_LENGTH)
         _refuse_small_order_signing_key(self.signing)
+        _refuse_empty_post_quantum_signing_key(self.signing_post_quantum)
         _refuse_low_order_kem_key(self.kem_classic)
         try:
             MLKEM768PublicKey.from_public_bytes(self.kem_post_quantum)
@@ -75,14 +83,7 @@ class PublicIdentity:
 
     def to_bytes(self) -> bytes:
         """Return the one canonical encoding."""
-        return encode(
-            {
-                "version": _IDENTITY_VERSION,
-                "signing": self.signing,
-                "kem_classic": self.kem_classic,
-                "kem_post_quantum": self.kem_post_quantum,
-            }
-        )
+        return encode({"version": _IDENTITY_VERSION, **{name: getattr(self, name) for name in _KEY_NAMES}})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -93,20 +94,24 @@ class PublicIdentity:
             MessageTooLargeError: longer than any identity.
         """
         value = decode(data, what="public identity", limit=_IDENTITY_LIMIT)
-        if not isinstance(value, Mapping) or set(value) != {"version", "signing", "kem_classic", "kem_post_quantum"}:
+        if not isinstance(value, Mapping) or set(value) != {"version", *_KEY_NAMES}:
             raise _malformed("its fields are not the expected ones")
         # True == 1 in Python, but it is another encoding.
         if value["version"] is True or value["version"] != _IDENTITY_VERSION:
             raise _malformed("its version is unknown")
-        signing, classic, post_quantum = value["signing"], value["kem_classic"], value["kem_post_quantum"]
-        if not isinstance(signing, bytes) or not isinstance(classic, bytes) or not isinstance(post_quantum, bytes):
+        keys = {name: key for name in _KEY_NAMES if isinstance(key := value[name], bytes)}
+        if len(keys) != len(_KEY_NAMES):
             raise _malformed("a key is not a byte string")
-        return cls(signing=signing, kem_classic=classic, kem_post_quantum=post_quantum)
+        return cls(**keys)
 
     def fingerprint(self) -> str:
         """Return the first 80 bits of SHA-256 over ``to_bytes()`` for reading aloud: ``4F7A-19C2-E0B8-66D1-02AB``."""
         digits = hashlib.sha256(self.to_bytes()).hexdigest()[: FINGERPRINT_BITS // 4].upper()
         return "-".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+
+    def post_quantum_signing_key(self) -> MLDSA65PublicKey:
+        """Return the ML-DSA-65 key that lasting signatures are checked with."""
+        return MLDSA65PublicKey.from_public_bytes(self.signing_post_quantum)
 
     def kem_public_key(self) -> MLKEM768X25519PublicKey:
         """Return the hybrid key to seal to."""
@@ -130,13 +135,17 @@ def check_fingerprint(given: str, identity: PublicIdentity, whose: str) -> None:
 class IdentityKeys:
     """The private half of an identity. Neither ``repr`` nor ``str`` nor an error shows key bytes."""
 
-    def __init__(self, *, signing: bytes, kem_classic: bytes, kem_post_quantum: bytes) -> None:
+    def __init__(
+        self, *, signing: bytes, signing_post_quantum: bytes, kem_classic: bytes, kem_post_quantum: bytes
+    ) -> None:
         self._signing = Ed25519PrivateKey.from_private_bytes(signing)
+        self._signing_post_quantum = MLDSA65PrivateKey.from_seed_bytes(signing_post_quantum)
         self._classic = X25519PrivateKey.from_private_bytes(kem_classic)
         self._post_quantum = MLKEM768PrivateKey.from_seed_bytes(kem_post_quantum)
         self._kem = MLKEM768X25519PrivateKey(self._post_quantum, self._classic)
         self._public = PublicIdentity(
             signing=self._signing.public_key().public_bytes_raw(),
+            signing_post_quantum=self._signing_post_quantum.public_key().public_bytes_raw(),
             kem_classic=self._classic.public_key().public_bytes_raw(),
             kem_post_quantum=self._post_quantum.public_key().public_bytes_raw(),
         )
@@ -146,6 +155,7 @@ class IdentityKeys:
         """Make new keys from the operating system's randomness."""
         return cls(
             signing=Ed25519PrivateKey.generate().private_bytes_raw(),
+            signing_post_quantum=MLDSA65PrivateKey.generate().private_bytes_raw(),
             kem_classic=X25519PrivateKey.generate().private_bytes_raw(),
             kem_post_quantum=MLKEM768PrivateKey.generate().private_bytes_raw(),
         )
@@ -159,6 +169,11 @@ class IdentityKeys:
     def signing_key(self) -> Ed25519PrivateKey:
         """For ``crypto.signatures``."""
         return self._signing
+
+    @property
+    def post_quantum_signing_key(self) -> MLDSA65PrivateKey:
+        """For ``crypto.signatures``: never signs alone."""
+        return self._signing_post_quantum
 
     @property
     def kem_key(self) -> MLKEM768X25519PrivateKey:
@@ -184,6 +199,7 @@ class IdentityKeys:
         content: Encodable = {
             "format": _FILE_FORMAT,
             "signing": self._signing.private_bytes_raw(),
+            "signing_post_quantum": self._signing_post_quantum.private_bytes_raw(),
             "kem_classic": self._classic.private_bytes_raw(),
             "kem_post_quantum": self._post_quantum.private_bytes_raw(),
         }
@@ -231,6 +247,14 @@ def _refuse_small_order_signing_key(key: bytes) -> None:
     square = y * y % _FIELD_PRIME
     if square in (0, 1) or (_EDWARDS_D * square * square + 2 * square - 1) % _FIELD_PRIME == 0:
         raise _malformed("its signing key has small order")
+
+
+def _refuse_empty_post_quantum_signing_key(key: bytes) -> None:
+    # Any 1,952 bytes decode as an ML-DSA key (FIPS 204, algorithm 23). What follows the seed of the matrix is t1, and a
+    # verifier computes Az - c t1 2^13. With all of t1 at 0, or at 1023 (2^13 * 1023 = -1 modulo q), the answer z = 0
+    # needs no secret: anyone can sign. Memory that was wiped, or never written, looks like that.
+    if key[_MLDSA_MATRIX_SEED:].strip(b"\x00") == b"" or key[_MLDSA_MATRIX_SEED:].strip(b"\xff") == b"":
+        raise _malformed("its ML-DSA key is empty")
 
 
 def _refuse_low_order_kem_key(key: bytes) -> None:

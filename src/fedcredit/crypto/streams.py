@@ -45,12 +45,22 @@ class KeyStream:
     def bytes(self, count: int) -> npt.NDArray[np.uint8]:
         """Return the next ``count`` bytes, shape ``(count,)``."""
         stream = np.empty(count, dtype=np.uint8)
-        out = stream.data
-        zeros = memoryview(_ZEROS)
-        for start in range(0, count, len(zeros)):
-            part = out[start : start + len(zeros)]
-            self._encryptor.update_into(zeros[: len(part)], part)
+        self.read_into(stream.data)
         return stream
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Fill ``buffer``, a writable vector of single bytes, with the next ``len(buffer)`` bytes.
+
+        Raises:
+            ValueError: an item of ``buffer`` is not one byte; nothing was read.
+            TypeError: ``buffer`` is read-only; nothing was read.
+        """
+        if buffer.nbytes != len(buffer):
+            raise ValueError("a keystream fills a vector of single bytes")
+        zeros = memoryview(_ZEROS)
+        for start in range(0, len(buffer), len(zeros)):
+            part = buffer[start : start + len(zeros)]
+            self._encryptor.update_into(zeros[: len(part)], part)
 
     def words64(self, count: int) -> npt.NDArray[np.uint64]:
         """Return the next ``8 * count`` bytes as little-endian 64-bit words, shape ``(count,)``, dtype ``<u8``."""

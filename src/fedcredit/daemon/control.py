@@ -7,7 +7,7 @@ as if it had failed here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -30,6 +30,13 @@ class Status:
     """Rounds released so far."""
     rounds: int
     institutions: int
+    stage: str = ""
+    """Which exchange of messages is going on; empty between rounds."""
+    waiting: Sequence[str] = ()
+    """Who has been asked in it and has not answered."""
+    since: float = 0.0
+    until: float = 0.0
+    """When it began and when it gives up, in seconds since 1970."""
     error: Mapping[str, Any] | None = None
 
     @classmethod
@@ -39,15 +46,19 @@ class Status:
 
     def at_round(self, number: int) -> Self:
         """Return the status after a release."""
-        return replace(self, round=number)
+        return replace(self, round=number, stage="", waiting=())
+
+    def in_stage(self, stage: str, waiting: Sequence[str], *, since: float, until: float) -> Self:
+        """Return the status while members are asked."""
+        return replace(self, stage=stage, waiting=tuple(waiting), since=since, until=until)
 
     def finished(self) -> Self:
         """Return the status at the end."""
-        return replace(self, state="finished")
+        return replace(self, state="finished", stage="", waiting=())
 
     def failed(self, error: FedcreditError) -> Self:
         """Return the status after a failure."""
-        return replace(self, state="failed", error=error_record(error))
+        return replace(self, state="failed", stage="", waiting=(), error=error_record(error))
 
 
 def error_record(error: FedcreditError) -> dict[str, Any]:
@@ -126,7 +137,7 @@ class ControlClient:
 def _parsed(data: bytes) -> Mapping[str, Any]:
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedMessageError(what="control message", problem="it is not JSON") from error
     if not isinstance(value, dict):
         raise MalformedMessageError(what="control message", problem="it is not an object")

@@ -52,8 +52,8 @@ def _read_parquet(data: bytes, needed: tuple[str, ...], *, place: str) -> pa.Tab
         check_columns(file.schema_arrow.names, needed, place=place)
         frame = file.read(columns=list(needed))
         frame.validate(full=True)  # a text that is not UTF-8 would fail later, and quote itself
-    except (pa.ArrowException, OSError):
-        # Arrow's message may quote the file's bytes, so it is not chained.
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        # The message may quote the file's bytes, so it is not chained.
         raise DataFormatError(path=place, format="Parquet") from None
     return frame
 

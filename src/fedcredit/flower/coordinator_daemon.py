@@ -32,6 +32,7 @@ from fedcredit.parties import InstitutionId
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import AUTHORITY, SERVER_CERTIFICATE, SERVER_KEY, Coordinator, new_run_id
 from fedcredit.rounds.drive import drive
+from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.run import RoundReport
 from fedcredit.store.files import make_directory, write_atomic
 
@@ -152,11 +153,16 @@ class CoordinatorDaemon:
         )
         with carrier, self._coordinator.open_run(run_id, plan, transport) as opened:
             self._status = self._status.at_round(opened.run.state.round)
-            drive(opened, privacy_plan(plan), on_round=self._on_round)
+            drive(opened, privacy_plan(plan), on_round=self._on_round, on_reply=self._on_reply)
 
     def _on_round(self, report: RoundReport) -> None:
         LOG.info("round %d of %d released", report.round, report.rounds)
         self._status = self._status.at_round(report.round)
+
+    def _on_reply(self, result: RoundResult) -> None:
+        self._status = self._status.in_stage(
+            str(result.stage), sorted(result.waiting), since=result.since, until=result.until
+        )
 
     def _courier(self, request: bytes) -> bytes:
         transport = self._transport

@@ -30,8 +30,10 @@ from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.data.tables import read_table
 from fedcredit.enrolment import Invitation, JoinRequest, armoured, read_armoured
 from fedcredit.errors import AlreadyExistsError
-from fedcredit.institution.admission import Admission, Approvals, RunMemory
+from fedcredit.institution.admission import Admission, Approvals
 from fedcredit.institution.holdings import Holdings
+from fedcredit.institution.memory import RunMemory
+from fedcredit.institution.releases import MakeSums, NoisedSums
 from fedcredit.institution.worker import InstitutionWorker
 from fedcredit.parties import InstitutionId, InstitutionType
 from fedcredit.privacy.ledger import CAP_KEYS, PrivacyLedger
@@ -132,13 +134,12 @@ class NodeState:
             caps=_configured_caps(config),
             allow_no_privacy=config.policy.allow_no_privacy,
             allow_fixed_noise=config.policy.allow_fixed_noise,
-            allow_bare_shares=config.policy.allow_bare_shares,
             clock=clock,
             entropy=entropy,
         )
         audit = AuditLog(Journal(database, AUDIT))
         audit.verify()
-        return cls(database, ledger, audit, RunMemory(database))
+        return cls(database, ledger, audit, RunMemory(database, entropy=entropy))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,8 +250,12 @@ def assemble_worker(
     state: NodeState,
     entropy: Callable[[int], bytes],
     clock: Callable[[], float],
+    make_sums: MakeSums = NoisedSums,
 ) -> InstitutionWorker:
-    """Return the worker over opened parts; tests and benchmarks assemble one without a folder."""
+    """Return the worker over opened parts; tests and benchmarks assemble one without a folder.
+
+    ``make_sums`` is replaced where sums must be foreseen (``tests/simulation``); left out, sums are charged and noised.
+    """
     admission = Admission(
         institution=config.name,
         own_identity=keys.public.to_bytes(),
@@ -269,6 +274,7 @@ def assemble_worker(
         admission=admission,
         ledger=state.ledger,
         audit=state.audit,
+        sums=make_sums(institution=config.name, ledger=state.ledger, entropy=entropy),
         entropy=entropy,
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fedcredit.config.plan import RunPlan
+from fedcredit.config.plan import RunPlan, usual_threshold
 from fedcredit.contract import Contract
 from fedcredit.data.inputs import model_inputs
 from fedcredit.data.splits import holdout_mask
@@ -29,6 +29,7 @@ from fedcredit.lab.audited_path import (
     trainings,
 )
 from fedcredit.lab.privacy_audit import AUDIT_ERROR, AuditResult, one_run_audit, step_audit, two_round_audit
+from fedcredit.lab.settings import aggregation_values
 from fedcredit.model.layout import ModalityShape, ModelInputs
 from fedcredit.model.scorecard import INTERCEPT, logit
 from fedcredit.parties import InstitutionId
@@ -221,7 +222,7 @@ def _plan(
     names = [f"institution-{number}" for number in range(institutions)]
     return RunPlan.model_validate(
         {
-            "schema_version": 2,
+            "schema_version": 3,
             "run": {
                 "name": "audit",
                 "consortium": AUDIT_CONSORTIUM,
@@ -248,6 +249,9 @@ def _plan(
                 "evaluation_epsilon": 1.0,
             },
             "rounds": {"quorum": institutions, "retries": 0, "deadline_s": 60.0},
+            "aggregation": aggregation_values(
+                "secure" if institutions > 1 else "open", threshold=usual_threshold(institutions)
+            ),
             "institutions": {
                 name: {"kind": "bank", "expected_borrowers": BORROWERS, "modalities": [modality]} for name in names
             },

@@ -252,7 +252,6 @@ class _Client:
             caps={TRAIN: BudgetCap(epsilon=LEDGER_EPSILON, delta=delta)},
             allow_no_privacy=False,
             allow_fixed_noise=False,
-            allow_bare_shares=True,  # the auditor plays secure aggregation: it adds up and looks at sums alone
             clock=lambda: 0.0,
             entropy=os.urandom,
         )
@@ -337,7 +336,9 @@ def steps(path: AuditedPath, *, runs: int, with_canaries: bool) -> Iterator[Obse
 
 
 def pairs(path: AuditedPath, *, runs: int, with_canaries: bool) -> Iterator[Pair]:
-    """Yield rounds two by two: the coordinator's weights let the canaries sleep in the first and wake in the second.
+    """Yield rounds two by two, the one in which the coordinator's weights let the canaries sleep first.
+
+    It is the later of the two: a run's first round is at the plan's own weights, where the canaries are awake.
 
     Raises:
         ValueError: the scene has no weights at which the canaries sleep.
@@ -347,8 +348,8 @@ def pairs(path: AuditedPath, *, runs: int, with_canaries: bool) -> Iterator[Pair
     for _ in range(runs):
         run = path.run(with_canaries=with_canaries)
         for round_number in range(1, path.scene.plan.run.rounds, 2):
-            first = _observed(path, run, path.scene.asleep, round_number)
-            yield first, _observed(path, run, path.scene.awake, round_number + 1)
+            awake = _observed(path, run, path.scene.awake, round_number)
+            yield _observed(path, run, path.scene.asleep, round_number + 1), awake
 
 
 def trainings(path: AuditedPath, *, seeds: int) -> Iterator[Iterator[Observation]]:

@@ -1,17 +1,20 @@
 """Audited releases through everything that production has: sealed requests, admission, worker, ledger, sealed answers.
 
-The coordinator's ``RoundEngine`` asks and adds up. Only the carrier is a function call, the databases are in memory,
-and the institutions' randomness is an argument.
+The coordinator's ``RoundEngine`` asks and adds up; where several institutions share the noise, it sees masked uploads
+and opens their sum alone. Only the carrier is a function call, the databases are in memory, and the institutions'
+randomness is an argument. Institutions take no weights but those that the coordinator's log names, so the auditor
+writes its own into that log, as a malicious coordinator would; a run's first round is at the plan's own weights anyway.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from fedcredit.audit.log import AuditLog
+from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.config.node import NodeConfig
 from fedcredit.contract import Contract
 from fedcredit.crypto.keys import IdentityKeys
@@ -22,10 +25,10 @@ from fedcredit.institution.node import NodeState, assemble_worker
 from fedcredit.institution.worker import InstitutionWorker
 from fedcredit.lab.audited_path import LEDGER_EPSILON, Build, Entropy, Scene, WhiteBox, entropy_of, joined
 from fedcredit.lab.privacy_audit import Integers, Vector
-from fedcredit.messages import Purpose
+from fedcredit.messages import Purpose, weights_to_bytes
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
 from fedcredit.privacy.noise_share import draw_noise
-from fedcredit.rounds.engine import RoundCall, RoundEngine
+from fedcredit.rounds.engine import Resumed, RoundCall, RoundEngine
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
@@ -64,7 +67,8 @@ class WorkerPath:
         tables[first] = self.scene.tables[first]
         if with_canaries:
             tables[first] = joined(tables[first], self.scene.canaries)
-        return WorkerRun(self._engine({name: self._worker(name, table) for name, table in tables.items()}))
+        log = AuditLog(Journal(Database.in_memory(), "audit"))
+        return WorkerRun(self._engine({name: self._worker(name, table) for name, table in tables.items()}, log), log)
 
     def known(self, weights: Vector, round_number: int) -> Integers:
         """Return the exact sum of everybody but the canaries, shape (lanes,)."""
@@ -98,12 +102,11 @@ class WorkerPath:
                 "kind": str(InstitutionType.BANK),
                 "data": {"path": "none", "contract": self._contract.name, "modalities": plan.modalities(name)},
                 "budget": budget,
-                # The auditor plays secure aggregation: it looks at sums alone.
-                "policy": {"allow_bare_shares": True},
+                "policy": {},
             }
         )
 
-    def _engine(self, workers: Mapping[InstitutionId, InstitutionWorker]) -> RoundEngine:
+    def _engine(self, workers: Mapping[InstitutionId, InstitutionWorker], log: AuditLog) -> RoundEngine:
         roster = Roster(
             tuple(
                 Member(institution=name, kind=InstitutionType.BANK, public_identity=keys.public.to_bytes())
@@ -116,23 +119,43 @@ class WorkerPath:
             roster=roster,
             keys=self._coordinator,
             transport=LoopbackTransport({name: worker.handle for name, worker in workers.items()}),
-            audit=AuditLog(Journal(Database.in_memory(), "audit")),
+            audit=log,
             heads=LedgerHeads(None),
             clock=time.time,
+            keep_transcript=lambda _name, _transcript: None,
+            resumed=Resumed(),
         )
 
 
 class WorkerRun:
     """One run of a ``WorkerPath``."""
 
-    def __init__(self, engine: RoundEngine) -> None:
+    def __init__(self, engine: RoundEngine, log: AuditLog) -> None:
         self._engine = engine
+        self._log = log
 
     def release(self, weights: Vector, round_number: int) -> Integers:
         """Return the sum that the coordinator learns, shape (lanes,).
 
         Raises:
-            QuorumError, RoundRefusedError: an institution did not answer; nothing is audited then.
+            QuorumError, RoundRefusedError, SumNotOpenedError: an institution did not answer, for example because the
+                first round is at other weights than the plan begins with; nothing is audited then.
         """
-        call = RoundCall(run=RUN, round=round_number, attempt=1, purpose=Purpose.TRAIN, weights=weights)
+        call = RoundCall(
+            run=RUN,
+            round=round_number,
+            attempt=1,
+            purpose=Purpose.TRAIN,
+            weights=weights,
+            release=self._released(weights, before=round_number),
+        )
         return self._engine.run(call).total
+
+    def _released(self, weights: Vector, *, before: int) -> int:
+        """Write into the log that ``weights`` are the model before a round; return the entry's index."""
+        digest = hashlib.sha256(weights_to_bytes(weights)).digest()
+        if before == 1:
+            self._log.record(EventKind.RUN_OPENED, run=RUN, weights=digest)
+        else:
+            self._log.record(EventKind.ROUND_RELEASED, run=RUN, round=before - 1, weights=digest)
+        return len(self._log) - 1

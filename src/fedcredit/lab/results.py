@@ -30,19 +30,25 @@ from fedcredit.evaluation import Interval, rows
 from fedcredit.institution.node import NodeRecord
 from fedcredit.lab.baselines import Baseline, best_own_model
 from fedcredit.lab.study import Study
-from fedcredit.messages import COUNT_GRID, SCORE_BINS
+from fedcredit.messages import COUNT_GRID, SCORE_BINS, CloseAnswer, CountsAnswer, Message, Refusal, TrainAnswer
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.cost import Cost
 from fedcredit.privacy.plan import HOLDOUT, TRAIN, PrivacyPlan
 from fedcredit.privacy.run_plan import privacy_plan
-from fedcredit.rounds.drive import EVALUATION_FILE, PREPARATION_FILE, ROUNDS_FILE, read_lines
+from fedcredit.rounds.drive import CLOSING_FILE, EVALUATION_FILE, PREPARATION_FILE, ROUNDS_FILE, read_lines
+from fedcredit.secagg.wire import Accept, EpochBoxes, EpochHello, Reveal, Upload
 from fedcredit.store.database import Database
 from fedcredit.store.files import write_atomic
 from fedcredit.store.journal import Journal
 from fedcredit.training.families import ModelFamily, model_family
 
 Scores = npt.NDArray[np.float64]
-RESULT_VERSION: Final = "2"
+_ANSWERS: Final[Mapping[str, tuple[type[Message], ...]]] = {
+    "open": (TrainAnswer, CountsAnswer, CloseAnswer, Refusal),
+    "secure": (EpochHello, EpochBoxes, Upload, Accept, Reveal, CloseAnswer, Refusal),
+}
+"""What leaves an institution, by the plan's aggregation."""
+RESULT_VERSION: Final = "3"
 """Version 1 stated mu and a zCDP figure, and no cost of a message that is read alone."""
 RESULT_FILE: Final = "result.json"
 METRICS_FILE: Final = "metrics.jsonl"
@@ -117,6 +123,8 @@ class StudyEvaluation:
             "seed": self._study.options.seed,
             "rounds": plan.run.rounds,
             "protected": privacy_plan(plan).describe().protects,
+            "aggregation": plan.aggregation.kind,
+            "threshold": plan.secure.threshold if plan.secure else 1,
             "rows": lines,
             "summary": {
                 "test_n": len(labels),
@@ -226,14 +234,15 @@ class StudyEvaluation:
 
     def _traffic(self, run_folder: Path) -> dict[str, Any]:
         lines = [*read_lines(run_folder / ROUNDS_FILE), _read(run_folder / EVALUATION_FILE)["traffic"]]
-        if (run_folder / PREPARATION_FILE).exists():
-            lines.append(_read(run_folder / PREPARATION_FILE))
+        for name in (PREPARATION_FILE, CLOSING_FILE):
+            if (run_folder / name).exists():
+                lines.append(_read(run_folder / name))
         return {
-            "message_types": ["train-answer", "counts-answer", "refusal"],
+            "message_types": [kind.TAG for kind in _ANSWERS[self._study.plan.aggregation.kind]],
             "institutions": [
                 {
                     "institution": name,
-                    "messages": sum(name in line["bytes_up"] for line in lines),
+                    "messages": sum(line["messages"].get(name, 0) for line in lines),
                     "bytes_up": sum(line["bytes_up"].get(name, 0) for line in lines),
                     "bytes_down": sum(line["bytes_down"].get(name, 0) for line in lines),
                 }

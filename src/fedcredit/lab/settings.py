@@ -163,12 +163,13 @@ def plan_values(
     quorum: int,
     retries: int,
     deadline_s: float,
+    aggregation: Mapping[str, Any],
     institutions: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the values of a run plan before validation; ``holdout`` is the split's public key and fraction."""
     salt, fraction = holdout
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "run": {
             "name": name,
             "consortium": consortium,
@@ -182,8 +183,14 @@ def plan_values(
         "training": settings.training,
         "privacy": _privacy_values(privacy, settings),
         "rounds": {"quorum": quorum, "retries": retries, "deadline_s": deadline_s},
+        "aggregation": aggregation,
         "institutions": institutions,
     }
+
+
+def aggregation_values(kind: str, *, threshold: int) -> dict[str, Any]:
+    """Return a plan's [aggregation]: "secure" with 32-bit numbers, or "open"."""
+    return {"kind": "secure", "threshold": threshold, "lane_bits": 32} if kind == "secure" else {"kind": "open"}
 
 
 def _privacy_values(privacy: PrivacyChoice, settings: Settings) -> dict[str, Any]:
@@ -193,7 +200,7 @@ def _privacy_values(privacy: PrivacyChoice, settings: Settings) -> dict[str, Any
         "mechanism": "none" if privacy.off else privacy.mechanism,
         "accountant": "none" if privacy.off else "gdp" if exact else "rdp",
         "noise": "local" if privacy.off else privacy.noise,
-        "colluders": 0 if privacy.off else privacy.colluders,
+        "colluders": privacy.colluders,
         "sampling": "full-batch" if full_batch else "poisson",
         "sampling_rate": float(privacy.sampling_rate),
         "preparation_share": settings.preparation_share,

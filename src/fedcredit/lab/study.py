@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from fedcredit.config.federation import FederationConfig
 from fedcredit.config.node import NodeConfig
-from fedcredit.config.plan import RunPlan
+from fedcredit.config.plan import RunPlan, usual_threshold
 from fedcredit.crypto.keys import PublicIdentity
 from fedcredit.data.datasets import Dataset, load_dataset
 from fedcredit.data.features import encode
@@ -30,7 +30,7 @@ from fedcredit.errors import AlreadyExistsError, UsageError
 from fedcredit.institution.admission import Approvals
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import holdings_of, init_node, join
-from fedcredit.lab.settings import Consortium, PrivacyChoice, plan_values, settings_for
+from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
 from fedcredit.lab.spreading import spread
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.run_plan import privacy_plan
@@ -60,7 +60,7 @@ class StudyOptions:
     test_noise: bool
     deadline_s: float
     noise: NoiseKind = "local"
-    """"shared" only in experiments: the institutions then agree to bare shares, and the results say so."""
+    aggregation: Literal["secure", "open"] = "secure"
     mechanism: str = "rounded-gaussian"
     colluders: int = 0
     drop_outs: int = 0
@@ -182,6 +182,7 @@ def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[Instit
         quorum=quorum,
         retries=options.retries,
         deadline_s=options.deadline_s,
+        aggregation=aggregation_values(options.aggregation, threshold=min(quorum, usual_threshold(len(holdings)))),
         institutions={
             name: {
                 "kind": str(dataset.parts[name].kind),
@@ -219,7 +220,6 @@ def _node_config(dataset: Dataset, institution: InstitutionId, options: StudyOpt
             "policy": {
                 "allow_no_privacy": off,
                 "allow_fixed_noise": options.test_noise,
-                "allow_bare_shares": options.noise == "shared",
             },
         }
     )

@@ -202,6 +202,6 @@ def _run(study: Study, test: Sequence[CreditTable], reference: Reference) -> Poi
         alone_best_auc=max(reference.alone_auc) if reference.alone_auc else None,
         rounds=plan.run.rounds,
         numbers_per_round=training.lane_bytes // LANE_BYTES,
-        bytes_per_round=review.message_bytes,
+        bytes_per_round=training.message_bytes,
         cpu_seconds_per_institution=cpu / len(study.holdings),
     )

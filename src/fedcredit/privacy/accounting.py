@@ -86,6 +86,7 @@ def delta_for(mu: float, epsilon: float) -> float:
     return float(GaussianPrivacyLoss(1.0 / mu).get_delta_for_epsilon(epsilon))
 
 
+@functools.lru_cache(maxsize=4096)
 def epsilon_with_sampler(mu: float, delta: float, *, distance: Fraction) -> float:
     """Return the epsilon of mu-GDP at ``delta`` when all noise drawn is within total-variation ``distance`` of its law.
 

@@ -22,7 +22,6 @@ from fedcredit.errors import (
     PrivacyOffRefusedError,
     PrivacyPlanError,
     ReleaseConflictError,
-    SharedNoiseRefusedError,
 )
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.accounting import check_epsilon
@@ -108,7 +107,6 @@ class PrivacyLedger:
         caps: Mapping[str, BudgetCap],
         allow_no_privacy: bool,
         allow_fixed_noise: bool,
-        allow_bare_shares: bool,
         clock: Callable[[], float],
         entropy: Callable[[int], bytes],
     ) -> None:
@@ -116,7 +114,6 @@ class PrivacyLedger:
         self._configured = dict(caps)
         self._allow_no_privacy = allow_no_privacy
         self._allow_fixed_noise = allow_fixed_noise
-        self._allow_bare_shares = allow_bare_shares
         self._clock = clock
         self._lock = threading.Lock()
         self._record = LedgerRecord(journal, place=place)
@@ -174,7 +171,6 @@ class PrivacyLedger:
             BudgetExhaustedError: the partition's epsilon would exceed its cap.
             ReleaseConflictError: the release id was charged with other content.
             PrivacyOffRefusedError, FixedNoiseRefusedError: it protects nobody, and the institution has not agreed.
-            SharedNoiseRefusedError: only a sum would be protected, and the institution has not agreed.
             ClockSetBackError: the clock is more than 300 s behind the last charge.
             PrivacyPlanError: the institution has no cap for the partition.
             LedgerCorruptError: somebody else wrote to the journal, or undid what this ledger wrote.
@@ -257,8 +253,6 @@ class PrivacyLedger:
             raise PrivacyOffRefusedError
         if release.test_noise and not self._allow_fixed_noise:
             raise FixedNoiseRefusedError
-        if release.honest_shares > 1 and not self._allow_bare_shares:
-            raise SharedNoiseRefusedError
 
     def _check_budget(self, release: Release) -> None:
         cap = self.caps.get(release.partition)

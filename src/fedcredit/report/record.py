@@ -191,9 +191,9 @@ class Audit(_Value):
 
 
 class Result(_Value):
-    """The whole of ``result.json``, schema version 2."""
+    """The whole of ``result.json``, schema version 3."""
 
-    schema_version: Literal["2"]
+    schema_version: Literal["3"]
     dataset: str
     title: str
     provenance: Literal["real", "real-segments", "simulated"]
@@ -205,6 +205,10 @@ class Result(_Value):
     seed: int
     rounds: Count
     protected: bool
+    aggregation: Literal["secure", "open"]
+    """Whether the coordinator could read sums only, or every institution's noised message."""
+    threshold: Annotated[int, Field(ge=1)]
+    """Members who had to agree to open a sum; 1 for open aggregation."""
     rows: tuple[InstitutionRow, ...] = Field(strict=False, min_length=1)
     summary: Summary
     calibration: tuple[CalibrationBin, ...] = Field(strict=False, min_length=1)

@@ -276,21 +276,28 @@ def model(result: Result) -> str:
 def trust(result: Result) -> str:
     """Return whom an institution still has to trust, and with what."""
     relay = " The relay sees sizes and times only." if result.runtime == "flower" else ""
+    if result.aggregation == "open":
+        return f"{_open_sums(result)}{relay}"
+    summed = (
+        f"Updates were summed under secure aggregation: the coordinator read sums only, each opened after at least "
+        f"{result.threshold} institutions had agreed whose updates were in it."
+    )
     if not result.private:
-        return (
-            "Until there is secure aggregation, the coordinator sees each institution’s update, in this run without "
-            f"protection.{relay}"
-        )
-    seen = "Until there is secure aggregation, the coordinator sees each institution’s noised update, not only the sum."
+        return f"{summed} In this run a sum carries no noise that protects anybody.{relay}"
     if result.privacy.noise == "shared":
         return (
-            f"{seen} A message carries only a share of the noise, so against the coordinator it is "
-            f"{_epsilon(result.privacy.epsilon_alone)} that holds, not {cost(result.privacy.epsilon)}: "
-            f"an experiment on public data.{relay}"
+            f"{summed} The stated ε is that of the sums. If secure aggregation failed, "
+            f"{_epsilon(result.privacy.epsilon_alone)} would hold for a message read alone.{relay}"
         )
+    return f"{summed} Every message is differentially private on its own as well, so ε does not rest on that.{relay}"
+
+
+def _open_sums(result: Result) -> str:
+    if not result.private:
+        return "The plan said open aggregation: the coordinator saw each institution’s update without protection."
     return (
-        f"{seen} Every message is differentially private on its own, so the stated ε holds against the coordinator "
-        f"too.{relay}"
+        "The plan said open aggregation: the coordinator saw each institution’s noised update, not only the sum. Every "
+        "message is differentially private on its own, so the stated ε holds against the coordinator too."
     )
 
 

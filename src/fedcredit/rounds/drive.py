@@ -3,6 +3,7 @@
 preparation.json what the round before the first one was, if the plan has one
 rounds.jsonl     one line per released round: who contributed, sealed bytes each way
 evaluation.json  figures from the noised score counts of all institutions
+closing.json     who has cosigned the whole log at the end
 """
 
 from __future__ import annotations
@@ -17,36 +18,49 @@ from fedcredit.evaluation import Figures, ScoreCounts, noisy_auc_interval
 from fedcredit.messages import COUNT_GRID
 from fedcredit.privacy.plan import PrivacyPlan
 from fedcredit.rounds.coordinator import OpenRun
-from fedcredit.rounds.engine import RoundResult
+from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.run import RoundReport
 from fedcredit.store.files import write_atomic
 
 PREPARATION_FILE: Final = "preparation.json"
 ROUNDS_FILE: Final = "rounds.jsonl"
 EVALUATION_FILE: Final = "evaluation.json"
+CLOSING_FILE: Final = "closing.json"
 
 
-def drive(opened: OpenRun, privacy: PrivacyPlan, *, on_round: Callable[[RoundReport], None] = lambda _: None) -> None:
-    """Run what is left of a run, evaluate the released model once, and finish.
+def drive(
+    opened: OpenRun,
+    privacy: PrivacyPlan,
+    *,
+    on_round: Callable[[RoundReport], None] = lambda _: None,
+    on_reply: Callable[[RoundResult], None] = lambda _: None,
+) -> None:
+    """Run what is left of a run, evaluate the released model once, show everybody the log, and finish.
+
+    ``on_reply`` hears of every stage as it begins, and of every answer in it.
 
     Raises:
-        QuorumError, RoundRefusedError: a round failed; call again later to resume.
+        QuorumError, SumNotOpenedError, RoundRefusedError: a round failed; call again later to resume.
     """
     run = opened.run
-    preparation = run.prepare()
+    preparation = run.prepare(on_reply=on_reply)
     if preparation is not None:
         record = json.dumps(_round_line(0, preparation), indent=1)
         write_atomic(opened.folder / PREPARATION_FILE, record.encode())
     lines = read_lines(opened.folder / ROUNDS_FILE)[: run.state.round]
-    for report in run.rounds():
+    for report in run.rounds(on_reply=on_reply):
         lines.append({**_round_line(report.round, report.result), "checkpoint": report.checkpoint.hex()})
         _write_lines(opened.folder / ROUNDS_FILE, lines)
         on_round(report)
     # A crash after the evaluation must not ask, and charge, again.
     if not (opened.folder / EVALUATION_FILE).exists():
-        counts, result = run.evaluate()
+        counts, result = run.evaluate(on_reply=on_reply)
         figures = {**evaluation_record(counts, result, privacy), "traffic": _round_line(run.state.round, result)}
         write_atomic(opened.folder / EVALUATION_FILE, json.dumps(figures, indent=1).encode())
+    closing = run.close(on_reply=on_reply)
+    if closing is not None:
+        record = json.dumps(_round_line(run.state.round, closing), indent=1)
+        write_atomic(opened.folder / CLOSING_FILE, record.encode())
     run.finish()
 
 
@@ -76,6 +90,7 @@ def _round_line(number: int, result: RoundResult) -> dict[str, Any]:
         "round": number,
         "contributors": list(result.contributors),
         "refusals": dict(result.refusals),
+        "messages": dict(result.messages),
         "bytes_down": dict(result.bytes_sent),
         "bytes_up": dict(result.bytes_received),
     }

@@ -1,13 +1,16 @@
 """One round: sign the manifest, ask everyone, accept each answer once, add up, or stop with the model unchanged.
 
-After reading ``RoundEngine.run`` you can retell the coordinator's side of a round.
+After reading ``RoundEngine.run`` you can retell the coordinator's side of a round; ``secure`` has the stages of a sum
+that only opens as a whole, ``epochs`` what comes before the first of them.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,32 +18,46 @@ import numpy.typing as npt
 from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
-from fedcredit.encoding import Encodable
-from fedcredit.envelope import encode_roster, open_answer, seal_request, sign_manifest
+from fedcredit.envelope import OpenedAnswer, encode_roster, sign_manifest
 from fedcredit.errors import (
-    FedcreditError,
+    CannotOpenError,
+    EpochError,
     MalformedMessageError,
     QuorumError,
     RoundRefusedError,
-    UnknownSenderError,
+    SumNotOpenedError,
 )
 from fedcredit.messages import (
-    Answer,
+    NO_EPOCH,
+    CloseAnswer,
     CountsAnswer,
     Manifest,
+    Message,
     Purpose,
-    Refusal,
     Request,
+    Stage,
     TrainAnswer,
+    answer_length,
     from_lanes,
     sorted_cohort,
     weights_to_bytes,
 )
 from fedcredit.parties import InstitutionId, Roster
+from fedcredit.rounds.epochs import Epoch, Epochs, name_with_reason
+from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult, answer_digest
 from fedcredit.rounds.heads import LedgerHeads
-from fedcredit.transport import Clock, Deadline, Reply, Transport
+from fedcredit.rounds.secure import SecureCall, SecureRound
+from fedcredit.rounds.shown_log import ShownLog
+from fedcredit.rounds.transcript import Transcript, transcript_name
+from fedcredit.secagg.wire import Upload
+from fedcredit.transport import Clock, Deadline, Transport
 
 Integers = npt.NDArray[np.int64]
+OnReply = Callable[[RoundResult], None]
+KeepTranscript = Callable[[str, Transcript], None]
+_MENDED_BY_A_SET_UP: Final = {EpochError.code, CannotOpenError.code}
+"""What a member says that has lost an epoch's keys, or its channel."""
+CosignedAnswer = TrainAnswer | CountsAnswer | CloseAnswer | Upload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,28 +69,20 @@ class RoundCall:
     attempt: int
     purpose: Purpose
     weights: npt.NDArray[np.float64]
+    release: int
+    """Index of the log's entry that released the weights."""
 
 
-@dataclass(kw_only=True)
-class RoundResult:
-    """What came of a round."""
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """What a log says of the rounds before: empty for a new run."""
 
-    manifest_digest: bytes
-    total: Integers
-    """Sum of the accepted vectors."""
-    contributors: list[InstitutionId] = field(default_factory=list)
-    refusals: dict[InstitutionId, str] = field(default_factory=dict)
-    """FC code per institution that refused."""
-    unusable: dict[InstitutionId, str] = field(default_factory=dict)
-    """Why nothing usable came from an institution that is not silent: the code of its answer, or the carrier's."""
-    bytes_sent: dict[InstitutionId, int] = field(default_factory=dict)
-    """Sealed bytes to each institution."""
-    bytes_received: dict[InstitutionId, int] = field(default_factory=dict)
-    """Sealed bytes from each institution."""
-
-    def heard(self) -> int:
-        """Return how many institutions have settled the matter, either way."""
-        return len(self.contributors) + len(self.refusals)
+    setups: int = 0
+    """Set-ups of epochs that were begun."""
+    shown: tuple[int, ...] = ()
+    """Sizes of the log that manifests have named."""
+    selected: Mapping[tuple[int, Purpose], tuple[str, ...]] = field(default_factory=dict)
+    """Members of the last selection of a round whose sum may have been opened in part."""
 
 
 class RoundEngine:
@@ -90,6 +99,8 @@ class RoundEngine:
         audit: AuditLog,
         heads: LedgerHeads,
         clock: Clock,
+        keep_transcript: KeepTranscript,
+        resumed: Resumed,
     ) -> None:
         self._plan = plan
         self._plan_digest = plan.digest()
@@ -97,196 +108,315 @@ class RoundEngine:
         self._lanes = dict(lanes)
         self._roster_digest = roster.digest()
         self._roster_bytes = encode_roster(roster)
-        self._identities = {
+        identities = {
             member.institution: PublicIdentity.from_bytes(member.public_identity)
             for member in roster
             if member.institution in plan.institutions
         }
         self._keys = keys
-        self._transport = transport
-        self._audit = audit
         self._heads = heads
         self._clock = clock
+        self._keep_transcript = keep_transcript
+        self._notes = Notes(audit, heads)
+        self._exchange = Exchange(
+            identities=identities,
+            keys=keys,
+            transport=transport,
+            notes=self._notes,
+            clock=clock,
+            seconds=plan.rounds.deadline_s,
+        )
         self._acquainted: set[InstitutionId] = set()
         """Institutions that have answered in this run, so they hold plan and roster."""
-        self._notes: list[tuple[EventKind, dict[str, Encodable]]] = []
+        self._log = ShownLog(audit, identities=identities, shown=resumed.shown)
+        self._selected = dict(resumed.selected)
+        self._liars: set[InstitutionId] = set()
+        """Members whose commitments contradicted those of more others than may lie; they are asked no more."""
+        self._epochs = Epochs(
+            exchange=self._exchange,
+            notes=self._notes,
+            threshold=plan.secure.threshold if plan.secure else 0,
+            begun=resumed.setups,
+        )
 
-    def run(self, call: RoundCall, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> RoundResult:
+    def run(self, call: RoundCall, *, on_reply: OnReply = lambda _: None) -> RoundResult:
         """Run one round and return its sum.
 
         Raises:
             QuorumError: too few answers before the deadline.
+            SumNotOpenedError: too few members agreed whose answers to add up, or revealed the shares that open them.
             RoundRefusedError: so many institutions refused that the quorum cannot be met.
         """
-        deadline = Deadline.after(self._plan.rounds.deadline_s, clock=self._clock)
-        manifest = self._manifest(call, deadline)
-        manifest_digest = manifest.digest()
-        self._note(EventKind.ROUND_OPENED, call, manifest=manifest_digest, cohort=list(manifest.cohort))
-        self._write_notes()
-        requests = self._requests(manifest, call)
-        result = RoundResult(manifest_digest=manifest_digest, total=np.zeros(self._lanes[call.purpose], dtype=np.int64))
-        result.bytes_sent = {name: len(request) for name, request in requests.items()}
+        secure = self._plan.secure is not None and call.purpose is not Purpose.CLOSE
+        epoch, setup = self._ready_epoch(call.run, on_reply) if secure else (None, None)
+        manifest = self._manifest(call, epoch)
+        result = RoundResult(
+            manifest_digest=manifest.digest(),
+            total=np.zeros(self._lanes.get(call.purpose, 0), dtype=np.int64),
+            log_size=manifest.log_size,
+        )
+        if setup is not None:
+            result.add_traffic(setup)
+        self._notes.add(
+            EventKind.ROUND_OPENED,
+            manifest,
+            manifest=result.manifest_digest,
+            cohort=list(manifest.cohort),
+            weights=manifest.weights_digest,
+        )
+        self._notes.write()
         try:
-            for reply in self._transport.exchange(requests, deadline=deadline):
-                if deadline.passed():
-                    break
-                self._take(reply, call, manifest, requests, result)
-                on_reply(result)
-                if result.heard() == len(requests):
-                    break
-            self._require_quorum(call, result, waited_s=self._plan.rounds.deadline_s - deadline.remaining_s())
+            if epoch is None:
+                self._open_round(manifest, call, result, on_reply)
+            else:
+                self._secure_round(manifest, call, epoch, result, on_reply)
+        except (QuorumError, RoundRefusedError, SumNotOpenedError) as error:
+            # Whoever is back, or has lost its keys, is in the next epoch.
+            self._epochs.drop()
+            self._notes.add(
+                EventKind.ROUND_ABORTED,
+                manifest,
+                stage=str(result.stage),
+                code=error.code,
+                missing=sorted(result.waiting),
+                refused=sorted(result.refusals),
+            )
+            raise
         finally:
-            self._write_notes()
+            self._notes.write()
         return result
 
-    def _manifest(self, call: RoundCall, deadline: Deadline) -> Manifest:
-        cohort = sorted_cohort(list(self._identities))
-        return Manifest(
-            consortium=self._plan.run.consortium,
-            run=call.run,
+    # --- manifests and requests --------------------------------------------------------------------------------------
+
+    def _manifest(self, call: RoundCall, epoch: Epoch | None) -> Manifest:
+        cohort = epoch.cohort.names if epoch else sorted_cohort(list(self._exchange.identities))
+        return self._fill(
+            call.run,
+            cohort,
             round=call.round,
             attempt=call.attempt,
             purpose=str(call.purpose),
+            weights_digest=hashlib.sha256(weights_to_bytes(call.weights)).digest(),
+            epoch=epoch.epoch if epoch else NO_EPOCH,
+            step=epoch.step if epoch else 0,
+            release=call.release,
+        )
+
+    def _fill(self, run: str, cohort: Iterable[str], **fields: Any) -> Manifest:
+        names, (log_size, log_root) = sorted_cohort(list(cohort)), self._log.head()
+        deadline = Deadline.after(self._plan.rounds.deadline_s, clock=self._clock)
+        return Manifest(
+            consortium=self._plan.run.consortium,
+            run=run,
             plan_digest=self._plan_digest,
             roster_digest=self._roster_digest,
-            weights_digest=hashlib.sha256(weights_to_bytes(call.weights)).digest(),
-            cohort=cohort,
-            ledger_heads=tuple(self._heads.of(InstitutionId(name)) for name in cohort),
+            cohort=names,
+            ledger_heads=tuple(self._heads.of(InstitutionId(name)) for name in names),
             quorum=self._plan.rounds.quorum,
             deadline=int(deadline.at) + 1,
+            log_size=log_size,
+            log_root=log_root,
+            **fields,
         )
 
-    def _requests(self, manifest: Manifest, call: RoundCall) -> Mapping[InstitutionId, bytes]:
-        encoded, signature = manifest.to_bytes(), sign_manifest(manifest, self._keys)
-        weights = weights_to_bytes(call.weights)
-        brief = Request(manifest=encoded, signature=signature, weights=weights, plan=b"", roster=b"")
-        full = Request(
-            manifest=encoded,
-            signature=signature,
-            weights=weights,
-            plan=self._plan_bytes,
-            roster=self._roster_bytes,
-        )
-        return {
-            name: seal_request(
-                brief if name in self._acquainted else full,
-                consortium=manifest.consortium,
-                to=name,
-                identity=identity,
+    def _requests_for(self, manifest: Manifest, signature: bytes) -> Callable[..., Request]:
+        encoded, encode_body = manifest.to_bytes(), _EncodedOnce()
+
+        def request(name: InstitutionId | None, stage: Stage, body: Message, length: int) -> Request:
+            known = name in self._acquainted
+            return Request(
+                manifest=encoded,
+                signature=signature,
+                stage=str(stage),
+                answer_length=length,
+                body=encode_body(body),
+                plan=b"" if known else self._plan_bytes,
+                roster=b"" if known else self._roster_bytes,
             )
-            for name, identity in self._identities.items()
-        }
 
-    def _take(
-        self,
-        reply: Reply,
-        call: RoundCall,
-        manifest: Manifest,
-        requests: Mapping[InstitutionId, bytes],
-        result: RoundResult,
+        return request
+
+    # --- the two kinds of round --------------------------------------------------------------------------------------
+
+    def _open_round(self, manifest: Manifest, call: RoundCall, result: RoundResult, on_reply: OnReply) -> None:
+        kinds = {Purpose.TRAIN: TrainAnswer, Purpose.CLOSE: CloseAnswer}
+        kind: type[Message] = kinds.get(call.purpose, CountsAnswer)
+        count = self._lanes.get(call.purpose, 0)
+
+        def take(name: InstitutionId, opened: OpenedAnswer) -> None:
+            answer = opened.answer
+            if not isinstance(answer, TrainAnswer | CountsAnswer | CloseAnswer):
+                raise MalformedMessageError(what="answer", problem="it answers another question")
+            lanes = None if isinstance(answer, CloseAnswer) else from_lanes(answer.lanes, what="answer", count=count)
+            self._log.require_cosigned(manifest, name, answer.cosignature)
+            self._accept(manifest, name, answer, answer_digest(opened))
+            if lanes is not None:
+                result.total += lanes
+            result.contributors.append(name)
+
+        request = self._requests_for(manifest, sign_manifest(manifest, self._keys))
+        stage = Stage.CLOSE if call.purpose is Purpose.CLOSE else Stage.ANSWER
+        body, length = (
+            self._log.body(manifest, release=call.release, weights=weights_to_bytes(call.weights)),
+            answer_length(max(self._lanes.values(), default=0)),
+        )
+        question = Question(
+            manifest=manifest,
+            manifest_digest=result.manifest_digest,
+            stage=stage,
+            requests={
+                InstitutionId(name): request(InstitutionId(name), stage, body, length) for name in manifest.cohort
+            },
+            kind=kind,
+            take=take,
+        )
+        waited = self._exchange.ask(question, result, on_reply=on_reply)
+        self._forget_refusing(result)
+        self._require_quorum(manifest, result, waited)
+
+    def _secure_round(
+        self, manifest: Manifest, call: RoundCall, epoch: Epoch, result: RoundResult, on_reply: OnReply
     ) -> None:
-        """Accept a reply once, or record why not; a bad reply changes nothing and ends nothing."""
-        name = reply.institution
-        if name in result.contributors or name in result.refusals:
-            return
-        if reply.payload is None:
-            result.unusable[name] = f"carrier: {reply.carrier_error}"
-            return
+        secure = self._plan.secure
+        assert secure is not None  # noqa: S101 - the caller has an epoch
+        epoch.step += 1
+        signature = sign_manifest(manifest, self._keys)
+
+        def check(name: InstitutionId, upload: Upload) -> None:
+            self._log.require_cosigned(manifest, name, upload.cosignature)
+
+        def accept(name: InstitutionId, upload: Upload, digest: bytes) -> None:
+            self._accept(manifest, name, upload, digest)
+
+        def enough(uploads: RoundResult, waited: float) -> None:
+            epoch.lost |= {name for name, code in uploads.refusals.items() if code in _MENDED_BY_A_SET_UP}
+            self._forget_refusing(uploads)
+            self._require_quorum(manifest, uploads, waited)
+
+        place = (call.round, call.purpose)
+        secured = SecureRound(
+            SecureCall(
+                manifest=manifest,
+                signature=signature,
+                body=self._log.body(manifest, release=call.release, weights=weights_to_bytes(call.weights)),
+                lanes=self._lanes[call.purpose],
+                epoch=epoch,
+                aggregation=secure,
+                colluders=self._plan.privacy.colluders,
+                selected_before=self._selected.get(place, ()),
+                check=check,
+                accept=accept,
+            ),
+            exchange=self._exchange,
+            notes=self._notes,
+            keys=self._keys,
+            request=self._requests_for(manifest, signature),
+            result=result,
+        )
         try:
-            answer = self._open(reply.institution, reply.payload, manifest, result.manifest_digest, requests)
-            lanes = _lanes_of(answer, call.purpose, self._lanes[call.purpose])
-        except FedcreditError as error:
-            result.unusable[name] = f"answer not accepted: {error.code}"
-            self._note(EventKind.ANSWER_REFUSED, call, institution=name, code=error.code)
-            return
-        result.unusable.pop(name, None)
-        result.bytes_received[name] = len(reply.payload)
-        if isinstance(answer, Refusal):
-            # A refusing institution may not have kept the plan; it gets plan and roster again.
-            self._acquainted.discard(name)
-            result.refusals[name] = answer.code
-            self._note(
-                EventKind.INSTITUTION_REFUSED,
-                call,
-                institution=name,
-                code=answer.code,
-                ledger_head=answer.ledger_head,
+            transcript = secured.run(on_reply=on_reply, enough=enough)
+        finally:
+            self._liars |= secured.proven_liars
+            if secured.selected:
+                self._selected = {place: secured.selected}
+        result.transcript = transcript.digest()
+        name = transcript_name(round_number=call.round, purpose=str(call.purpose), attempt=call.attempt)
+        self._keep_transcript(name, transcript)
+        self._notes.add(
+            EventKind.SUM_OPENED,
+            manifest,
+            transcript=result.transcript,
+            total=hashlib.sha256(result.total.astype("<i8").tobytes()).digest(),
+        )
+
+    def _ready_epoch(self, run: str, on_reply: OnReply) -> tuple[Epoch, RoundResult | None]:
+        """Return the epoch to use, and the traffic of its set-up if it is a new one."""
+
+        def setup_manifest(cohort: Sequence[str], attempt: int) -> Manifest:
+            return self._fill(
+                run,
+                cohort,
+                round=0,
+                attempt=attempt,
+                purpose=str(Purpose.SETUP),
+                weights_digest=bytes(32),
+                epoch=NO_EPOCH,
+                step=0,
+                release=0,
             )
-            return
+
+        def setup_requests(manifest: Manifest) -> Callable[[Stage, Message, int], Request]:
+            return functools.partial(self._requests_for(manifest, sign_manifest(manifest, self._keys)), None)
+
+        try:
+            self._epochs.leave_out(self._liars)
+            epoch, traffic = self._epochs.ready(setup_manifest, setup_requests, on_reply=on_reply)
+        except QuorumError:
+            if self._epochs.failed is not None:
+                manifest, result = self._epochs.failed
+                self._forget_refusing(result)
+                self._require_willing(manifest, result)
+            raise
+        if traffic is not None:
+            self._acquainted |= set(map(InstitutionId, epoch.cohort.names))
+        return epoch, traffic
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def _accept(self, manifest: Manifest, name: InstitutionId, answer: CosignedAnswer, digest: bytes) -> None:
+        """Note an answer whose parts all hold; from here on it counts."""
+        self._log.stands_at(name, manifest.log_size)
         # Not from a refusal: a ledger that was set back would put its own old head in the place of the lost one.
         self._heads.saw(name, answer.ledger_head)
-        result.total += lanes
-        result.contributors.append(name)
         self._acquainted.add(name)
-        digest = hashlib.sha256(reply.payload).digest()
-        self._note(EventKind.ANSWER_ACCEPTED, call, institution=name, answer=digest, ledger_head=answer.ledger_head)
-
-    def _open(
-        self,
-        name: InstitutionId,
-        payload: bytes,
-        manifest: Manifest,
-        manifest_digest: bytes,
-        requests: Mapping[InstitutionId, bytes],
-    ) -> Answer:
-        identity = self._identities.get(name)
-        if identity is None:
-            raise UnknownSenderError(sender=name)
-        return open_answer(
-            payload,
-            manifest=manifest,
-            manifest_digest=manifest_digest,
+        self._notes.add(
+            EventKind.ANSWER_ACCEPTED,
+            manifest,
             institution=name,
-            identity=identity,
-            keys=self._keys,
-            request=requests[name],
+            answer=digest,
+            ledger_head=answer.ledger_head,
+            log_size=manifest.log_size,
+            cosignature=answer.cosignature,
         )
 
-    def _require_quorum(self, call: RoundCall, result: RoundResult, *, waited_s: float) -> None:
-        needed = self._plan.rounds.quorum
+    def _forget_refusing(self, result: RoundResult) -> None:
+        """A refusing institution may not have kept the plan; it gets plan and roster again."""
+        self._acquainted -= set(result.refusals)
+
+    def _require_quorum(self, manifest: Manifest, result: RoundResult, waited_s: float) -> None:
+        needed = manifest.quorum
         if len(result.contributors) >= needed:
             return
-        missing = sorted(set(self._identities) - set(result.contributors) - set(result.refusals))
-        refusals = ", ".join(f"{name} ({code})" for name, code in sorted(result.refusals.items()))
-        self._note(EventKind.ROUND_ABORTED, call, missing=missing, refused=sorted(result.refusals))
-        if len(self._identities) - len(result.refusals) < needed:
-            raise RoundRefusedError(round=call.round, refusals=refusals)
+        self._require_willing(manifest, result)
+        missing = sorted(result.waiting)
+        refusals = _listed(result)
         raise QuorumError(
-            round=call.round,
+            round=manifest.round,
             received=len(result.contributors),
             needed=needed,
             seconds=waited_s,
-            missing=", ".join(_with_reason(name, result.unusable) for name in missing)
+            missing=", ".join(name_with_reason(name, result) for name in missing)
             + (f"; refused: {refusals}" if refusals else ""),
         )
 
-    def _note(self, kind: EventKind, call: RoundCall, **fields: Encodable) -> None:
-        """Keep an event of this round until ``_write_notes``: one flush of the disk serves all answers of a round."""
-        place: dict[str, Encodable] = {
-            "run": call.run,
-            "round": call.round,
-            "attempt": call.attempt,
-            "purpose": str(call.purpose),
-        }
-        self._notes.append((kind, {**place, **fields}))
-
-    def _write_notes(self) -> None:
-        """Make the events so far durable. Until then a crash forgets them together with the open round."""
-        # Heads first: after a crash in between they may be ahead of the log, never behind it.
-        self._heads.save()
-        notes, self._notes = self._notes, []
-        self._audit.record_all(notes)
+    def _require_willing(self, manifest: Manifest, result: RoundResult) -> None:
+        """Stop for good if so many refuse that waiting does not help; a lost epoch is mended by the next set-up."""
+        firm = [code for code in result.refusals.values() if code not in _MENDED_BY_A_SET_UP]
+        if len(self._exchange.identities) - len(firm) < manifest.quorum:
+            raise RoundRefusedError(round=manifest.round, refusals=_listed(result))
 
 
-def _with_reason(name: InstitutionId, reasons: Mapping[InstitutionId, str]) -> str:
-    return f"{name} ({reasons[name]})" if name in reasons else name
+def _listed(result: RoundResult) -> str:
+    return ", ".join(f"{name} ({code})" for name, code in sorted(result.refusals.items()))
 
 
-def _lanes_of(answer: Answer, purpose: Purpose, count: int) -> Integers:
-    """Return the vector of an answer to this question; a refusal adds nothing."""
-    if isinstance(answer, Refusal):
-        return np.zeros(count, dtype=np.int64)
-    expected = TrainAnswer if purpose is Purpose.TRAIN else CountsAnswer
-    if not isinstance(answer, expected):
-        raise MalformedMessageError(what="answer", problem="it answers another question")
-    return from_lanes(answer.lanes, what="answer", count=count)
+class _EncodedOnce:
+    """Encodes the body that all members of a stage get once, not once for each."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Message, bytes] | None = None
+
+    def __call__(self, body: Message) -> bytes:
+        if self._last is None or self._last[0] is not body:
+            self._last = (body, body.to_bytes())
+        return self._last[1]

@@ -1,45 +1,104 @@
-"""Offline check of a run's record: the log chain, and every checkpoint against the line that released it."""
+"""Offline check of a run's record, with public keys only: everything that an independent validator can check.
+
+    evidence_log      the hash chain, entry by entry
+    evidence_opening  plan, roster and coordinator are those that the log was opened for
+    evidence_rounds   who was asked, who answered and cosigned, whose answers were added up
+    evidence_sums     the signed messages of a secure round, and the sum that follows from them
+    evidence_models   the released models and figures that follow from the sums
+    evidence_privacy  no release more than the plan pays for
+    evidence_files    the other files say nothing else
+    evidence_member   it is the log that a member has cosigned
+
+Nobody is asked, nothing is changed, and of the keys only public halves are needed. The first entry that does not hold
+ends it.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from fedcredit.audit.log import AuditLog, Event, EventKind
-from fedcredit.checkpoint import CheckpointStore
-from fedcredit.config.plan import RunPlan
-from fedcredit.encoding import DIGEST_LENGTH
-from fedcredit.errors import AuditError, RunNotFoundError
+from fedcredit.audit.log import EventKind
 from fedcredit.messages import Purpose
 from fedcredit.parties import InstitutionId
-from fedcredit.store.database import Database
-from fedcredit.store.journal import Journal
+from fedcredit.rounds.drive import EVALUATION_FILE
+from fedcredit.rounds.evidence_files import check_copies, check_transcripts, run_folder
+from fedcredit.rounds.evidence_log import RUN_DATABASE, RunLog, is_digest, read_log
+from fedcredit.rounds.evidence_models import Models, check_evaluation
+from fedcredit.rounds.evidence_opening import Opening, read_opening
+from fedcredit.rounds.evidence_privacy import MemberSpending
+from fedcredit.rounds.evidence_rounds import Rounds
+
+_RELEASING = (Purpose.PREPARE, Purpose.TRAIN, Purpose.EVALUATE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What was checked."""
 
-    entries: int
+    folder: Path
+    log: RunLog
+    opening: Opening
     released: int
-    head: bytes
+    """Rounds released."""
+    recomputed: int
+    """Models computed again, the starting point included; with open aggregation only that."""
+    sums: int
+    """Sums opened again from their transcripts."""
+    uploads: int
+    agreements: int
+    reveals: int
+    """Of these sums: signed messages of each kind."""
+    unrecorded: int
+    """Transcripts beside them that the coordinator did not live to record."""
+    evaluated: bool
+    figures: int
+    """Figures in evaluation.json that follow from the replayed counts."""
+    copies: int
+    """Lines of the readable copies that say what the log says."""
+    cosignatures: int
+    final_size: int
+    """Entries of the log up to the last state that enough members have cosigned."""
+    final_by: tuple[InstitutionId, ...]
+    closed: bool
+    """Whether the members have cosigned the whole log up to the closing lines."""
+    accepted: Mapping[Purpose, int]
+    """Most accepted answers of one member, by purpose."""
+    allowed: Mapping[Purpose, int]
+    """The most that the plan pays for."""
+    spent: Mapping[InstitutionId, MemberSpending]
+
+    @property
+    def entries(self) -> int:
+        """Return the length of the log."""
+        return len(self.log)
+
+    @property
+    def head(self) -> bytes:
+        """Return the digest of the last entry."""
+        return self.log.head
 
 
 def verify_run(folder: Path) -> Evidence:
-    """Check the run in ``folder``, or the only run of the demo folder ``folder``.
+    """Check the run in ``folder``, or the only run below it.
 
     Raises:
-        RunNotFoundError: there is no run, or several.
-        AuditError: the chain is broken, a round is out of order, or a parent does not match.
-        CheckpointError: a released model is missing or not the one that the log names.
+        RunNotFoundError: there is no run.
+        UsageError: there are several.
+        AuditError: names the first entry that does not hold, and why.
+        StateDirInUseError: the coordinator is running.
     """
-    place = _run_folder(folder)
-    with _verified_log(place) as log:
-        released = _check_releases(log, place)
-        return Evidence(entries=len(log), released=released, head=log.head)
+    place = run_folder(folder)
+    log = read_log(place / RUN_DATABASE)
+    opening = read_opening(log, place)
+    rounds = Rounds(log, opening, Models(opening, place), place)
+    rounds.models.start(log.lines[0])
+    for line in log.lines[1:]:
+        rounds.follow(line)
+    figures = _figures(rounds, opening, log, place)
+    unrecorded = check_transcripts(rounds, log, place)
+    return _summary(rounds, opening, log, place, figures=figures, unrecorded=unrecorded)
 
 
 def recorded_ledger_heads(folder: Path, institution: InstitutionId) -> tuple[bytes, ...]:
@@ -48,117 +107,53 @@ def recorded_ledger_heads(folder: Path, institution: InstitutionId) -> tuple[byt
     Empty if the institution never answered.
 
     Raises:
-        RunNotFoundError: there is no run, or several.
+        RunNotFoundError: there is no run.
+        UsageError: there are several.
         AuditError: the chain is broken, or a head is not one.
     """
-    place, heads = _run_folder(folder), []
-    with _verified_log(place) as log:
-        for event in log.events():
-            if event.fields.get("institution") == institution and "ledger_head" in event.fields:
-                head = event.fields["ledger_head"]
-                if not isinstance(head, bytes) or len(head) != DIGEST_LENGTH:
-                    raise AuditError(path=str(place), index=event.index, problem="names no head of a ledger")
-                heads.append(head)
+    heads = []
+    for line in read_log(run_folder(folder) / RUN_DATABASE).lines:
+        if line.fields.get("institution") == institution and "ledger_head" in line.fields:
+            head = line.fields["ledger_head"]
+            line.require(is_digest(head), "names no head of a ledger")
+            heads.append(line.octets("ledger_head"))
     return tuple(heads)
 
 
-@contextlib.contextmanager
-def _verified_log(place: Path) -> Iterator[AuditLog]:
-    if (place / "run.db").stat().st_size == 0:
-        # Opening an empty file would make a new, valid log of it.
-        raise AuditError(path=str(place), index=0, problem="is missing: the log is empty")
-    with Database.open(place / "run.db") as database:
-        log = AuditLog(Journal(database, "audit"))
-        log.verify()
-        yield log
-
-
-def _check_releases(log: AuditLog, place: Path) -> int:
-    """Return how many rounds were released; every release follows from the one before and from accepted answers."""
-    plan = _check_opening(log, place)
-    releases = _Releases(plan, CheckpointStore(place / "checkpoints"), place)
-    for event in log.events():
-        releases.follow(event)
-    return releases.count
-
-
-class _Releases:
-    """Follows a run's log from release to release."""
-
-    def __init__(self, plan: RunPlan, checkpoints: CheckpointStore, place: Path) -> None:
-        self.count = 0
-        self._plan = plan
-        self._checkpoints = checkpoints
-        self._place = place
-        self._run: object = None
-        self._parent = b""
-        self._answered: dict[tuple[object, object], set[str]] = {}
-
-    def follow(self, event: Event) -> None:
-        """Take the next event.
-
-        Raises:
-            AuditError: it does not follow from those before.
-            CheckpointError: a released model is missing or not the one that the event names.
-        """
-        fields = event.fields
-        if event.kind is EventKind.RUN_OPENED:
-            self._require(event, event.index == 0, "opens the run a second time")
-            self._run, self._parent = fields["run"], cast(bytes, fields["checkpoint"])
-            self._checkpoints.load(0, digest=self._parent)
-            return
-        self._require(event, fields.get("run", self._run) == self._run, "belongs to another run")
-        if event.kind is EventKind.ANSWER_ACCEPTED:
-            place = (fields.get("round"), fields.get("purpose"))
-            self._answered.setdefault(place, set()).add(str(fields.get("institution")))
-        elif event.kind is EventKind.PREPARED:
-            self._release(event, place=(1, str(Purpose.PREPARE)))
-        elif event.kind is EventKind.ROUND_RELEASED:
-            self.count += 1
-            self._release(event, place=(self.count, str(Purpose.TRAIN)))
-
-    def _release(self, event: Event, *, place: tuple[int, str]) -> None:
-        fields, answered = event.fields, self._answered.get(place, set())
-        self._require(event, fields.get("round", 0) == self.count, "releases a round out of order")
-        self._require(event, fields.get("parent") == self._parent, "names another parent model")
-        contributors = cast(list[str], fields.get("contributors", []))
-        self._require(
-            event,
-            set(contributors) <= answered & set(self._plan.institutions)
-            and len(set(contributors)) >= self._plan.rounds.quorum,
-            "names contributors whose answers the log does not hold, or too few",
+def _figures(rounds: Rounds, opening: Opening, log: RunLog, folder: Path) -> int:
+    """Return how many figures of the evaluation follow from its replayed counts."""
+    if rounds.evaluated is None:
+        log.lines[-1].require(
+            not (folder / EVALUATION_FILE).exists(), f"is the last one, and none is the evaluation of {EVALUATION_FILE}"
         )
-        digest = cast(bytes, fields["checkpoint"])
-        prepared = event.kind is EventKind.PREPARED
-        checkpoint = self._checkpoints.load(self.count, digest=digest, prepared=prepared)
-        self._require(
-            event, checkpoint.manifest_digest == fields.get("manifest"), "names another manifest than its model"
-        )
-        self._require(
-            event, (checkpoint.round, checkpoint.parent) == (self.count, self._parent), "names another model's place"
-        )
-        self._parent = digest
-
-    def _require(self, event: Event, holds: bool, problem: str) -> None:
-        if not holds:
-            raise AuditError(path=str(self._place), index=event.index, problem=problem)
+        return 0
+    line, asked = rounds.evaluated
+    return check_evaluation(folder, line, opening, asked.total, asked.contributors)
 
 
-def _check_opening(log: AuditLog, place: Path) -> RunPlan:
-    """Return the plan that the run was opened for."""
-    first = next(log.events(), None)
-    if first is None or first.kind is not EventKind.RUN_OPENED:
-        raise AuditError(path=str(place), index=0, problem="does not begin with the opening of a run")
-    plan = RunPlan.read(place / "plan.toml")
-    if first.fields.get("plan") != plan.digest():
-        raise AuditError(path=str(place), index=0, problem="was opened for another plan than plan.toml")
-    return plan
-
-
-def _run_folder(folder: Path) -> Path:
-    if (folder / "run.db").is_file():
-        return folder
-    runs = sorted(path.parent for path in (folder / "coordinator" / "runs").glob("*/run.db"))
-    if len(runs) != 1:
-        raise RunNotFoundError(place=str(folder))
-    return runs[0]
+def _summary(rounds: Rounds, opening: Opening, log: RunLog, folder: Path, *, figures: int, unrecorded: int) -> Evidence:
+    sums = [asked.sum for asked in rounds.asked if asked.sum]
+    final_size, final_by = rounds.final()
+    releases = rounds.releases
+    return Evidence(
+        folder=folder,
+        log=log,
+        opening=opening,
+        released=rounds.models.released,
+        recomputed=rounds.models.recomputed,
+        sums=len(sums),
+        uploads=sum(len(item.members) for item in sums),
+        agreements=sum(item.agreements for item in sums),
+        reveals=sum(item.reveals for item in sums),
+        unrecorded=unrecorded,
+        evaluated=rounds.evaluated is not None,
+        figures=figures,
+        copies=check_copies(log, folder),
+        cosignatures=sum(line.kind is EventKind.ANSWER_ACCEPTED for line in log.lines),
+        final_size=final_size,
+        final_by=final_by,
+        closed=rounds.closed,
+        accepted={purpose: max(releases.count(name, purpose) for name in opening.identities) for purpose in _RELEASING},
+        allowed={purpose: releases.allowed(purpose) for purpose in _RELEASING},
+        spent=releases.spent(),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,23 +17,32 @@ from fedcredit.audit.log import AuditLog, Event, EventKind
 from fedcredit.checkpoint import Checkpoint, CheckpointStore
 from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.keys import IdentityKeys
+from fedcredit.envelope import encode_roster
 from fedcredit.errors import (
     CheckpointError,
     NothingTrainedError,
     QuorumError,
     RunMismatchError,
+    SumNotOpenedError,
 )
 from fedcredit.evaluation import ScoreCounts, score_edges
-from fedcredit.messages import COUNT_GRID, SCORE_BINS, Purpose
+from fedcredit.messages import COUNT_GRID, SCORE_BINS, Purpose, Stage, weights_to_bytes
 from fedcredit.parties import Roster
-from fedcredit.rounds.engine import RoundCall, RoundEngine, RoundResult
+from fedcredit.rounds.engine import Resumed, RoundCall, RoundEngine
+from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.heads import LedgerHeads
+from fedcredit.rounds.transcript import TRANSCRIPTS, Transcript
 from fedcredit.store.database import Database
+from fedcredit.store.files import make_directory, write_atomic
 from fedcredit.store.journal import Journal
 from fedcredit.training.families import ModelFamily
 from fedcredit.transport import Clock, Transport
 
 ZERO_DIGEST: Final = bytes(32)
+ROSTER_FILE: Final = "roster.cbor"
+COORDINATOR_FILE: Final = "coordinator.cbor"
+RELEASES: Final = frozenset({EventKind.RUN_OPENED, EventKind.PREPARED, EventKind.ROUND_RELEASED})
+"""Events that name a model which the next round may start from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +88,12 @@ class FederatedRun:
         self._state = ServerState.initial(family.initial_weights())
         self._parent = ZERO_DIGEST
         self._finished = False
+        self._closed = False
         self._prepared = False
         self.run_id = run_id
-        self._open_or_resume(roster)
+        self._release_index = 0
+        self._resumed = Resumed()
+        self._open_or_resume(roster, keys)
         self._engine = RoundEngine(
             plan=plan,
             lanes={
@@ -94,6 +107,8 @@ class FederatedRun:
             audit=self.audit,
             heads=heads,
             clock=clock,
+            keep_transcript=self._keep_transcript,
+            resumed=self._resumed,
         )
 
     @property
@@ -137,7 +152,9 @@ class FederatedRun:
             contributors=list(result.contributors),
             checkpoint=digest,
             parent=self._parent,
+            **_model_digests(state),
         )
+        self._release_index = len(self.audit) - 1
         self._state, self._parent, self._prepared = state, digest, True
         return result
 
@@ -156,6 +173,25 @@ class FederatedRun:
         )
         return counts, result
 
+    def close(self, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> RoundResult | None:
+        """Show everybody the whole log, the evaluation included, and take their cosignatures; ``None`` if that is done.
+
+        Raises:
+            QuorumError, RoundRefusedError: as ``rounds``.
+        """
+        if self._closed:
+            return None
+        result = self._attempt(self.plan.run.rounds, Purpose.CLOSE, on_reply)
+        self.audit.record(
+            EventKind.CLOSED,
+            run=self.run_id,
+            manifest=result.manifest_digest,
+            contributors=list(result.contributors),
+            log_size=result.log_size,
+        )
+        self._closed = True
+        return result
+
     def finish(self) -> None:
         """Record the end; a run that trained nothing never ends well."""
         if self._state.round < self.plan.run.rounds:
@@ -166,14 +202,22 @@ class FederatedRun:
 
     def _attempt(self, number: int, purpose: Purpose, on_reply: Callable[[RoundResult], None]) -> RoundResult:
         """Run one round, again with a new attempt while the plan's privacy pays for it."""
-        weights = self._state.weights if purpose is Purpose.TRAIN else self._state.released()
+        first = purpose in {Purpose.PREPARE, Purpose.TRAIN}
+        weights = self._state.weights if first else self._state.released()
         while True:
             attempt = self._attempts[number, purpose] + 1
             self._attempts[number, purpose] = attempt
-            call = RoundCall(run=self.run_id, round=number, attempt=attempt, purpose=purpose, weights=weights)
+            call = RoundCall(
+                run=self.run_id,
+                round=number,
+                attempt=attempt,
+                purpose=purpose,
+                weights=weights,
+                release=self._release_index,
+            )
             try:
                 return self._engine.run(call, on_reply=on_reply)
-            except QuorumError:
+            except (QuorumError, SumNotOpenedError):
                 if self._retries_used(purpose) >= self.plan.rounds.retries:
                     raise
 
@@ -181,6 +225,12 @@ class FederatedRun:
         """Return how many attempts failed so far; an attempt that a crash cut short counts as failed."""
         opened = sum(count for (_, kind), count in self._attempts.items() if kind is purpose)
         return opened - (self._state.round if purpose is Purpose.TRAIN else 0) - 1
+
+    def _keep_transcript(self, name: str, transcript: Transcript) -> None:
+        """Write the evidence of a round before the log says that its sum was opened."""
+        if not (self.folder / TRANSCRIPTS).is_dir():
+            make_directory(self.folder / TRANSCRIPTS)
+        write_atomic(self.folder / TRANSCRIPTS / name, transcript.to_bytes())
 
     def _release(self, state: ServerState, result: RoundResult) -> None:
         digest = self._save(state, manifest=result.manifest_digest)
@@ -192,7 +242,9 @@ class FederatedRun:
             contributors=list(result.contributors),
             checkpoint=digest,
             parent=self._parent,
+            **_model_digests(state),
         )
+        self._release_index = len(self.audit) - 1
         self._state, self._parent = state, digest
 
     def _save(self, state: ServerState, *, manifest: bytes, prepared: bool = False) -> bytes:
@@ -212,9 +264,13 @@ class FederatedRun:
             prepared=prepared,
         )
 
-    def _open_or_resume(self, roster: Roster) -> None:
+    def _open_or_resume(self, roster: Roster, keys: IdentityKeys) -> None:
         events = list(self.audit.events())
         if not events:
+            make_directory(self.folder)
+            # What a validator needs to check signatures without asking anybody.
+            write_atomic(self.folder / ROSTER_FILE, encode_roster(roster))
+            write_atomic(self.folder / COORDINATOR_FILE, keys.public.to_bytes())
             self._parent = self._save(self._state, manifest=ZERO_DIGEST)
             self.audit.record(
                 EventKind.RUN_OPENED,
@@ -222,7 +278,9 @@ class FederatedRun:
                 plan=self.plan.digest(),
                 roster=roster.digest(),
                 layout=self._family.layout.digest(),
+                coordinator=hashlib.sha256(keys.public.to_bytes()).digest(),
                 checkpoint=self._parent,
+                **_model_digests(self._state),
             )
             return
         self.audit.verify()
@@ -233,13 +291,23 @@ class FederatedRun:
         self._resume(events)
 
     def _resume(self, events: list[Event]) -> None:
+        opened = [event for event in events if event.kind is EventKind.ROUND_OPENED]
+        self._resumed = Resumed(
+            setups=sum(event.fields["purpose"] == Purpose.SETUP for event in opened),
+            shown=tuple(event.index for event in opened if event.fields["purpose"] != Purpose.SETUP),
+            selected=_selected(events),
+        )
         for event in events:
             if event.kind is EventKind.ROUND_OPENED:
                 place = (cast(int, event.fields["round"]), Purpose(cast(str, event.fields["purpose"])))
                 self._attempts[place] = max(self._attempts[place], cast(int, event.fields["attempt"]))
             self._finished |= event.kind is EventKind.RUN_FINISHED
+            self._closed |= event.kind is EventKind.CLOSED
             self._prepared |= event.kind is EventKind.PREPARED
         last = next(event for event in reversed(events) if "checkpoint" in event.fields)
+        self._release_index = max(
+            event.index for event in events if "weights" in event.fields and event.kind in RELEASES
+        )
         released = [event for event in events if event.kind is EventKind.ROUND_RELEASED]
         number = cast(int, released[-1].fields["round"]) if released else 0
         self._parent = cast(bytes, last.fields["checkpoint"])
@@ -258,3 +326,27 @@ class FederatedRun:
             average=tensors["average"],
             averaged=int(averaged),
         )
+
+
+def _model_digests(state: ServerState) -> dict[str, bytes]:
+    """Return what the log says of a model: institutions take no other weights (``institution.lineage``)."""
+    return {
+        "weights": hashlib.sha256(weights_to_bytes(state.weights)).digest(),
+        "released": hashlib.sha256(weights_to_bytes(state.released())).digest(),
+    }
+
+
+def _selected(events: list[Event]) -> dict[tuple[int, Purpose], tuple[str, ...]]:
+    """Return the last selection of each round for which shares may have been asked: not if agreement failed before."""
+    found: dict[tuple[int, Purpose], tuple[str, ...]] = {}
+    before: dict[tuple[int, Purpose], tuple[str, ...]] = {}
+    for event in events:
+        if event.kind not in {EventKind.COHORT_SELECTED, EventKind.ROUND_ABORTED}:
+            continue
+        place = (cast(int, event.fields["round"]), Purpose(cast(str, event.fields["purpose"])))
+        if event.kind is EventKind.COHORT_SELECTED:
+            before[place] = found.get(place, ())
+            found[place] = tuple(cast(list[str], event.fields["contributors"]))
+        elif event.fields["stage"] == Stage.ACCEPT:
+            found[place] = before.get(place, ())
+    return found

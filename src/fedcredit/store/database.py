@@ -242,6 +242,9 @@ def _translated(place: str) -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
+    except UnicodeDecodeError as error:
+        # SQLite's own message about a damaged schema quotes it, and Python cannot read the message.
+        raise StoreCorruptError(path=place, problem="it holds text that is not UTF-8") from error
 
 
 def _storage_error(place: str, error: sqlite3.DatabaseError) -> StorageError | StateDirInUseError | None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fedcredit.audit.log import AuditLog, EventKind
+from fedcredit.audit.log import AuditLog, EventKind, decode_leaf, leaf_of, log_origin
+from fedcredit.audit.merkle import EMPTY_ROOT, MerkleTree, verify_consistency, verify_inclusion
 from fedcredit.encoding import encode
-from fedcredit.errors import AuditError
+from fedcredit.errors import AuditError, LogProofError, MalformedMessageError
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 from fedcredit.store.records import Records
@@ -122,3 +123,100 @@ def test_a_float_cannot_be_recorded() -> None:
     with pytest.raises(TypeError):
         log.record(EventKind.EVALUATED, auc=0.8)  # type: ignore[arg-type]
     assert len(log) == 0
+
+
+# --- the tree over the log ------------------------------------------------------------------------------------------
+
+
+def test_the_tree_has_one_leaf_per_event_its_kind_and_its_fields_and_not_its_place() -> None:
+    log = AuditLog(Journal(Database.in_memory(), "audit"))
+    assert (log.tree().size, log.tree().root()) == (0, EMPTY_ROOT)
+    log.record(EventKind.RUN_OPENED, run="run-1", plan=bytes(32))
+    log.record(EventKind.ROUND_OPENED, run="run-1", round=1)
+    log.record(EventKind.ROUND_OPENED, run="run-1", round=1)
+    leaves = [
+        encode(["run-opened", encode({"run": "run-1", "plan": bytes(32)})]),
+        encode(["round-opened", encode({"run": "run-1", "round": 1})]),
+    ]
+    by_hand = MerkleTree()
+    for leaf in (*leaves, leaves[1]):
+        by_hand.append(leaf)
+    assert (log.tree().size, log.tree().root()) == (3, by_hand.root())
+    assert [log.leaf(index) for index in range(3)] == [*leaves, leaves[1]]
+    entries = log._journal.entries()
+    assert [leaf_of(entry) for entry in entries] == [*leaves, leaves[1]]
+
+
+def test_the_tree_grows_with_the_log_and_what_it_showed_stays_provable(tmp_path: Path) -> None:
+    filled(tmp_path / "run.db")
+    database, log = opened(tmp_path / "run.db")
+    size, root = log.tree().size, log.tree().root()
+    log.record_all([(EventKind.ROUND_OPENED, {"round": number}) for number in range(4)])
+    tree = log.tree()
+    assert (size, tree.size) == (3, 7)
+    verify_consistency(old_size=3, old_root=root, new_size=7, new_root=tree.root(), proof=tree.consistency(3, 7))
+    verify_inclusion(log.leaf(1), index=1, size=7, root=tree.root(), proof=tree.inclusion(1, size=7))
+    with pytest.raises(LogProofError):
+        verify_inclusion(log.leaf(2), index=1, size=7, root=tree.root(), proof=tree.inclusion(1, size=7))
+    database.close()
+    # After a restart it is the same tree.
+    database, again = opened(tmp_path / "run.db")
+    assert (again.tree().size, again.tree().root()) == (7, tree.root())
+    database.close()
+
+
+def test_what_was_undone_is_in_no_tree(tmp_path: Path) -> None:
+    filled(tmp_path / "run.db")
+    database, log = opened(tmp_path / "run.db")
+    root = log.tree().root()
+    with pytest.raises(ZeroDivisionError), log.together():
+        log.record(EventKind.RUN_FINISHED, run="run-1")
+        _ = 1 // 0
+    assert (log.tree().size, log.tree().root()) == (3, root)
+    database.close()
+
+
+def test_a_leaf_says_its_event() -> None:
+    log = AuditLog(Journal(Database.in_memory(), "audit"))
+    for kind in EventKind:
+        log.record(kind, run="run-1", weights=bytes(32))
+    assert [decode_leaf(log.leaf(index)) for index in range(len(log))] == [
+        (kind, {"run": "run-1", "weights": bytes(32)}) for kind in EventKind
+    ]
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        b"",
+        b"\xff",
+        encode({}),
+        encode(["run-opened"]),
+        encode(["gossip", encode({})]),
+        encode(["run-opened", encode([1])]),
+        encode(["run-opened", {}]),
+        encode(["run-opened", encode({}) + b"\0"]),
+        encode(["run-opened", encode({}), 1]),
+        encode(["run-opened", encode({})]) + b"\0",
+    ],
+    ids=[
+        "nothing",
+        "not CBOR",
+        "a map",
+        "no fields",
+        "unknown kind",
+        "fields that are a list",
+        "fields that are not encoded",
+        "a byte after the fields",
+        "a third part",
+        "a byte after the leaf",
+    ],
+)
+def test_what_is_no_leaf_of_ours_does_not_decode(leaf: bytes) -> None:
+    with pytest.raises(MalformedMessageError):
+        decode_leaf(leaf)
+
+
+def test_the_origin_names_one_run_of_one_consortium() -> None:
+    assert log_origin(consortium="credit", run="run-1") == "fedcredit/credit/run-1"
+    assert len({log_origin(consortium=c, run=r) for c in ("a", "b") for r in ("x", "y")}) == 4

@@ -19,7 +19,7 @@ from pyarrow import csv
 
 import fedcredit
 from fedcredit.config.plan import RunPlan
-from fedcredit.daemon.control import Controller, Status
+from fedcredit.daemon.control import ControlClient, Controller, Status
 from fedcredit.daemon.service import LocalService
 from fedcredit.errors import FedcreditError
 from fedcredit.institution.node import Node
@@ -29,7 +29,7 @@ from fedcredit.rounds.drive import drive
 from fedcredit.transport import LoopbackTransport
 
 NODE = "--contract german --modality application --epsilon 3 --delta 1e-5 --holdout-epsilon 0.5"
-PLAN = "--contract german --epsilon 3 --delta 1e-5 --evaluation-epsilon 0.5 --rounds 2"
+PLAN = "--contract german --epsilon 3 --delta 1e-5 --evaluation-epsilon 0.5 --rounds 2 --aggregation open"
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def _state(folder: Path) -> dict[str, bytes]:
         ("rounds = 2", "rounds = 2.5", "FC-1004", ["run.rounds"]),
         ("delta = 1e-05", "", "FC-1005", ["privacy.delta", "no default"]),
         ("[privacy]", "[privacy", "FC-1002", ["not valid TOML"]),
-        ("schema_version = 2", "schema_version = 3", "FC-1004", ["schema_version"]),
+        ("schema_version = 3", "schema_version = 4", "FC-1004", ["schema_version"]),
     ],
     ids=["misspelt", "text for a number", "real for a whole number", "missing", "not TOML", "newer"],
 )
@@ -368,6 +368,16 @@ def test_watching_without_a_run_ends_well_and_names_the_next_command(consortium,
         outcome = consortium("coord run watch desk")
     assert outcome.code == 0
     assert "Next: fedcredit coord run start desk" in outcome.stderr
+
+
+def test_a_watcher_hears_over_the_socket_who_is_waited_for(consortium, tmp_path: Path) -> None:
+    asked = Status(run="a-run", state="running", round=1, rounds=2, institutions=1)
+    asked = asked.in_stage("upload", ["bank"], since=1000.0, until=1060.0)
+    with _control(tmp_path / "desk", status=asked):
+        heard = ControlClient(tmp_path / "desk" / "sockets" / "control.sock").status()
+    assert (heard.stage, list(heard.waiting), heard.since, heard.until) == ("upload", ["bank"], 1000.0, 1060.0)
+    with _control(tmp_path / "desk", status=asked.finished()):
+        assert consortium("coord run watch desk --format json").data["state"] == "finished"
 
 
 def test_a_plan_that_an_institution_has_not_approved_is_refused_and_the_watcher_hears_it(

@@ -51,9 +51,15 @@ def test_it_prints_one_envelope_and_leaves_a_whole_run_folder(shown, tmp_path: P
     assert privacy["protects"] is True
     assert all(0 < spent["epsilon"] <= spent["cap"] for spent in privacy["spent"])
     for line in data["traffic"]["institutions"]:
-        assert line["messages"] == 4  # the preparation, two rounds and one evaluation
+        # Two to set up an epoch, upload and agreement in four rounds, one cosignature at the end; shares where needed.
+        assert 2 + 2 * 4 + 1 <= line["messages"] <= 2 + 3 * 4 + 1
         assert line["bytes_up"] > 0
         assert line["bytes_down"] > 0
+    # Each of the four sums opens once three members of four have revealed their shares.
+    assert sum(line["messages"] for line in data["traffic"]["institutions"]) == 4 * (2 + 2 * 4 + 1) + 3 * 4
+    types = ["epoch-hello", "epoch-boxes", "upload", "accept", "reveal", "close-answer", "refusal"]
+    assert data["traffic"]["message_types"] == types
+    assert (data["schema_version"], data["aggregation"], data["threshold"]) == ("3", "secure", 3)
     assert data["wall_s"] > 0
     assert data["run_dir"] == str(tmp_path / "run")
     assert data["protected"] is True
@@ -105,6 +111,17 @@ def test_epsilon_inf_is_said_aloud_recorded_and_marks_every_output(type_in, tmp_
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epsilon"] for line in lines] == ["inf", "inf"]
     assert "not private" in (tmp_path / "run" / "report.html").read_text().lower()
+
+
+def test_the_coordinator_reads_each_message_only_if_that_is_asked_for(type_in, tmp_path: Path) -> None:
+    outcome = type_in("demo --data german --rounds 1 --aggregation open --out run --format json")
+    assert (outcome.data["aggregation"], outcome.data["threshold"]) == ("open", 1)
+    assert outcome.data["traffic"]["message_types"] == ["train-answer", "counts-answer", "close-answer", "refusal"]
+    assert all(line["messages"] == 4 for line in outcome.data["traffic"]["institutions"])
+    assert tomllib.loads((tmp_path / "run" / "plan.toml").read_text())["aggregation"] == {"kind": "open"}
+    assert "OPEN aggregation" in outcome.stderr
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "not only the sum" in page
 
 
 def test_fixed_noise_is_said_aloud_and_counts_as_no_protection(type_in) -> None:

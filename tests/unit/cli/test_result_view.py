@@ -22,6 +22,22 @@ def test_local_noise_is_a_claim_about_every_message(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
+    ("made", "language", "said"),
+    [
+        (sample.result(), "en", "OPEN aggregation: the coordinator read the message of every institution"),
+        (sample.result(), "zh", "开放聚合:协调方读取了每家机构的消息"),
+        (sample.shared_result(), "en", "read sums only, each once 3 institutions had agreed to open it"),
+        (sample.shared_result(), "zh", "协调方只读取总和,每个总和均在 3 家机构同意之后打开"),
+    ],
+)
+def test_who_read_what_is_told_with_the_claim(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, made: dict[str, Any], language: str, said: str
+) -> None:
+    monkeypatch.setenv("FEDCREDIT_LANG", language)
+    assert said in told(made, capsys)
+
+
+@pytest.mark.parametrize(
     ("language", "words"),
     [
         ("en", ["the sums are (3, 1e-05)-differentially private", "a message alone faces epsilon 5.76"]),

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import string
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -17,6 +18,7 @@ from fedcredit.cli.texts import WORDS_ZH, ZH, tr, word
 from fedcredit.config.plan import ModelSection
 from fedcredit.daemon.control import State
 from fedcredit.lab.results import PROVENANCE_NOTES
+from fedcredit.messages import Stage
 from fedcredit.parties import InstitutionType
 from fedcredit.privacy.plan import BORROWER, HOLDOUT, TRAIN
 
@@ -65,6 +67,15 @@ def translations() -> Iterator[tuple[str, ast.Call]]:
 def templates() -> set[str]:
     first = [call.args[0] for _, call in translations()]
     return {item.value for item in first if isinstance(item, ast.Constant) and isinstance(item.value, str)}
+
+
+def entries(module: ast.Module, *, but: str) -> Iterator[tuple[str, str]]:
+    """Yield what is written out in a table of the module, apart from the table ``but``."""
+    for node in module.body:
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict(keys=keys, values=values)) if name != but:
+                written = ((key, value) for key, value in zip(keys, values, strict=True) if key is not None)
+                yield from ((ast.literal_eval(key), ast.literal_eval(value)) for key, value in written)
 
 
 def bound(name: str, target: ast.expr, value: ast.expr) -> Iterator[ast.expr]:
@@ -189,10 +200,20 @@ def test_the_catalogue_has_no_entry_that_nothing_says() -> None:
     assert templates() >= ALIKE
 
 
+def test_a_template_has_one_chinese_whichever_parts_of_the_catalogue_hold_it() -> None:
+    # The parts are merged: a second entry of the same template would hide the first.
+    parts = [MODULES[name] for name in MODULES if name.endswith("texts.py")]
+    assert len(parts) == 4
+    pairs = {pair for module in parts for pair in entries(module, but="WORDS_ZH")}
+    assert [template for template, times in Counter(template for template, _ in pairs).items() if times > 1] == []
+    assert dict(pairs) == ZH
+
+
 def test_the_words_are_those_that_records_can_hold() -> None:
     models = get_args(ModelSection.model_fields["kind"].annotation)
     kinds = [str(kind) for kind in InstitutionType]
-    assert set(WORDS_ZH) == {*get_args(State), *models, *kinds, BORROWER, TRAIN, HOLDOUT, *PROVENANCE_NOTES.values()}
+    records = {*get_args(State), *map(str, Stage), *models, *kinds, BORROWER, TRAIN, HOLDOUT}
+    assert set(WORDS_ZH) == records | set(PROVENANCE_NOTES.values())
     assert all(CHINESE.search(text) for text in WORDS_ZH.values())
 
 
@@ -307,7 +328,7 @@ def test_a_whole_demo_says_nothing_in_english_but_names(type_in) -> None:
     assert set(re.findall(r"(?<!\d)[A-Za-z][A-Za-z-]+", told)) == {
         *("fedcredit", "german", "AUC", "KS", "kB"),
         *("auto-lender-a", "retail-bank-b", "guarantee-fund-c", "bank-d"),
-        *("train-answer", "counts-answer", "refusal"),
+        *("epoch-hello", "epoch-boxes", "upload", "accept", "reveal", "close-answer", "refusal"),
     }
     for term in ("借款人", "机构", "差分隐私", "联邦训练(本次)", "单独训练", "集中训练(无隐私保护)"):
         assert term in told

@@ -55,6 +55,7 @@ def test_the_tree_is_the_one_that_the_documentation_describes() -> None:
         "lab data get",
         "lab sweep",
         "audit verify",
+        "audit view",
     }
 
 

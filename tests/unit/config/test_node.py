@@ -47,7 +47,7 @@ def node(folder: Path, text: str) -> NodeConfig:
     return NodeConfig.read(folder)
 
 
-FLAGS = ("allow_no_privacy", "allow_fixed_noise", "allow_bare_shares")
+FLAGS = ("allow_no_privacy", "allow_fixed_noise")
 
 
 def test_a_node_refuses_weaker_plans_unless_it_says_otherwise(tmp_path: Path) -> None:
@@ -119,6 +119,12 @@ def test_a_policy_is_true_or_false_and_spelt_right(tmp_path: Path) -> None:
     with pytest.raises(UnknownKeyError) as caught:
         node(tmp_path, NODE + "[policy]\nallow_no_privcy = true\n")
     assert caught.value.fields["hint"] == 'Did you mean "allow_no_privacy"?'
+
+
+def test_a_permission_that_exists_no_more_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    # Shared noise always has a secure sum now; an operator who once allowed bare shares must hear of it.
+    with pytest.raises(UnknownKeyError, match="allow_bare_shares"):
+        node(tmp_path, NODE + "[policy]\nallow_bare_shares = true\n")
 
 
 def test_a_missing_file_tells_which_command_makes_one(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcredit.config.plan import RunPlan
+from fedcredit.config.plan import RunPlan, usual_threshold
 from fedcredit.errors import (
     ConfigFileMissingError,
     ConfigSyntaxError,
@@ -22,7 +22,7 @@ from fedcredit.errors import (
 from fedcredit.parties import InstitutionId
 
 TOML = """
-schema_version = 2
+schema_version = 3
 
 [run]
 name = "first"
@@ -63,6 +63,9 @@ evaluation_epsilon = 0.5
 quorum = 2
 retries = 1
 deadline_s = 60
+
+[aggregation]
+kind = "open"
 
 [institutions.bank-a]
 kind = "bank"
@@ -144,6 +147,8 @@ VALID_CHANGES = [
     ("rounds/quorum", 1),
     ("rounds/retries", 0),
     ("rounds/deadline_s", 61),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 32}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 16}),
     ("institutions/bank-a/kind", "lessor"),
     ("institutions/bank-a/expected_borrowers", 1001),
     ("institutions/bank-a/modalities", ["repayment"]),
@@ -165,7 +170,7 @@ def places(raw: dict[str, Any], prefix: str = "") -> list[str]:
 
 @pytest.mark.parametrize("place", places(RAW))
 def test_no_decision_has_a_default(place: str) -> None:
-    if place in ("model/kind", "training/kind"):
+    if place in ("model/kind", "training/kind", "aggregation/kind"):
         with pytest.raises(FedcreditError):
             read(changed(place, DELETE))
         return
@@ -202,8 +207,9 @@ def test_a_misspelt_key_is_reported_before_the_one_that_is_missing_for_it() -> N
 
 WRONG: list[tuple[str, object]] = [
     ("schema_version", 1),
-    ("schema_version", 3),
-    ("schema_version", "2"),
+    ("schema_version", 2),
+    ("schema_version", 4),
+    ("schema_version", "3"),
     ("run/name", "First"),
     ("run/name", ""),
     ("run/name", "x" * 42),
@@ -275,6 +281,15 @@ WRONG: list[tuple[str, object]] = [
     ("rounds/retries", True),
     ("rounds/deadline_s", 0),
     ("rounds/deadline_s", float("inf")),
+    ("aggregation", []),
+    ("aggregation", {"kind": "closed"}),
+    ("aggregation", {"kind": "secure", "threshold": 1, "lane_bits": 32}),
+    ("aggregation", {"kind": "secure", "threshold": 3, "lane_bits": 32}),
+    ("aggregation", {"kind": "secure", "threshold": 2.0, "lane_bits": 32}),
+    ("aggregation", {"kind": "secure", "threshold": True, "lane_bits": 32}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 8}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 64}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": "32"}),
     ("institutions", {}),
     ("institutions", []),
     ("institutions/bank-a", 1),
@@ -496,8 +511,10 @@ def test_a_sampling_rate_is_a_whole_number_of_millionths() -> None:
         {"privacy/sampling": "poisson"},
         {"privacy/sampling_rate": 0.1},
         {"privacy/sampling": "poisson", "privacy/sampling_rate": 0.1, "privacy/noise": "shared"},
-        {"privacy/noise": "local", "privacy/colluders": 1},
+        {"privacy/noise": "local", "privacy/colluders": 1},  # aggregation is open
         {"privacy/noise": "shared"},  # quorum 2
+        {"aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32}, "privacy/noise": "shared"},
+        {"aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32}, "privacy/colluders": 1},
     ],
     ids=str,
 )
@@ -511,6 +528,10 @@ INSTITUTIONS = {
 }
 
 
+def secure(threshold: int, lane_bits: int = 32) -> dict[str, object]:
+    return {"kind": "secure", "threshold": threshold, "lane_bits": lane_bits}
+
+
 @pytest.mark.parametrize(
     ("quorum", "colluders", "shares"), [(5, 0, 5), (5, 2, 3), (4, 1, 3), (3, 0, 3), (5, 3, 0), (4, 2, 0), (2, 0, 0)]
 )
@@ -522,6 +543,7 @@ def test_shared_noise_rests_on_the_quorum_without_the_colluders_and_on_three_at_
         "rounds/quorum": quorum,
         "privacy/noise": "shared",
         "privacy/colluders": colluders,
+        "aggregation": secure(max(quorum, 3)),
     }
     if shares:
         assert with_changes(**changes).honest_shares == shares
@@ -530,8 +552,103 @@ def test_shared_noise_rests_on_the_quorum_without_the_colluders_and_on_three_at_
             with_changes(**changes)
 
 
+def test_noise_is_shared_under_a_secure_sum_only() -> None:
+    for changes in (
+        {"privacy/noise": "shared"},
+        {"privacy/noise": "shared", "privacy/colluders": 1},
+        {"privacy/colluders": 1},
+    ):
+        with pytest.raises(ConfigValueError, match=r'need aggregation\.kind = "secure"'):
+            with_changes(institutions=INSTITUTIONS, **{"rounds/quorum": 5}, **changes)
+    plan = with_changes(
+        institutions=INSTITUTIONS, aggregation=secure(4), **{"rounds/quorum": 5, "privacy/noise": "shared"}
+    )
+    assert plan.honest_shares == 5
+
+
+def test_a_secure_sum_reads_as_it_is_written() -> None:
+    plan = with_changes(institutions=INSTITUTIONS, aggregation=secure(4, 16), **{"rounds/quorum": 4})
+    assert plan.secure is not None
+    assert (plan.secure.threshold, plan.secure.lane_bits) == (4, 16)
+    again = read(plan.to_toml())
+    assert again == plan
+    assert again.digest() == plan.digest()
+    assert PLAN.secure is None
+
+
+@pytest.mark.parametrize("key", ["threshold", "lane_bits"])
+def test_no_decision_of_a_secure_sum_has_a_default_or_a_place_in_an_open_one(key: str) -> None:
+    section = secure(2)
+    with pytest.raises(MissingKeyError) as missing:
+        with_changes(aggregation={name: value for name, value in section.items() if name != key})
+    assert missing.value.fields["key"] == f"aggregation.{key}"
+    with pytest.raises(UnknownKeyError) as unknown:
+        with_changes(aggregation={"kind": "open", key: section[key]})
+    assert unknown.value.fields["key"] == f"aggregation.{key}"
+
+
+@pytest.mark.parametrize(
+    ("quorum", "threshold", "colluders", "problem"),
+    [
+        (5, 5, 0, None),
+        (5, 5, 3, None),
+        (5, 4, 2, None),
+        (4, 4, 2, None),
+        (4, 3, 0, None),
+        (3, 3, 0, None),
+        (4, 5, 0, "above rounds.quorum"),
+        (5, 2, 0, "conflicting cohorts"),  # 2 * 2 - 5 < 1: two pairs without a common member
+        (5, 3, 1, "conflicting cohorts"),
+        (5, 4, 3, "conflicting cohorts"),
+        (4, 4, 3, "conflicting cohorts"),
+        (5, 5, 4, "at least 2"),
+    ],
+)
+def test_a_secure_sum_holds_against_its_colluders_or_the_plan_is_refused(
+    quorum: int, threshold: int, colluders: int, problem: str | None
+) -> None:
+    changes = {"rounds/quorum": quorum, "privacy/colluders": colluders}
+    if problem is None:
+        assert with_changes(institutions=INSTITUTIONS, aggregation=secure(threshold), **changes).secure is not None
+    else:
+        with pytest.raises(ConfigValueError, match=problem):
+            with_changes(institutions=INSTITUTIONS, aggregation=secure(threshold), **changes)
+
+
+def test_the_usual_threshold_is_that_of_the_protocols_table() -> None:
+    # PROTOCOL.md 4.4.
+    table = {3: 3, 4: 3, 5: 4, 6: 5, 7: 5, 10: 7, 20: 14, 50: 34}
+    assert {members: usual_threshold(members) for members in table} == table
+
+
+@given(members=st.integers(2, 12), data=st.data())
+def test_two_cohorts_that_could_both_be_opened_always_share_an_honest_member(members: int, data: st.DataObject) -> None:
+    threshold, quorum = data.draw(st.integers(2, members)), data.draw(st.integers(2, members))
+    colluders = data.draw(st.integers(0, members))
+    institutions = {
+        f"bank-{number}": {"kind": "bank", "expected_borrowers": 1000, "modalities": ["application"]}
+        for number in range(members)
+    }
+    try:
+        with_changes(
+            institutions=institutions,
+            aggregation=secure(threshold),
+            **{"rounds/quorum": quorum, "privacy/colluders": colluders},
+        )
+    except ConfigValueError:
+        return
+    # Two groups of ``threshold`` signers overlap in at least 2t - n members; one of them must be honest.
+    assert 2 * threshold - members > colluders
+    assert quorum >= threshold
+    assert quorum - colluders >= 2
+
+
 def test_with_local_noise_every_message_is_private_alone() -> None:
     assert PLAN.honest_shares == 1
+    plan = with_changes(
+        institutions=INSTITUTIONS, aggregation=secure(5), **{"rounds/quorum": 5, "privacy/colluders": 2}
+    )
+    assert plan.honest_shares == 1
 
 
 def test_what_is_off_is_not_accounted_for_and_not_shared() -> None:
@@ -544,7 +661,7 @@ def test_what_is_off_is_not_accounted_for_and_not_shared() -> None:
         "privacy/evaluation_epsilon": float("inf"),
     }
     assert with_changes(**off).privacy.mechanism == "none"
-    for changes in ({"privacy/accountant": "gdp"}, {"privacy/noise": "shared"}):
+    for changes in ({"privacy/accountant": "gdp"}, {"privacy/noise": "shared", "aggregation": secure(4)}):
         with pytest.raises(ConfigValueError, match="mechanism"):
             with_changes(**{**off, **changes})
 

@@ -181,6 +181,26 @@ def test_text_that_is_not_plain_yaml_is_refused(text: str) -> None:
     assert isinstance(raised(text), ContractSyntaxError)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2001-99-99",
+        "!!int ''",
+        "!!float x",
+        "!!float 1" + ":0" * 200 + ".5",
+        "!!bool x",
+        "!!timestamp x",
+        "!!set [1]",
+        "[" * 600,
+    ],
+    ids=["date", "no digit", "no float", "above every float", "no boolean", "no time", "set of a list", "nested"],
+)
+def test_a_value_that_does_not_fit_its_tag_is_refused_and_not_quoted(value: str) -> None:
+    caught = raised(f"name: {value}")
+    assert isinstance(caught, ContractSyntaxError)
+    assert caught.__cause__ is None
+
+
 @pytest.mark.parametrize("text", ["", "- 1", "3", "1: 2"])
 def test_yaml_that_is_not_a_map_of_names_is_refused(text: str) -> None:
     assert isinstance(raised(text), ConfigValueError)

@@ -8,22 +8,40 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
 
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity, check_fingerprint
-from fedcredit.encoding import encode
+from fedcredit.encoding import Encodable, encode
 from fedcredit.errors import AlreadyExistsError, FingerprintMismatchError, KeyFileError, MalformedMessageError
 
 SIGNING_SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")  # RFC 8032, 7.1 TEST 1
 SIGNING = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 CLASSIC_SEED = bytes.fromhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")
 CLASSIC = bytes.fromhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")  # RFC 7748, 6.1 (Bob)
-SEEDS = {"signing": SIGNING_SEED, "kem_classic": CLASSIC_SEED, "kem_post_quantum": bytes(range(64))}
+# C2SP wycheproof, mldsa_65_sign_seed_test.json, first group: its seed and the SHA-256 of its public key
+POST_QUANTUM_SEED = b"\x2a" * 32
+POST_QUANTUM_DIGEST = "b7acce2ddb11f8cc1aa46e2bafac6eacfa2b732ef192bd636ad8d3a56d649c66"
+POST_QUANTUM = bytes(1951) + b"\x01"
+SEEDS = {
+    "signing": SIGNING_SEED,
+    "signing_post_quantum": POST_QUANTUM_SEED,
+    "kem_classic": CLASSIC_SEED,
+    "kem_post_quantum": bytes(range(64)),
+}
+NAMES = ["signing", "signing_post_quantum", "kem_classic", "kem_post_quantum"]
+FORMAT = "fedcredit identity keys 2"
+PUBLIC = {
+    "signing": SIGNING,
+    "signing_post_quantum": POST_QUANTUM,
+    "kem_classic": CLASSIC,
+    "kem_post_quantum": bytes(1184),
+}
+ENCODED: dict[str, Encodable] = {"version": 2, **PUBLIC}
 P = 2**255 - 19
 
 
 def identity(**changes: bytes) -> PublicIdentity:
-    fields = {"signing": SIGNING, "kem_classic": CLASSIC, "kem_post_quantum": bytes(1184)} | changes
-    return PublicIdentity(**fields)
+    return PublicIdentity(**(PUBLIC | changes))
 
 
 def problem_of(path: Path, passphrase: bytes | None = None) -> str:
@@ -87,23 +105,26 @@ def test_public_keys_are_those_of_the_published_seeds() -> None:
     keys = IdentityKeys(**SEEDS)
     assert keys.public.signing == SIGNING
     assert keys.public.kem_classic == CLASSIC
+    assert len(keys.public.signing_post_quantum) == 1952
+    assert hashlib.sha256(keys.public.signing_post_quantum).hexdigest() == POST_QUANTUM_DIGEST
     assert len(keys.public.kem_post_quantum) == 1184
 
 
 def test_two_generated_identities_differ_in_every_key() -> None:
     first, second = IdentityKeys.generate().public, IdentityKeys.generate().public
-    assert first.signing != second.signing
-    assert first.kem_classic != second.kem_classic
-    assert first.kem_post_quantum != second.kem_post_quantum
+    for name in NAMES:
+        assert getattr(first, name) != getattr(second, name)
 
 
 def test_the_encoding_is_canonical_cbor_byte_for_byte() -> None:
-    # map(4); keys by length then bytes: signing (7), version (7), kem_classic (11), kem_post_quantum (16).
+    # map(5); keys by length, then bytes: signing, version (7), kem_classic (11), kem_post_quantum (16),
+    # signing_post_quantum (20).
     by_hand = (
-        b"\xa4\x67signing\x58\x20" + SIGNING
-        + b"\x67version\x01"
+        b"\xa5\x67signing\x58\x20" + SIGNING
+        + b"\x67version\x02"
         + b"\x6bkem_classic\x58\x20" + CLASSIC
         + b"\x70kem_post_quantum\x59\x04\xa0" + bytes(1184)
+        + b"\x74signing_post_quantum\x59\x07\xa0" + POST_QUANTUM
     )  # fmt: skip
     assert identity().to_bytes() == by_hand
     assert PublicIdentity.from_bytes(by_hand) == identity()
@@ -114,7 +135,7 @@ def test_the_fingerprint_is_the_start_of_the_digest() -> None:
     expected = f"{digits[0:4]}-{digits[4:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}"
     assert identity().fingerprint() == expected
     # sha256sum over the bytes of the test above
-    assert expected == "2046-CF4F-7283-7F5A-F809"
+    assert expected == "4394-B075-3B51-13B9-E048"
 
 
 def test_a_typed_fingerprint_may_differ_in_case_and_spaces_only() -> None:
@@ -128,7 +149,7 @@ def test_a_typed_fingerprint_may_differ_in_case_and_spaces_only() -> None:
         assert caught.value.fields == {"whose": "bank-1", "actual": right}
 
 
-@pytest.mark.parametrize("name", ["signing", "kem_classic", "kem_post_quantum"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("change", [-1, 1])
 def test_a_key_of_another_length_is_refused(name: str, change: int) -> None:
     whole = getattr(identity(), name)
@@ -139,6 +160,24 @@ def test_a_key_of_another_length_is_refused(name: str, change: int) -> None:
 def test_an_ml_kem_key_with_a_coefficient_above_the_modulus_is_refused() -> None:
     with pytest.raises(MalformedMessageError):
         identity(kem_post_quantum=b"\xff" * 1184)
+
+
+def signed_by_nobody(key: bytes, message: bytes) -> bytes:
+    """Return an ML-DSA-65 signature made without a secret: z = 0, no hints, and the challenge of a high part of 0."""
+    representative = hashlib.shake_256(hashlib.shake_256(key).digest(64) + b"\x00\x00" + message).digest(64)
+    challenge = hashlib.shake_256(representative + bytes(6 * 256 * 4 // 8)).digest(48)
+    pair = (2**19 | 2**19 << 20).to_bytes(5, "little")  # FIPS 204, algorithm 26: each z as 2^19 - z in 20 bits
+    return challenge + pair * (5 * 256 // 2) + bytes(55 + 6)
+
+
+@pytest.mark.parametrize("filling", [b"\x00", b"\xff"])
+def test_an_empty_ml_dsa_key_under_which_anyone_can_sign_is_refused(filling: bytes) -> None:
+    key = bytes(range(32)) + filling * 1920
+    forged = signed_by_nobody(key, b"a manifest")
+    MLDSA65PublicKey.from_public_bytes(key).verify(forged, b"a manifest")
+    with pytest.raises(MalformedMessageError) as caught:
+        identity(signing_post_quantum=key)
+    assert "ML-DSA key is empty" in str(caught.value)
 
 
 def test_a_signing_key_of_small_order_is_refused() -> None:
@@ -181,19 +220,24 @@ def test_an_x25519_point_of_low_order_is_refused(u: int) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        {"version": 2, "signing": SIGNING, "kem_classic": CLASSIC, "kem_post_quantum": bytes(1184)},
-        {"version": True, "signing": SIGNING, "kem_classic": CLASSIC, "kem_post_quantum": bytes(1184)},
-        {"version": 1, "signing": SIGNING, "kem_classic": CLASSIC},
-        {"version": 1, "signing": SIGNING, "kem_classic": CLASSIC, "kem_post_quantum": bytes(1184), "more": 1},
-        {"version": 1, "signing": "text", "kem_classic": CLASSIC, "kem_post_quantum": bytes(1184)},
-        {"version": 1, "signing": SIGNING, "kem_classic": None, "kem_post_quantum": bytes(1184)},
-        [1, SIGNING, CLASSIC, bytes(1184)],
+        {"version": 1, "signing": SIGNING, "kem_classic": CLASSIC, "kem_post_quantum": bytes(1184)},
+        ENCODED | {"version": 1},
+        ENCODED | {"version": 3},
+        ENCODED | {"version": True},
+        ENCODED | {"version": None},
+        {name: key for name, key in ENCODED.items() if name != "signing_post_quantum"},
+        ENCODED | {"more": 1},
+        ENCODED | {"signing": "text"},
+        ENCODED | {"signing_post_quantum": []},
+        ENCODED | {"kem_classic": None},
+        ENCODED | {"kem_post_quantum": 1},
+        [2, SIGNING, POST_QUANTUM, CLASSIC, bytes(1184)],
         None,
     ],
 )
-def test_another_shape_is_no_identity(value: object) -> None:
+def test_another_shape_is_no_identity(value: Encodable) -> None:
     with pytest.raises(MalformedMessageError):
-        PublicIdentity.from_bytes(encode(value))  # type: ignore[arg-type]
+        PublicIdentity.from_bytes(encode(value))
 
 
 @pytest.mark.parametrize("passphrase", [None, b"correct horse"])
@@ -205,6 +249,7 @@ def test_saved_keys_come_back(tmp_path: Path, passphrase: bytes | None) -> None:
     back = IdentityKeys.load(path, passphrase=passphrase)
     assert back.public == keys.public
     assert back.signing_key.sign(b"x") == keys.signing_key.sign(b"x")
+    back.public.post_quantum_signing_key().verify(keys.post_quantum_signing_key.sign(b"x"), b"x")
 
 
 def test_a_passphrase_hides_every_seed(tmp_path: Path) -> None:
@@ -260,11 +305,13 @@ def test_a_missing_file_a_folder_and_a_pipe_are_told_apart(tmp_path: Path) -> No
         b"",
         b"-----BEGIN OPENSSH PRIVATE KEY-----\n",
         bytes(5000),
-        encode({"format": "fedcredit identity keys 2", **SEEDS}),
-        encode({"format": "fedcredit identity keys 1", **SEEDS, "more": b""}),
-        encode({"format": "fedcredit identity keys 1", **(SEEDS | {"signing": bytes(31)})}),
-        encode({"format": "fedcredit identity keys 1", **(SEEDS | {"signing": "x" * 32})}),
-        encode({"format": "fedcredit identity keys 1", **SEEDS}) + b"\x00",
+        encode({"format": "fedcredit identity keys 1", **SEEDS}),
+        encode({"format": "fedcredit identity keys 3", **SEEDS}),
+        encode({"format": FORMAT, **SEEDS, "more": b""}),
+        encode({"format": FORMAT, **{name: SEEDS[name] for name in NAMES if name != "signing_post_quantum"}}),
+        *(encode({"format": FORMAT, **(SEEDS | {name: SEEDS[name][:-1]})}) for name in NAMES),
+        *(encode({"format": FORMAT, **(SEEDS | {name: "x" * len(SEEDS[name])})}) for name in NAMES),
+        encode({"format": FORMAT, **SEEDS}) + b"\x00",
         encode([SIGNING_SEED]),
     ],
 )
@@ -281,7 +328,7 @@ def test_a_malformed_file_is_no_key_file(tmp_path: Path, content: bytes) -> None
     ],
 )
 def test_a_malformed_protected_file_is_no_key_file(tmp_path: Path, fields: dict[str, bytes | str]) -> None:
-    content = encode({"format": "fedcredit identity keys 1", **fields})
+    content = encode({"format": FORMAT, **fields})
     assert "is not a key file" in problem_of(private_file(tmp_path / "keys", content), b"pass")
 
 

@@ -56,7 +56,8 @@ def test_another_key_does_not_open_it() -> None:
 
 def test_half_of_the_key_does_not_open_it() -> None:
     # Somebody who broke X25519 but not ML-KEM, and the other way round.
-    seeds = {"signing": bytes(32), "kem_classic": b"\x07" * 32, "kem_post_quantum": b"\x08" * 64}
+    signing = {"signing": bytes(32), "signing_post_quantum": bytes(32)}
+    seeds = signing | {"kem_classic": b"\x07" * 32, "kem_post_quantum": b"\x08" * 64}
     keys = IdentityKeys(**seeds)
     sealed = seal(b"x", recipient=keys.public, context=CONTEXT)
     for name in ("kem_classic", "kem_post_quantum"):

@@ -74,3 +74,30 @@ def test_a_fresh_key_is_what_the_entropy_source_gives() -> None:
 def test_an_entropy_source_that_gives_too_little_is_refused() -> None:
     with pytest.raises(ValueError, match="instead of 32"):
         fresh_key(lambda count: bytes(count - 1))
+
+
+@pytest.mark.parametrize("count", [0, 1, 17, 2**18 + 5])
+def test_a_buffer_is_filled_with_the_next_bytes(count: int) -> None:
+    whole = KeyStream(NIST_KEY).bytes(3 + count + 5).tobytes()
+    stream = KeyStream(NIST_KEY)
+    stream.bytes(3)
+    buffer = bytearray(count)
+    stream.read_into(memoryview(buffer))
+    assert bytes(buffer) == whole[3 : 3 + count]
+    assert stream.bytes(5).tobytes() == whole[3 + count :]
+
+
+@pytest.mark.parametrize(
+    ("buffer", "error"),
+    [
+        (np.zeros(4, np.uint32).data, ValueError),
+        (np.zeros((4, 2), np.uint8).data, ValueError),
+        (memoryview(bytes(16)), TypeError),
+    ],
+    ids=["words", "matrix", "read-only"],
+)
+def test_a_buffer_that_cannot_be_filled_costs_no_byte_of_the_stream(buffer: memoryview, error: type[Exception]) -> None:
+    stream = KeyStream(NIST_KEY)
+    with pytest.raises(error):
+        stream.read_into(buffer)
+    assert stream.bytes(16).tobytes() == KeyStream(NIST_KEY).bytes(16).tobytes()

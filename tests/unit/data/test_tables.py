@@ -248,6 +248,17 @@ def test_parquet_text_that_is_not_utf8_is_refused_and_not_quoted(
     assert "secret" not in str(caught) + repr(caught.__cause__)
 
 
+def test_a_parquet_column_whose_name_is_not_utf8_is_refused_and_not_quoted(
+    contract: MakeContract, columns: MakeColumns, tmp_path: Path
+) -> None:
+    path = write(pa.table(columns(secret=[1, 2, 3])), tmp_path, kind="parquet")
+    path.write_bytes(path.read_bytes().replace(b"secret", b"\xffecret"))
+    caught = raised(path, contract())
+    assert isinstance(caught, DataFormatError)
+    assert caught.__cause__ is None
+    assert "ecret" not in str(caught)
+
+
 def test_a_short_csv_line_is_refused_and_not_quoted(
     contract: MakeContract, columns: MakeColumns, tmp_path: Path
 ) -> None:

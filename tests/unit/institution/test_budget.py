@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from consortium import NO_PRIVACY, plan_of
+from consortium import NO_PRIVACY, SHARED, plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +51,6 @@ TREES: dict[str, Any] = {
     },
     "privacy/preparation_share": 0.1,
 }
-SHARED: dict[str, Any] = {"privacy/noise": "shared", "privacy/colluders": 1}
 
 
 def clock() -> float:
@@ -81,7 +80,7 @@ def node(tmp_path: Path) -> Path:
 
 def allow_everything(node: Path) -> None:
     path = node / "node.toml"
-    assert path.read_text().count(" = false\n") == 3
+    assert path.read_text().count(" = false\n") == 2
     path.write_text(path.read_text().replace(" = false\n", " = true\n"))
 
 
@@ -247,14 +246,20 @@ def test_two_plans_add_up_as_squares(node: Path) -> None:
     assert 5.9 < both < 8.0
 
 
-@pytest.mark.parametrize("changes", [NO_PRIVACY, {"privacy/test_noise": True}, SHARED], ids=["none", "fixed", "shared"])
+@pytest.mark.parametrize("changes", [NO_PRIVACY, {"privacy/test_noise": True}], ids=["none", "fixed"])
 def test_a_plan_that_policy_refuses_takes_nothing_until_policy_allows_it(node: Path, changes: dict[str, Any]) -> None:
     Approvals(node / "approvals").approve(plan_of(**changes))
     assert (report(node).planned, figures(node)["train"][2]) == (0, 0.0)
     allow_everything(node)
-    expected = pytest.approx(4.0, rel=0.01) if changes is SHARED else math.inf
     assert report(node).planned == 1
-    assert figures(node)["train"][2] == expected
+    assert figures(node)["train"][2] == math.inf
+
+
+def test_a_plan_with_shared_noise_is_counted_as_it_claims_and_needs_no_permission(node: Path) -> None:
+    # Only a secure sum may share noise, and that is in the plan.
+    Approvals(node / "approvals").approve(plan_of(**SHARED))
+    assert report(node).planned == 1
+    assert figures(node)["train"][2] == pytest.approx(4.0, rel=0.01)
 
 
 def test_an_unprotected_tree_plan_is_infinite_from_its_preparation_on(node: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from consortium import CONTRACT, NO_PRIVACY, Clock, plan_of
+from consortium import CONTRACT, NO_PRIVACY, SHARED, Clock, plan_of
 from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 
 from fedcredit.config.node import PolicySection
@@ -16,7 +16,6 @@ from fedcredit.errors import (
     BudgetExhaustedError,
     FixedNoiseRefusedError,
     PrivacyOffRefusedError,
-    SharedNoiseRefusedError,
 )
 from fedcredit.institution.admission import policy_refusal
 from fedcredit.institution.forecast import Forecast, forecast
@@ -48,7 +47,7 @@ PLANS: dict[str, dict[str, Any]] = {
     "trees with a preparation": TREES,
     "skellam": {"privacy/mechanism": "skellam", "privacy/accountant": "rdp"},
     "sampled": {"privacy/sampling": "poisson", "privacy/sampling_rate": 0.25, "privacy/accountant": "rdp"},
-    "shared": {"privacy/noise": "shared", "privacy/colluders": 1},
+    "shared": SHARED,
 }
 
 
@@ -68,7 +67,6 @@ def ledger_of(caps: dict[str, BudgetCap]) -> PrivacyLedger:
         caps=caps,
         allow_no_privacy=True,
         allow_fixed_noise=True,
-        allow_bare_shares=True,
         clock=Clock(),
         entropy=os.urandom,
     )
@@ -191,9 +189,8 @@ def test_an_evaluation_beyond_its_own_cap_is_told_apart_from_the_training() -> N
     [
         (NO_PRIVACY, "allow_no_privacy", PrivacyOffRefusedError),
         ({"privacy/test_noise": True}, "allow_fixed_noise", FixedNoiseRefusedError),
-        (PLANS["shared"], "allow_bare_shares", SharedNoiseRefusedError),
     ],
-    ids=["no noise", "fixed noise", "bare shares"],
+    ids=["no noise", "fixed noise"],
 )
 def test_policy_refuses_by_default_what_protects_less_than_it_says(
     changes: dict[str, Any], policy: str, error: type[Exception]
@@ -201,4 +198,5 @@ def test_policy_refuses_by_default_what_protects_less_than_it_says(
     plan = plan_of(**changes)
     assert isinstance(policy_refusal(plan, PolicySection()), error)
     assert policy_refusal(plan, PolicySection.model_validate({policy: True})) is None
-    assert policy_refusal(plan_of(), PolicySection()) is None
+    for protecting in ({}, SHARED):
+        assert policy_refusal(plan_of(**protecting), PolicySection()) is None

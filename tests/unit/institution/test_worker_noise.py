@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from consortium import NAMES, NO_PRIVACY, SHARED, TREES, Consortium, Site, plan_of, question
+from consortium import NAMES, NO_PRIVACY, RUN, SECURE, SHARED, TREES, Consortium, HandRound, Site, plan_of, question
 from scipy.stats import chi2
 
 from fedcredit.data.table import CreditTable
-from fedcredit.messages import TrainAnswer, from_lanes
+from fedcredit.messages import NO_EPOCH, TrainAnswer, from_lanes
 from fedcredit.privacy.accounting import epsilon_for_mu
 from fedcredit.privacy.cost import Cost
 from fedcredit.privacy.release import FULL_BATCH, Mechanism
@@ -64,11 +64,11 @@ def test_every_attempt_draws_its_own_batch_of_the_stated_size(tmp_path: Path) ->
     site.table = _all_good(site.table)
     site.assemble()
     intercept = consortium.family.layout.slices()["intercept"]
-    everybody = len(site.worker._holdings.split(plan).train)
+    everybody = len(site.holdings.split(plan).train)
     start = np.zeros(consortium.family.layout.size)  # p = 1/2: 4 of 8 grid steps each
     sizes = []
     for attempt in range(1, 21):
-        lanes = lanes_of(consortium, "bank-b", weights=start, attempt=attempt)
+        lanes = lanes_of(consortium, "bank-b", round=2, weights=start, attempt=attempt)
         size, rest = divmod(int(lanes[intercept][0]), 4)
         assert rest == 0
         sizes.append(size)
@@ -183,25 +183,31 @@ def test_every_release_of_a_run_by_another_mechanism_fits_into_what_the_plan_sta
 
 # --- shared noise --------------------------------------------------------------------------------------------------
 
-AGREED = {"allow_bare_shares": True}
+
+@pytest.mark.parametrize("changes", [SHARED, {**SHARED, **TREES}, SECURE], ids=["shared", "trees", "local"])
+def test_a_plan_with_a_secure_sum_is_never_answered_in_the_open(tmp_path: Path, changes: dict[str, Any]) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**changes))
+    site = consortium.sites["bank-a"]
+    for part in site.table.modalities.values():
+        part.codes[:] = 12_345  # whatever computes with it fails with FC-9001
+    site.assemble()
+    purposes = ["prepare", "train", "evaluate"] if changes.get("privacy/preparation_share") else ["train", "evaluate"]
+    for purpose in purposes:
+        for epoch in ({}, {"epoch": NO_EPOCH, "step": 0}):
+            asked = question(consortium, "bank-a", purpose=purpose, sent={"stage": "answer"}, **epoch)
+            assert asked.code() == "FC-3106"
+    assert site.charges() == []
 
 
-def test_bare_shares_of_noise_are_refused_before_anything_private_is_touched(tmp_path: Path) -> None:
-    for number, changes in enumerate((SHARED, {**SHARED, **TREES})):
-        consortium = Consortium.make(tmp_path / str(number), plan_of(**changes))
-        site = consortium.sites["bank-a"]
-        for part in site.table.modalities.values():
-            part.codes[:] = 12_345  # whatever computes with it fails with FC-9001
-        site.assemble()
-        for purpose in ("prepare", "train", "evaluate"):
-            assert question(consortium, "bank-a", purpose=purpose).code() == "FC-4008"
-        assert site.charges() == []
-
-
-@pytest.mark.parametrize("policy", [{"allow_no_privacy": True, "allow_fixed_noise": True}, AGREED], ids=str)
-def test_only_its_own_agreement_lets_shares_out(tmp_path: Path, policy: dict[str, bool]) -> None:
-    consortium = Consortium.make(tmp_path, plan_of(**SHARED), policy=policy)
-    assert question(consortium, "bank-a").code() == ("" if policy == AGREED else "FC-4008")
+@pytest.mark.parametrize("stage", ["upload", "accept", "reveal", "keys", "roots"])
+def test_an_open_plan_has_no_stage_of_a_secure_sum(tmp_path: Path, stage: str) -> None:
+    consortium = Consortium.make(tmp_path)
+    assert question(consortium, "bank-a", sent={"stage": stage}).code() in {"FC-3101", "FC-3106"}
+    assert question(consortium, "bank-a", sent={"stage": stage}, epoch=bytes([1]) * 32).code() in {"FC-3101", "FC-3106"}
+    assert question(consortium, "bank-a", epoch=bytes([1]) * 32).code() == "FC-3106"
+    assert question(consortium, "bank-a", purpose="setup", round=0).code() == "FC-2302"
+    assert consortium.sites["bank-a"].charges() == []
+    assert question(consortium, "bank-a").code() == ""
 
 
 @pytest.mark.parametrize("changes", [{}, TREES], ids=["scorecard", "trees"])
@@ -209,7 +215,7 @@ def test_the_shares_of_quorum_minus_colluders_are_the_noise_that_the_plan_needs(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     plan = plan_of(**SHARED, **changes)
-    consortium = Consortium.make(tmp_path, plan, policy=AGREED)
+    consortium = Consortium.make(tmp_path, plan)
     for name in NAMES:
         assert question(consortium, name).code() == ""
     releases = [consortium.sites[name].charges()[0].release for name in NAMES]
@@ -241,19 +247,19 @@ def test_the_shares_of_quorum_minus_colluders_are_the_noise_that_the_plan_needs(
 @pytest.mark.statistical
 def test_the_sum_of_all_shares_has_the_noise_that_the_charges_add_up_to(tmp_path: Path) -> None:
     # False alarm 2e-7; 3,072 numbers find a variance wrong by 14 %, so a missing share (25 %) is found.
-    consortium = Consortium.make(tmp_path, plan_of(**SHARED, **WIDE), policy=AGREED)
-    total = np.zeros(consortium.family.lanes, dtype=np.int64)
+    consortium = Consortium.make(tmp_path, plan_of(**SHARED, **WIDE))
     for site in consortium.sites.values():
         empty(site)
-        total += lanes_of(consortium, site.name)
+    consortium.epoch(RUN)
+    total = HandRound.of(consortium).uploaded().agreed().revealed().sum.open().values
     variance = sum(site.charges()[0].release.sigma ** 2 for site in consortium.sites.values())
     low, high = chi2.ppf([1e-7, 1 - 1e-7], len(total))
     assert low < (total.astype(float) ** 2).sum() / variance < high
 
 
-def test_the_ledger_tells_what_is_left_if_nothing_hides_the_shares(tmp_path: Path) -> None:
+def test_the_ledger_tells_what_would_be_left_if_nothing_hid_the_shares(tmp_path: Path) -> None:
     plan = plan_of(**SHARED)
-    consortium = Consortium.make(tmp_path, plan, policy=AGREED)
+    consortium = Consortium.make(tmp_path, plan)
     site = consortium.sites["bank-a"]
     for number, attempt in ((1, 1), (2, 1), (3, 1), (3, 2), (3, 3)):
         assert question(consortium, "bank-a", round=number, attempt=attempt).code() == ""
@@ -267,7 +273,7 @@ def test_the_ledger_tells_what_is_left_if_nothing_hides_the_shares(tmp_path: Pat
 
 
 def test_a_run_with_shared_noise_goes_from_the_preparation_to_the_evaluation(tmp_path: Path) -> None:
-    consortium = Consortium.make(tmp_path, plan_of(**SHARED, **TREES), policy=AGREED)
+    consortium = Consortium.make(tmp_path, plan_of(**SHARED, **TREES))
     run = consortium.run()
     assert [len(report.result.contributors) for report in run.rounds()] == [4, 4, 4]
     run.evaluate()
@@ -281,7 +287,7 @@ def test_a_run_with_shared_noise_goes_from_the_preparation_to_the_evaluation(tmp
 
 def test_shared_skellam_noise_is_charged_by_renyi_accounting(tmp_path: Path) -> None:
     plan = plan_of(**SHARED, **RENYI, **{"privacy/mechanism": "skellam"})
-    consortium = Consortium.make(tmp_path, plan, policy=AGREED)
+    consortium = Consortium.make(tmp_path, plan)
     site = consortium.sites["fund-c"]
     for number, attempt in ((1, 1), (2, 1), (3, 1), (3, 2), (3, 3)):
         assert question(consortium, "fund-c", round=number, attempt=attempt).code() == ""

@@ -51,7 +51,7 @@ def test_without_noise_it_counts_the_training_borrowers_of_every_category_by_out
     consortium = Consortium.make(tmp_path, plan_of(**TREES, **NO_PRIVACY), policy={"allow_no_privacy": True})
     lanes = lanes_of(question(consortium, "bank-b", purpose="prepare").answer())
     site = consortium.sites["bank-b"]
-    train = site.worker._holdings.split(consortium.plan).train
+    train = site.holdings.split(consortium.plan).train
     codes = train.modalities["application"].codes[:, NOMINAL]
     by_hand = [
         [sum(1 for code, label in zip(codes, train.labels, strict=True) if (code, label) == (bin_, outcome))]

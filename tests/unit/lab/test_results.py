@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from consortium import Recorder
 
+from fedcredit.institution.node import Node
 from fedcredit.lab.inprocess import run_in_process
 from fedcredit.lab.results import StudyEvaluation
 from fedcredit.lab.settings import TREES_PER_ROUND
 from fedcredit.lab.study import StudyOptions, build_study
 from fedcredit.privacy.accounting import epsilon_for_mu
+from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.report import write_report
 from fedcredit.report.record import read_run
+from fedcredit.rounds.coordinator import Coordinator
+from fedcredit.rounds.drive import drive
+from fedcredit.transport import LoopbackTransport
 
 PORT = 9443
 
 
-def finished(folder: Path, **changes: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {
+def options(**changes: Any) -> StudyOptions:
+    usual: dict[str, Any] = {
         "dataset": "german",
         "model": "trees",
         "epsilon": 3.0,
@@ -30,9 +37,12 @@ def finished(folder: Path, **changes: Any) -> dict[str, Any]:
         "seed": 1,
         "test_noise": False,
         "deadline_s": 60.0,
-        **changes,
     }
-    study = build_study(folder, StudyOptions(**options), relay_port=PORT)
+    return StudyOptions(**{**usual, **changes})
+
+
+def finished(folder: Path, **changes: Any) -> dict[str, Any]:
+    study = build_study(folder, options(**changes), relay_port=PORT)
     evaluation = StudyEvaluation(study)
     run = run_in_process(
         study, on_round=lambda number, weights, count: evaluation.round_figures(number, weights, institutions=count)
@@ -54,7 +64,9 @@ def test_trees_with_local_noise_state_one_cost_and_count_the_preparation(tmp_pat
         assert spent["epsilon"] == spent["epsilon_alone"] <= spent["cap"]
         assert spent["holdout_epsilon"] == spent["holdout_epsilon_alone"]
         assert spent["releases"] == 4  # preparation, two rounds, evaluation
-    assert all(line["messages"] == 4 for line in result["traffic"]["institutions"])
+    # Two to set up an epoch, upload and agreement four times, one at the end; shares as long as they are needed.
+    assert all(11 <= line["messages"] <= 15 for line in result["traffic"]["institutions"])
+    assert (result["schema_version"], result["aggregation"], result["threshold"]) == ("3", "secure", 3)
     settings = result["model_settings"]
     assert (settings["kind"], settings["trees"]) == ("trees", 2 * settings["trees_per_round"])
     assert "width" not in settings
@@ -72,7 +84,33 @@ def test_shared_noise_states_both_costs_everywhere(tmp_path: Path) -> None:
         assert spent["holdout_epsilon"] < spent["holdout_epsilon_alone"]
     page = write_report(tmp_path / "run").read_text("utf-8")
     assert "Neither figure may be quoted without the other." in page
-    assert "an experiment on public data" in page
+    assert "would hold for a message read alone." in page
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "types", "threshold"),
+    [
+        ("open", ["train-answer", "counts-answer", "close-answer", "refusal"], 1),
+        ("secure", ["epoch-hello", "epoch-boxes", "upload", "accept", "reveal", "close-answer", "refusal"], 3),
+    ],
+)
+def test_every_type_of_message_that_left_is_named_and_every_byte_counted(
+    tmp_path: Path, aggregation: str, types: list[str], threshold: int
+) -> None:
+    study = build_study(tmp_path / "run", options(model="scorecard", aggregation=aggregation), relay_port=PORT)
+    with ExitStack() as stack:
+        nodes = {name: stack.enter_context(closing(Node.open(study.node_folder(name)))) for name in study.holdings}
+        recorder = Recorder(LoopbackTransport({name: node.worker.handle for name, node in nodes.items()}))
+        opened = Coordinator(study.coordinator_folder).open_run(None, study.plan, recorder)
+        drive(stack.enter_context(opened), privacy_plan(study.plan))
+    result = StudyEvaluation(study).finish(opened.folder, runtime="inprocess", started=time.monotonic())
+    assert (result["aggregation"], result["threshold"]) == (aggregation, threshold)
+    assert result["traffic"]["message_types"] == types
+    for line in result["traffic"]["institutions"]:
+        name = line["institution"]
+        sent = [len(reply.payload or b"") for reply in recorder.replies if reply.institution == name]
+        received = [len(requests[name]) for requests in recorder.requests if name in requests]
+        assert (line["messages"], line["bytes_up"], line["bytes_down"]) == (len(sent), sum(sent), sum(received))
 
 
 def _mu(epsilon: float) -> float:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from fedcredit.config.plan import RunPlan
 from fedcredit.contract import load_contract
-from fedcredit.lab.settings import Consortium, PrivacyChoice, plan_values, settings_for
+from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
 from fedcredit.privacy.run_plan import privacy_plan
 
 CHOICE = PrivacyChoice(
@@ -44,6 +44,7 @@ def plan_for(privacy: PrivacyChoice, *, model: str = "scorecard", rounds: int | 
             quorum=4,
             retries=1,
             deadline_s=60.0,
+            aggregation=aggregation_values("secure", threshold=3),
             institutions={f"bank-{letter}": section for letter in "abcd"},
         )
     )
@@ -77,6 +78,15 @@ def test_the_accountant_follows_from_what_is_chosen_and_the_plan_keeps_its_claim
     facts = privacy_plan(plan).describe()
     assert facts.protects is not privacy.off
     assert facts.honest_shares == (3 if noise == "shared" else 1)
+
+
+def test_only_sums_can_be_read_or_the_plan_says_that_messages_can() -> None:
+    assert aggregation_values("open", threshold=3) == {"kind": "open"}
+    secure = plan_for(CHOICE).secure
+    assert secure is not None
+    assert (secure.threshold, secure.lane_bits) == (3, 32)
+    # Colluders are a matter of the masks too, so they are kept without any noise.
+    assert plan_for(replace(OFF, colluders=1)).privacy.colluders == 1
 
 
 def test_only_categories_without_an_order_are_worth_a_preparation_and_only_for_trees() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedcredit.config.node import PolicySection
 from fedcredit.errors import AlreadyExistsError, PrivacyPlanError, UnknownDatasetError, UsageError
 from fedcredit.institution.admission import Approvals
 from fedcredit.lab.inprocess import run_in_process
@@ -80,15 +81,30 @@ def test_a_study_that_cannot_be_made_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_shared_noise_is_agreed_to_by_everybody_of_an_experiment_and_by_nobody_else(
-    study: Study, tmp_path: Path
-) -> None:
-    shared = build_study(
-        tmp_path / "run", replace(OPTIONS, noise="shared", colluders=1, test_noise=False), relay_port=PORT
-    )
+def test_shared_noise_needs_no_permission_for_masks_hide_the_shares(tmp_path: Path) -> None:
+    options = replace(OPTIONS, noise="shared", colluders=1, test_noise=False)
+    shared = build_study(tmp_path / "run", options, relay_port=PORT)
     assert (shared.plan.privacy.noise, shared.plan.honest_shares) == ("shared", 3)
-    assert all(shared.node_config(name).policy.allow_bare_shares for name in shared.holdings)
-    assert not any(study.node_config(name).policy.allow_bare_shares for name in study.holdings)
+    assert shared.plan.secure is not None
+    assert all(shared.node_config(name).policy == PolicySection() for name in shared.holdings)
+
+
+@pytest.mark.parametrize(
+    ("institutions", "drop_outs", "threshold"),
+    [(4, 0, 3), (8, 2, 6), (8, 3, 5), (3, 0, 3)],
+)
+def test_two_thirds_and_one_must_agree_to_a_sum_but_never_more_than_the_quorum(
+    tmp_path: Path, institutions: int, drop_outs: int, threshold: int
+) -> None:
+    options = replace(OPTIONS, institutions=institutions, drop_outs=drop_outs)
+    secure = build_study(tmp_path / "run", options, relay_port=PORT).plan.secure
+    assert secure is not None
+    assert (secure.threshold, secure.lane_bits) == (threshold, 32)
+
+
+def test_an_open_study_says_so_in_its_plan(tmp_path: Path) -> None:
+    study = build_study(tmp_path / "run", replace(OPTIONS, aggregation="open"), relay_port=PORT)
+    assert study.plan.secure is None
 
 
 def test_a_quorum_below_the_number_of_institutions_is_paid_for_by_more_noise(tmp_path: Path) -> None:

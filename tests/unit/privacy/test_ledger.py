@@ -33,7 +33,6 @@ from fedcredit.errors import (
     PrivacyOffRefusedError,
     PrivacyPlanError,
     ReleaseConflictError,
-    SharedNoiseRefusedError,
 )
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.accounting import epsilon_for_mu, epsilon_with_sampler, mu_for_epsilon
@@ -79,7 +78,7 @@ def release(name: str = "run/1/1/train", **changes: Any) -> Release:
 
 
 NOTHING: dict[str, Any] = {"mechanism": Mechanism.NONE, "sigma": 0}
-EVERYTHING = {"allow_no_privacy": True, "allow_fixed_noise": True, "allow_bare_shares": True}
+EVERYTHING = {"allow_no_privacy": True, "allow_fixed_noise": True}
 
 
 @dataclass
@@ -188,7 +187,7 @@ def test_charges_add_up_as_squares_and_stay_with_their_partition(database: Datab
 def test_shared_noise_is_charged_as_claimed_and_what_each_message_is_worth_alone_is_kept_too(
     database: Database,
 ) -> None:
-    ledger = open_ledger(database, allow_bare_shares=True)
+    ledger = open_ledger(database)
     ledger.reserve(release("r/1/1/train", honest_shares=4), plan_digest=PLAN)
     ledger.reserve(release("r/2/1/train"), plan_digest=PLAN)
     spent = ledger.spent("train")
@@ -201,7 +200,7 @@ def test_shared_noise_is_charged_as_claimed_and_what_each_message_is_worth_alone
 
 
 def test_the_cap_is_compared_with_the_claim_not_with_what_a_message_is_worth_alone(database: Database) -> None:
-    ledger = open_ledger(database, allow_bare_shares=True)
+    ledger = open_ledger(database)
     # mu .2 claimed, .8 alone: epsilon .73 and 3.3.
     ledger.reserve(release(honest_shares=16, sensitivity_squared=6400), plan_digest=PLAN)
     assert ledger.spent("train").epsilon < 1 < 3 < ledger.spent("train").epsilon_alone
@@ -282,7 +281,7 @@ def plan_of(**changes: Any) -> PrivacyPlan:
 )
 def test_a_plan_at_the_cap_fits_to_its_last_step_and_no_further(database: Database, changes: dict[str, Any]) -> None:
     plan = plan_of(**changes)
-    ledger = open_ledger(database, allow_bare_shares=True)
+    ledger = open_ledger(database)
     for step in range(30):
         asked = plan.training_release(release_id=f"r/{step}", sensitivity_squared=10_000, dimension=320)
         ledger.reserve(asked, plan_digest=PLAN)
@@ -366,10 +365,9 @@ def test_a_cap_that_cannot_be_accounted_for_is_refused(cap: tuple[float, float])
     [
         (NOTHING, "allow_no_privacy", PrivacyOffRefusedError),
         ({"test_noise": True}, "allow_fixed_noise", FixedNoiseRefusedError),
-        ({"honest_shares": 2}, "allow_bare_shares", SharedNoiseRefusedError),
-        ({"honest_shares": 2, "test_noise": True}, "allow_bare_shares", SharedNoiseRefusedError),
+        ({"honest_shares": 2, "test_noise": True}, "allow_fixed_noise", FixedNoiseRefusedError),
     ],
-    ids=["none", "fixed", "shared", "shared and fixed"],
+    ids=["none", "fixed", "shared and fixed"],
 )
 def test_a_weaker_protection_is_refused_unless_the_institution_agreed_to_exactly_that(
     database: Database, changes: dict[str, Any], missing: str, error: type[FedcreditError]
@@ -460,7 +458,7 @@ ledger = PrivacyLedger(
     Journal(Database.open(Path(sys.argv[1])), "privacy"), place="x", owner="bank-a", clock=lambda: 1_700_000_000.0,
     entropy=os.urandom,
     caps={"train": BudgetCap(epsilon=8.0, delta=1e-5)},
-    allow_no_privacy=False, allow_fixed_noise=False, allow_bare_shares=False,
+    allow_no_privacy=False, allow_fixed_noise=False,
 )
 for number in range(100_000):
     ledger.reserve(Release(
@@ -941,7 +939,7 @@ def test_no_sequence_exceeds_the_cap_and_spending_is_the_sum_of_what_was_granted
     sequence: list[tuple[int, int, int, bool, int]], reopen_after: int
 ) -> None:
     database = Database.in_memory()
-    ledger, granted = open_ledger(database, allow_bare_shares=True), dict[str, Release]()
+    ledger, granted = open_ledger(database), dict[str, Release]()
     for position, (name, root, sigma, on_holdout, shares) in enumerate(sequence):
         asked = release(
             f"r/{name}",
@@ -951,7 +949,7 @@ def test_no_sequence_exceeds_the_cap_and_spending_is_the_sum_of_what_was_granted
             honest_shares=shares,
         )
         if position == reopen_after:
-            ledger = open_ledger(database, allow_bare_shares=True)
+            ledger = open_ledger(database)
         try:
             reservation = ledger.reserve(asked, plan_digest=PLAN)
         except BudgetExhaustedError:
@@ -1035,7 +1033,6 @@ def test_two_ledgers_with_the_same_caps_and_time_have_different_heads(database: 
             caps=CAPS,
             allow_no_privacy=False,
             allow_fixed_noise=False,
-            allow_bare_shares=False,
             clock=Clock(),
             entropy=lambda count: entropy * count,
         ).head

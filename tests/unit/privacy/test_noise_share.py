@@ -54,7 +54,6 @@ def ledger() -> PrivacyLedger:
         caps={"train": BudgetCap(epsilon=3.0, delta=1e-5)},
         allow_no_privacy=True,
         allow_fixed_noise=True,
-        allow_bare_shares=True,
         clock=lambda: 1_700_000_000.0,
         entropy=os.urandom,
     )

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from consortium import NO_PRIVACY, plan_of
+from consortium import NO_PRIVACY, SHARED, plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,6 @@ TREES: dict[str, Any] = {
         "leaf_limit": 2.0,
     },
 }
-SHARED: dict[str, Any] = {"privacy/noise": "shared", "privacy/colluders": 1}
 SAMPLED: dict[str, Any] = {
     "privacy/accountant": "rdp",
     "privacy/sampling": "poisson",

@@ -38,7 +38,7 @@ def band(name: str, value: float, half: float) -> dict[str, float]:
 def result(*, institutions: int = 4, names: list[str] | None = None) -> dict[str, Any]:
     names = names or [f"{KINDS[i % 5].replace('_', '-')}-{'abcdefgh'[i]}" for i in range(institutions)]
     return {
-        "schema_version": "2",
+        "schema_version": "3",
         "dataset": "taiwan",
         "title": "Credit-card default in Taiwan, 2005",
         "provenance": "real-segments",
@@ -50,6 +50,8 @@ def result(*, institutions: int = 4, names: list[str] | None = None) -> dict[str
         "seed": 1,
         "rounds": 20,
         "protected": True,
+        "aggregation": "open",
+        "threshold": 1,
         "rows": [row(name, position=i) for i, name in enumerate(names)],
         "summary": {
             "test_n": 6000,
@@ -109,7 +111,7 @@ def result(*, institutions: int = 4, names: list[str] | None = None) -> dict[str
             ],
         },
         "traffic": {
-            "message_types": ["train-answer", "counts-answer", "refusal"],
+            "message_types": ["train-answer", "counts-answer", "close-answer", "refusal"],
             "institutions": [
                 {"institution": name, "messages": 21, "bytes_up": 184_320 + 977 * i, "bytes_down": 1_203_400 + 3113 * i}
                 for i, name in enumerate(names)
@@ -144,6 +146,11 @@ def metrics(rounds: int = 20) -> list[dict[str, Any]]:
 def shared_result() -> dict[str, Any]:
     """A run of trees whose noise three honest institutions share, as the lab writes one."""
     value = result()
+    value |= {"aggregation": "secure", "threshold": 3}
+    value["traffic"]["message_types"] = [
+        *("epoch-hello", "epoch-boxes", "upload", "accept", "reveal", "close-answer"),
+        "refusal",
+    ]
     value["model"] = "trees"
     value["model_settings"] = {
         "kind": "trees",

@@ -48,7 +48,9 @@ def test_what_the_lab_writes_is_read_back() -> None:
         (("privacy", "test_noise"), 0, "privacy.test_noise"),
         (("protected",), "yes", "protected"),
         (("provenance",), "guessed", "provenance"),
-        (("schema_version",), "1", "schema_version"),
+        (("schema_version",), "2", "schema_version"),
+        (("aggregation",), "masked", "aggregation"),
+        (("threshold",), 0, "threshold"),
         (("privacy", "noise"), "secret", "privacy.noise"),
         (("privacy", "accountant"), "pld", "privacy.accountant"),
         (("privacy", "honest_shares"), 0, "privacy.honest_shares"),
@@ -77,6 +79,14 @@ def test_a_record_that_leaves_out_part_of_the_privacy_claim_is_refused(name: str
     result = sample.shared_result()
     del result["privacy"][name]
     with pytest.raises(StoreCorruptError, match=rf"it lacks privacy\.{name}"):
+        check_result(result, path=SOMEWHERE)
+
+
+@pytest.mark.parametrize("name", ["aggregation", "threshold"])
+def test_a_record_that_does_not_say_who_could_read_what_is_refused(name: str) -> None:
+    result = sample.shared_result()
+    del result[name]
+    with pytest.raises(StoreCorruptError, match=rf"it lacks {name}"):
         check_result(result, path=SOMEWHERE)
 
 

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -115,6 +116,29 @@ def test_no_mechanism_has_no_noise_to_describe() -> None:
 def test_every_kind_of_model_has_its_sentence(kind: str, settings: dict[str, int], said: str) -> None:
     value = sample.result() | {"model": kind, "model_settings": settings}
     assert said in wording.model(check_result(value, path=Path("result.json")))
+
+
+OPEN, SECURE = {"aggregation": "open", "threshold": 1}, {"aggregation": "secure", "threshold": 4}
+
+
+@pytest.mark.parametrize(
+    ("made", "said", "not_said"),
+    [
+        (sample.result() | OPEN, "saw each institution’s noised update, not only the sum", "sums only"),
+        (sample.result() | OPEN, "so the stated ε holds against the coordinator too.", "sums only"),
+        (sample.unprotected_result() | OPEN, "saw each institution’s update without protection.", "noised"),
+        (sample.result() | SECURE, "after at least 4 institutions had agreed whose updates were in it.", "open aggr"),
+        (sample.result() | SECURE, "private on its own as well, so ε does not rest on that.", "open aggr"),
+        (sample.unprotected_result() | SECURE, "In this run a sum carries no noise that protects anybody.", "its own"),
+        (sample.shared_result(), "5.77 would hold for a message read alone.", "its own"),
+    ],
+)
+def test_whom_one_has_to_trust_follows_from_the_aggregation(made: dict[str, Any], said: str, not_said: str) -> None:
+    alone = wording.trust(check_result(made, path=Path("result.json")))
+    assert said in alone
+    assert not_said not in alone
+    relayed = wording.trust(check_result(made | {"runtime": "flower"}, path=Path("result.json")))
+    assert relayed == f"{alone} The relay sees sizes and times only."
 
 
 def test_importing_the_report_does_not_import_matplotlib() -> None:

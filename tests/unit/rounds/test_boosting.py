@@ -29,7 +29,7 @@ def trained(run: FederatedRun) -> bytes:
 
 
 def train_of(consortium: Consortium, name: str) -> CreditTable:
-    return consortium.sites[name].worker._holdings.split(consortium.plan).train
+    return consortium.sites[name].holdings.split(consortium.plan).train
 
 
 def leaves_of(consortium: Consortium, weights: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_a_separable_portfolio_is_learned_by_holders_of_every_combination_of_mod
     start = run.state.weights
     trained(run)
     for name, site in consortium.sites.items():
-        holdout = site.worker._holdings.split(plan).holdout
+        holdout = site.holdings.split(plan).holdout
         before = consortium.family.probabilities(start, holdout)
         after = consortium.family.probabilities(run.state.released(), holdout)
         assert before == pytest.approx(np.full(len(holdout), 0.4))  # the base rate for everybody
@@ -141,7 +141,7 @@ def test_it_is_learned_with_noise_as_well(tmp_path: Path) -> None:
     run = consortium.run()
     trained(run)
     for name in ("bank-a", "fund-c"):
-        holdout = consortium.sites[name].worker._holdings.split(plan).holdout
+        holdout = consortium.sites[name].holdings.split(plan).holdout
         scores = consortium.family.probabilities(run.state.released(), holdout)
         assert rows.auc(scores, holdout.labels) > 0.65, name
 

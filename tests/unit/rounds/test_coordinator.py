@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_a_request_for_another_consortium_is_refused(coordinator: Coordinator) -
 
 def test_a_member_file_that_was_exchanged_is_noticed(coordinator: Coordinator) -> None:
     request = approve(coordinator, "bank-a", 10)
-    forged = JoinRequest(**{**request.__dict__, "identity": keys_of(66).public.to_bytes()})
+    forged = replace(request, identity=keys_of(66).public.to_bytes())
     (coordinator.folder / "members" / "bank-a.fcrequest").write_bytes(armoured(forged))
     with pytest.raises(BadSignatureError):
         coordinator.members()

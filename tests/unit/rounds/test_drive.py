@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from consortium import COORDINATOR, RUN, Consortium, Recorder
 
-from fedcredit.audit.log import EventKind
+from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.errors import QuorumError
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import OpenRun
@@ -46,14 +47,14 @@ def kinds(consortium: Consortium) -> list[str]:
     return [json.loads(line)["event"] for line in lines]
 
 
-def cut(*_: object) -> None:
+def cut(*_: object, **__: object) -> None:
     raise PowerCutError
 
 
 def test_a_driven_run_leaves_a_line_per_round_and_one_evaluation(tmp_path: Path) -> None:
     consortium = Consortium.make(tmp_path)
     recorder = driven(consortium)
-    assert len(recorder.requests) == 4
+    assert len(recorder.requests) == 5  # three rounds, the evaluation, and the whole log to cosign
     lines = read_lines(tmp_path / "run" / ROUNDS_FILE)
     assert [line["round"] for line in lines] == [1, 2, 3]
     assert all(sorted(line["contributors"]) == sorted(consortium.sites) for line in lines)
@@ -63,7 +64,14 @@ def test_a_driven_run_leaves_a_line_per_round_and_one_evaluation(tmp_path: Path)
     record = json.loads((tmp_path / "run" / EVALUATION_FILE).read_text(encoding="utf-8"))
     assert record["auc_low"] <= record["auc_high"]
     assert record["traffic"]["round"] == 3
-    assert kinds(consortium)[-2:] == [EventKind.EVALUATED, EventKind.RUN_FINISHED]
+    assert [sorted(line["messages"].values()) for line in lines] == [[1, 1, 1, 1]] * 3
+    assert kinds(consortium)[-8:] == [
+        EventKind.EVALUATED,
+        EventKind.ROUND_OPENED,
+        *[EventKind.ANSWER_ACCEPTED] * 4,
+        EventKind.CLOSED,
+        EventKind.RUN_FINISHED,
+    ]
 
 
 def test_a_crash_between_the_evaluation_and_the_end_asks_for_no_second_evaluation(
@@ -79,6 +87,32 @@ def test_a_crash_between_the_evaluation_and_the_end_asks_for_no_second_evaluatio
     assert driven(consortium).requests == []
     assert (tmp_path / "run" / EVALUATION_FILE).read_bytes() == before
     assert kinds(consortium).count(EventKind.EVALUATED) == kinds(consortium).count(EventKind.RUN_FINISHED) == 1
+    assert [site.charged("holdout") for site in consortium.sites.values()] == [1] * 4
+
+
+@pytest.mark.parametrize("lost", ["request", "log line"])
+def test_a_crash_before_everybody_has_cosigned_the_end_asks_for_that_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    consortium = Consortium.make(tmp_path)
+    record = AuditLog.record
+
+    def until_closed(log: AuditLog, kind: EventKind, **fields: Any) -> None:
+        if kind is EventKind.CLOSED:
+            raise PowerCutError
+        record(log, kind, **fields)
+
+    with monkeypatch.context() as patched:
+        if lost == "request":
+            patched.setattr(FederatedRun, "close", cut)
+        else:
+            patched.setattr(AuditLog, "record", until_closed)
+        with pytest.raises(PowerCutError):
+            driven(consortium)
+    assert EventKind.RUN_FINISHED not in kinds(consortium)
+    assert len(driven(consortium).requests) == 1
+    assert driven(consortium).requests == []
+    assert kinds(consortium).count(EventKind.EVALUATED) == kinds(consortium).count(EventKind.CLOSED) == 1
     assert [site.charged("holdout") for site in consortium.sites.values()] == [1] * 4
 
 
@@ -100,7 +134,7 @@ def test_a_crash_before_the_evaluation_is_written_costs_one_of_its_retries(
         with pytest.raises(PowerCutError):
             driven(consortium)
     assert not (tmp_path / "run" / EVALUATION_FILE).exists()
-    assert len(driven(consortium).requests) == 1
+    assert len(driven(consortium).requests) == 2  # once more, and the end
     for site in consortium.sites.values():
         assert site.charged("holdout") == 2
         assert site.epsilon("holdout") <= consortium.plan.privacy.evaluation_epsilon
@@ -116,7 +150,7 @@ def test_a_driven_run_that_is_cut_off_goes_on_after_its_last_released_round(tmp_
     with pytest.raises(PowerCutError):
         driven(consortium, on_round=after_the_second)
     recorder = driven(consortium)
-    assert len(recorder.requests) == 2
+    assert len(recorder.requests) == 3
     assert [line["round"] for line in read_lines(tmp_path / "run" / ROUNDS_FILE)] == [1, 2, 3]
     assert [(site.charged(), site.charged("holdout")) for site in consortium.sites.values()] == [(3, 1)] * 4
 

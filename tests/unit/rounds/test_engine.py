@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,24 +11,34 @@ from consortium import CONSORTIUM, COORDINATOR, RUN, Clock, keys_of, plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcredit.audit.log import AuditLog, EventKind
+from fedcredit.audit.checkpoint_note import LogCheckpoint, NoteSignature, cosign_checkpoint, verify_cosignature
+from fedcredit.audit.log import AuditLog, EventKind, log_origin
+from fedcredit.audit.merkle import verify_inclusion
+from fedcredit.audit.witness import FIRST_SIGHT
 from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.keys import IdentityKeys
 from fedcredit.envelope import OpenedRequest, open_request, seal_answer, seal_unreadable
-from fedcredit.errors import QuorumError, RoundRefusedError
+from fedcredit.errors import LogRolledBackError, QuorumError, RoundRefusedError
+from fedcredit.institution.lineage import follow
 from fedcredit.messages import (
     SCORE_BINS,
-    Answer,
+    CloseAnswer,
     CountsAnswer,
+    LogProof,
+    Manifest,
+    Message,
     Purpose,
     Refusal,
+    Stage,
     TrainAnswer,
     answer_length,
     to_lanes,
 )
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
-from fedcredit.rounds.engine import RoundCall, RoundEngine, RoundResult
+from fedcredit.rounds.engine import Resumed, RoundCall, RoundEngine
+from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.heads import LedgerHeads
+from fedcredit.rounds.shown_log import MOST_SHOWN
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 from fedcredit.transport import Deadline, Reply, Transport
@@ -55,6 +66,15 @@ def oracle(names: list[InstitutionId]) -> list[int]:
     return np.sum([vector(name) for name in names], axis=0).tolist() if names else [0] * SIZE
 
 
+def checkpoint_of(manifest: Manifest) -> LogCheckpoint:
+    origin = log_origin(consortium=manifest.consortium, run=manifest.run)
+    return LogCheckpoint(origin=origin, size=manifest.log_size, root=manifest.log_root)
+
+
+def cosigned(name: InstitutionId, checkpoint: LogCheckpoint) -> str:
+    return cosign_checkpoint(checkpoint, name=name, keys=KEYS[name], time_s=1).to_line()
+
+
 class Puppet:
     """An institution that answers with a vector that tells who it is."""
 
@@ -73,17 +93,32 @@ class Puppet:
     def handle(self, request: bytes) -> bytes:
         return self.seal(self.open(request), TrainAnswer, to_lanes(vector(self.name)))
 
-    def seal(self, opened: OpenedRequest, kind: type[TrainAnswer] | type[CountsAnswer], lanes: bytes) -> bytes:
-        return self.send(opened, kind(manifest_digest=opened.manifest_digest, ledger_head=self.head, lanes=lanes))
+    def seal(
+        self, opened: OpenedRequest, kind: type[TrainAnswer] | type[CountsAnswer], lanes: bytes, *, line: str = ""
+    ) -> bytes:
+        return self.send(
+            opened,
+            kind(
+                manifest_digest=opened.manifest_digest,
+                ledger_head=self.head,
+                cosignature=line or cosigned(self.name, checkpoint_of(opened.manifest)),
+                lanes=lanes,
+            ),
+        )
 
-    def send(self, opened: OpenedRequest, answer: Answer, signer: IdentityKeys | None = None) -> bytes:
+    def close(self, request: bytes) -> bytes:
+        opened = self.open(request)
+        line = cosigned(self.name, checkpoint_of(opened.manifest))
+        answer = CloseAnswer(manifest_digest=opened.manifest_digest, ledger_head=self.head, cosignature=line)
+        return self.send(opened, answer)
+
+    def send(self, opened: OpenedRequest, answer: Message, signer: IdentityKeys | None = None) -> bytes:
         return seal_answer(
             answer,
-            manifest=opened.manifest,
+            opened=opened,
             institution=self.name,
             keys=signer or KEYS[self.name],
             coordinator=COORDINATOR.public,
-            length=answer_length(40),
         )
 
     def refuse(self, request: bytes, code: str = "FC-2301") -> bytes:
@@ -113,8 +148,12 @@ class Table:
     roster: Roster = ROSTER
     heads: LedgerHeads = field(default_factory=lambda: LedgerHeads(None))
 
+    resumed: Resumed = field(default_factory=Resumed)
+    audit: AuditLog = field(default_factory=lambda: AuditLog(Journal(Database.in_memory(), "audit")))
+
     def __post_init__(self) -> None:
-        self.audit = AuditLog(Journal(Database.in_memory(), "audit"))
+        if not len(self.audit):
+            self.audit.record(EventKind.RUN_OPENED, run=RUN)
         self.engine = RoundEngine(
             plan=self.plan,
             lanes={Purpose.PREPARE: SIZE, Purpose.TRAIN: SIZE, Purpose.EVALUATE: 2 * SCORE_BINS},
@@ -124,15 +163,29 @@ class Table:
             audit=self.audit,
             heads=self.heads,
             clock=self.clock,
+            keep_transcript=no_transcript,
+            resumed=self.resumed,
         )
 
-    def run(self, number: int = 1, attempt: int = 1, purpose: Purpose = Purpose.TRAIN) -> RoundResult:
-        return self.engine.run(
-            RoundCall(run=RUN, round=number, attempt=attempt, purpose=purpose, weights=np.arange(float(SIZE)))
-        )
+    def run(
+        self,
+        number: int = 1,
+        attempt: int = 1,
+        purpose: Purpose = Purpose.TRAIN,
+        *,
+        on_reply: Callable[[RoundResult], None] = lambda _: None,
+    ) -> RoundResult:
+        weights = np.arange(float(SIZE))
+        call = RoundCall(run=RUN, round=number, attempt=attempt, purpose=purpose, weights=weights, release=0)
+        return self.engine.run(call, on_reply=on_reply)
 
     def kinds(self) -> list[str]:
-        return [str(event.kind) for event in self.audit.events()]
+        """The events after the opening of the run."""
+        return [str(event.kind) for event in self.audit.events()][1:]
+
+
+def no_transcript(name: str, transcript: object) -> None:
+    raise AssertionError(f"an open round has no transcript {name}")
 
 
 def quorum(number: int) -> RunPlan:
@@ -231,6 +284,9 @@ FAULTS = [
     "too few lanes",
     "too many lanes",
     "counts instead",
+    "another log cosigned",
+    "cosigned by another",
+    "no cosignature",
     "request reflected",
     "refused",
     "refused, then right",
@@ -269,7 +325,9 @@ def payloads(fault: str, player: Puppet, request: bytes, other: bytes, old: byte
     right = player.handle(request)
     lanes = to_lanes(vector(player.name))
     flipped = right[:-20] + bytes([right[-20] ^ 4]) + right[-19:]
-    signer = KEYS[NAMES[NAMES.index(player.name) - 1]]
+    neighbour = NAMES[NAMES.index(player.name) - 1]
+    there = checkpoint_of(opened.manifest)
+    forked = LogCheckpoint(origin=there.origin, size=there.size, root=bytes(32))
     table: dict[str, list[bytes | None]] = {
         "none": [right],
         "carrier error": [None],
@@ -286,13 +344,21 @@ def payloads(fault: str, player: Puppet, request: bytes, other: bytes, old: byte
         "signed by another": [
             player.send(
                 opened,
-                TrainAnswer(manifest_digest=opened.manifest_digest, ledger_head=player.head, lanes=lanes),
-                signer,
+                TrainAnswer(
+                    manifest_digest=opened.manifest_digest,
+                    ledger_head=player.head,
+                    cosignature=cosigned(player.name, there),
+                    lanes=lanes,
+                ),
+                KEYS[neighbour],
             )
         ],
         "too few lanes": [player.seal(opened, TrainAnswer, lanes[:-4])],
         "too many lanes": [player.seal(opened, TrainAnswer, lanes + bytes(4))],
         "counts instead": [player.seal(opened, CountsAnswer, lanes)],
+        "another log cosigned": [player.seal(opened, TrainAnswer, lanes, line=cosigned(player.name, forked))],
+        "cosigned by another": [player.seal(opened, TrainAnswer, lanes, line=cosigned(neighbour, there))],
+        "no cosignature": [player.seal(opened, TrainAnswer, lanes, line="nothing")],
         "request reflected": [request],
         "refused": [player.refuse(request)],
         "refused, then right": [player.refuse(request), right],
@@ -524,7 +590,7 @@ def test_what_was_heard_is_logged_even_when_the_carrier_breaks_down() -> None:
         table.run()
     assert table.kinds() == ["round-opened", "answer-accepted"]
     # No line of it is written a second time with the next round.
-    table.engine._transport = calm(players)
+    table.transport.script = calm(players).script  # type: ignore[attr-defined]
     table.run(attempt=2)
     assert table.kinds() == ["round-opened", "answer-accepted", "round-opened"] + ["answer-accepted"] * 4
 
@@ -535,3 +601,160 @@ def test_every_sealed_byte_is_counted_for_the_record() -> None:
     assert result.bytes_sent == {name: len(request) for name, request in transport.rounds[0].items()}
     assert set(result.bytes_received) == set(NAMES)
     assert len(set(result.bytes_received.values())) == 1
+
+
+# --- who is waited for ----------------------------------------------------------------------------------------------
+
+
+def test_while_a_round_runs_its_result_says_who_is_waited_for_and_until_when() -> None:
+    players, clock = puppets(), Clock()
+    seen: list[tuple[str, set[str], float, float]] = []
+
+    def watch(result: RoundResult) -> None:
+        seen.append((str(result.stage), set(result.waiting), result.since, result.until))
+
+    def slow(requests: Mapping[InstitutionId, bytes]) -> Iterator[Reply]:
+        yield Reply(institution=NAMES[2], payload=players[NAMES[2]].handle(requests[NAMES[2]]))
+        clock.now += 10
+        yield Reply(institution=NAMES[0], payload=b"junk")
+        yield Reply(institution=NAMES[1], payload=players[NAMES[1]].refuse(requests[NAMES[1]]))
+        yield Reply(institution=NAMES[0], payload=players[NAMES[0]].handle(requests[NAMES[0]]))
+
+    table = Table(quorum(2), Scripted(slow), clock=clock)
+    result = table.run(on_reply=watch)
+    begin = 1_000_000.0
+    # Once before anybody answers; junk settles nothing, a refusal does.
+    assert seen == [
+        ("answer", set(NAMES), begin, begin + 60),
+        ("answer", {"bank-a", "bank-b", "insurer-d"}, begin, begin + 60),
+        ("answer", {"bank-a", "bank-b", "insurer-d"}, begin, begin + 60),
+        ("answer", {"bank-a", "insurer-d"}, begin, begin + 60),
+        ("answer", {"insurer-d"}, begin, begin + 60),
+    ]
+    assert result.messages == {NAMES[0]: 1, NAMES[1]: 1, NAMES[2]: 1}
+
+
+# --- the log --------------------------------------------------------------------------------------------------------
+
+
+def test_the_manifest_names_the_log_as_it_was_and_the_body_proves_the_release() -> None:
+    players = puppets()
+    table = Table(quorum(4), calm(players))
+    before = table.audit.tree().root()
+    result = table.run()
+    (opened,) = players[NAMES[0]].asked
+    manifest, body = opened.manifest, opened.round_body()
+    assert (manifest.log_size, manifest.log_root, manifest.release) == (1, before, 0)
+    assert (result.log_size, manifest.epoch, manifest.step) == (1, bytes(32), 0)
+    table.run(number=2)
+    manifest, body = players[NAMES[0]].asked[1].manifest, players[NAMES[0]].asked[1].round_body()
+    # Opened, four answers accepted: the log has grown by five.
+    assert manifest.log_size == 6
+    verify_inclusion(body.release, index=0, size=6, root=manifest.log_root, proof=body.release_path)
+    assert [LogProof.from_bytes(proof).size for proof in body.log_proofs] == [1]
+
+
+def test_every_accepted_answer_carries_a_cosignature_of_the_log_that_it_saw() -> None:
+    table = Table(quorum(4), calm(puppets()))
+    table.run()
+    table.run(number=2)
+    roots = {size: table.audit.tree().root(size) for size in (1, 6)}
+    accepted = [event.fields for event in table.audit.events() if event.kind is EventKind.ANSWER_ACCEPTED]
+    assert [fields["log_size"] for fields in accepted] == [1] * 4 + [6] * 4
+    for fields in accepted:
+        size, name = fields["log_size"], fields["institution"]
+        checkpoint = LogCheckpoint(origin=log_origin(consortium=CONSORTIUM, run=RUN), size=size, root=roots[size])  # type: ignore[arg-type, index]
+        line = NoteSignature.from_line(fields["cosignature"])  # type: ignore[arg-type]
+        verify_cosignature(checkpoint, line, name=name, identity=KEYS[InstitutionId(str(name))].public)  # type: ignore[arg-type]
+
+
+def without(silent: InstitutionId, players: Mapping[InstitutionId, Puppet]) -> Scripted:
+    return Scripted(
+        lambda requests: (
+            Reply(institution=name, payload=players[name].handle(request))
+            for name, request in requests.items()
+            if name != silent
+        )
+    )
+
+
+def test_a_member_that_was_away_gets_a_proof_from_where_it_stands() -> None:
+    players, away = puppets(), NAMES[3]
+    transport = calm(players)
+    table = Table(quorum(3), transport)
+    table.run()
+    transport.script = without(away, players).script
+    for number in (2, 3, 4):
+        table.run(number=number)
+    transport.script = calm(players).script
+    table.run(number=5)
+    first, last = players[away].asked
+    state = follow(FIRST_SIGHT, first.manifest, first.round_body())
+    assert follow(state, last.manifest, last.round_body()).size == last.manifest.log_size
+    # Everybody stands at round 5 now: the proofs from before are no longer sent.
+    table.run(number=6)
+    assert len(players[away].asked[2].round_body().log_proofs) == 1
+
+
+def test_a_member_that_was_away_for_long_still_gets_a_proof_from_where_it_stands() -> None:
+    players, away = puppets(), NAMES[3]
+    transport = calm(players)
+    table = Table(quorum(3), transport)
+    table.run()
+    transport.script = without(away, players).script
+    for number in range(2, MOST_SHOWN + 3):
+        table.run(number=number)
+    transport.script = calm(players).script
+    table.run(number=MOST_SHOWN + 3)
+    first, last = players[away].asked
+    assert len(last.round_body().log_proofs) <= MOST_SHOWN + 1
+    state = follow(FIRST_SIGHT, first.manifest, first.round_body())
+    assert follow(state, last.manifest, last.round_body()).size == last.manifest.log_size
+
+
+def test_a_resumed_engine_proves_from_every_size_that_was_shown_before() -> None:
+    players = puppets()
+    table = Table(quorum(4), calm(players))
+    table.run()
+    table.run(number=2)
+    shown = tuple(opened.manifest.log_size for opened in players[NAMES[0]].asked)
+    again = Table(quorum(4), calm(players), audit=table.audit, resumed=Resumed(shown=shown))
+    again.run(number=3)
+    for player in players.values():
+        state = FIRST_SIGHT
+        for opened in (player.asked[0], player.asked[2]):  # it never got the request of round 2
+            state = follow(state, opened.manifest, opened.round_body())
+    # An engine that lost its log is found out by whoever has seen it.
+    Table(quorum(4), calm(players)).run(number=4)
+    last = players[NAMES[0]].asked[3]
+    with pytest.raises(LogRolledBackError):
+        follow(state, last.manifest, last.round_body())
+
+
+def test_at_the_end_everybody_cosigns_the_whole_log_and_adds_nothing() -> None:
+    players = puppets()
+    transport = Scripted(
+        lambda requests: (
+            Reply(institution=name, payload=players[name].close(request)) for name, request in requests.items()
+        )
+    )
+    table = Table(quorum(4), transport)
+    result = table.run(purpose=Purpose.CLOSE)
+    assert (result.total.size, result.contributors, result.stage) == (0, NAMES, Stage.CLOSE)
+    assert table.kinds() == ["round-opened"] + ["answer-accepted"] * 4
+    # A sum does not end a run, and an end is no sum.
+    with pytest.raises(QuorumError, match="FC-3101"):
+        table.run(number=2)
+    transport.script = calm(players).script
+    with pytest.raises(QuorumError, match="FC-3101"):
+        table.run(number=2, purpose=Purpose.CLOSE)
+
+
+def test_a_round_asks_for_answers_of_one_length_whatever_it_is_for() -> None:
+    players = puppets()
+    table = Table(quorum(1), calm(players))
+    for number, purpose in enumerate((Purpose.PREPARE, Purpose.TRAIN, Purpose.EVALUATE, Purpose.CLOSE), start=1):
+        with contextlib.suppress(QuorumError):
+            table.run(number=number, purpose=purpose)
+    lengths = {opened.request.answer_length for player in players.values() for opened in player.asked}
+    assert lengths == {answer_length(2 * SCORE_BINS)}

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from consortium import COORDINATOR, RUN, TREES, Consortium, Flaky, Recorder, plan_of
+from kept_runs import change as rewritten
+from kept_runs import opened_run, places, read
 
-from fedcredit.audit.log import AuditLog, Event, EventKind
-from fedcredit.checkpoint import Checkpoint, CheckpointStore
+from fedcredit.audit.log import Event, EventKind
+from fedcredit.checkpoint import CheckpointStore
 from fedcredit.errors import AuditError, CheckpointError, QuorumError, RoundRefusedError
 from fedcredit.messages import Purpose
 from fedcredit.model.trees import GROUPS_BLOCK
@@ -23,7 +24,6 @@ from fedcredit.rounds.evidence import verify_run
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.run import FederatedRun
 from fedcredit.store.database import Database
-from fedcredit.store.journal import Journal
 
 PLAN = plan_of(**TREES)
 FIXED: dict[str, Any] = {"privacy/test_noise": True}
@@ -276,7 +276,7 @@ def test_a_prepared_model_that_was_tampered_with_is_found_and_never_continued_fr
             "the starting point": store.path(0).read_bytes(),
         }
         store.path(0, prepared=True).write_bytes(forged[damage])
-    with pytest.raises(CheckpointError):
+    with pytest.raises(AuditError, match=r"entry 6 names a model that is not in its place \(FC-7005"):
         verify_run(folder)
     with Database.open(folder / "run.db") as database, pytest.raises(CheckpointError):
         consortium.run(database=database)
@@ -292,35 +292,17 @@ def test_a_prepared_model_that_was_tampered_with_is_found_and_never_continued_fr
     ids=["parent", "manifest", "round"],
 )
 def test_a_prepared_line_that_does_not_fit_its_place_is_found(
-    tmp_path: Path, change: dict[str, Any], problem: str
+    consortium: Consortium, tmp_path: Path, change: dict[str, Any], problem: str
 ) -> None:
-    (tmp_path / "plan.toml").write_text(PLAN.to_toml())
-    forge(tmp_path, change)
-    with pytest.raises(AuditError, match=problem):
-        verify_run(tmp_path)
-
-
-def test_a_prepared_line_in_its_place_is_evidence(tmp_path: Path) -> None:
-    (tmp_path / "plan.toml").write_text(PLAN.to_toml())
-    forge(tmp_path, {})
-    assert verify_run(tmp_path).released == 0
-
-
-def forge(folder: Path, change: dict[str, Any]) -> None:
-    """Write the log of a run that was opened and prepared, with one field of the second line changed."""
-    store = CheckpointStore(folder / "checkpoints")
-    tensors = {"weights": np.zeros(3)}
-    first = store.save(Checkpoint(round=0, tensors=tensors, manifest_digest=bytes(32), parent=bytes(32)))
-    manifest = bytes([5]) * 32
-    second = store.save(Checkpoint(round=0, tensors=tensors, manifest_digest=manifest, parent=first), prepared=True)
-    members = list(PLAN.institutions)
-    line = {"run": RUN, "manifest": manifest, "contributors": members, "checkpoint": second, "parent": first, **change}
-    with Database.open(folder / "run.db") as database:
-        log = AuditLog(Journal(database, "audit"))
-        log.record(EventKind.RUN_OPENED, run=RUN, plan=PLAN.digest(), checkpoint=first)
-        for name in members:
-            log.record(EventKind.ANSWER_ACCEPTED, run=RUN, round=1, attempt=1, purpose="prepare", institution=name)
-        log.record(EventKind.PREPARED, **line)
+    with opened_run(consortium) as opened:
+        opened.run.prepare()
+    folder = tmp_path / "run"
+    assert verify_run(folder).released == 0
+    (index,) = places(read(folder), EventKind.PREPARED)
+    rewritten(folder, index, change)
+    with pytest.raises(AuditError, match=problem) as caught:
+        verify_run(folder)
+    assert caught.value.fields["index"] == index
 
 
 # --- what a driven run leaves --------------------------------------------------------------------------------------

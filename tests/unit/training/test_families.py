@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from consortium import INPUTS, MODALITIES, NAMES, NO_PRIVACY, plan_of, table_of
+from consortium import INPUTS, MODALITIES, NAMES, NO_PRIVACY, SHARED, plan_of, table_of
 
 from fedcredit.config.plan import RunPlan
 from fedcredit.errors import ConfigValueError
@@ -18,7 +18,6 @@ from fedcredit.model.trees import largest_leaf_entry
 from fedcredit.parties import InstitutionId
 from fedcredit.training.families import expected_modalities, model_family
 
-SHARED: dict[str, Any] = {"privacy/noise": "shared", "privacy/colluders": 1}
 TREES: dict[str, Any] = {
     "model": {"kind": "trees", "depth": 3, "trees_per_round": 6, "structure_seed": 7, "base_rate": 0.4},
     "training": {
@@ -62,9 +61,8 @@ def test_with_shared_noise_everybody_bounds_what_anybody_holds() -> None:
     # And no more than that: a modality of the contract that nobody holds moves nothing.
     names = ("bank-b", "bank-x", "bank-y")
     section = {"kind": "bank", "expected_borrowers": 40, "modalities": ["application"]}
-    narrow = plan_of(
-        names[:1], **{"privacy/noise": "shared", "rounds/quorum": 3}, institutions=dict.fromkeys(names, section)
-    )
+    terms = {**SHARED, "privacy/colluders": 0, "rounds/quorum": 3}
+    narrow = plan_of(names[:1], **terms, institutions=dict.fromkeys(names, section))
     assert expected_modalities(narrow, InstitutionId("bank-x")) == ("application",)
 
 

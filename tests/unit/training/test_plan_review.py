@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from consortium import CONTRACT, INPUTS, MODALITIES, NAMES, NO_PRIVACY, RUN, Consortium, plan_of
+from consortium import (
+    CONTRACT,
+    INPUTS,
+    MODALITIES,
+    NAMES,
+    NO_PRIVACY,
+    RUN,
+    SECURE,
+    SHARED,
+    Consortium,
+    Recorder,
+    plan_of,
+)
 
+from fedcredit.crypto.channels import CHANNEL_OVERHEAD
+from fedcredit.crypto.sealing import SEAL_OVERHEAD
 from fedcredit.errors import AccountantError, ConfigValueError, DeltaTooLargeError, NoiseRangeError, PrivacyPlanError
 from fedcredit.messages import COUNT_GRID, LANE_LIMIT, Purpose, answer_length
 from fedcredit.model.trees import largest_leaf_entry
+from fedcredit.parties import InstitutionId
 from fedcredit.privacy.accounting import mu_for_epsilon
 from fedcredit.privacy.cost import Cost
-from fedcredit.training.plan_review import InstitutionReview, PlannedRelease, review_plan
+from fedcredit.training.plan_review import InstitutionReview, PlannedRelease, lane_limits, review_plan
 
 TREES: dict[str, Any] = {
     "model": {"kind": "trees", "depth": 3, "trees_per_round": 6, "structure_seed": 7, "base_rate": 0.4},
@@ -28,7 +44,6 @@ TREES: dict[str, Any] = {
     },
     "privacy/preparation_share": 0.1,
 }
-SHARED: dict[str, Any] = {"privacy/noise": "shared", "privacy/colluders": 1}
 FEATURES = {name: len(INPUTS[name].bins) for name in INPUTS}
 
 
@@ -63,7 +78,7 @@ def test_a_small_plan_by_hand() -> None:
     assert counts.release.sigma == math.ceil(COUNT_GRID * math.sqrt(3) / mu_for_epsilon(1.0, 1e-5))
     parameters = 1 + sum(1 + sum(INPUTS[name].bins) for name in INPUTS)
     assert (training.lane_bytes, counts.lane_bytes) == (4 * parameters, 4 * 20)
-    assert bank.message_bytes == answer_length(parameters)
+    assert training.message_bytes == counts.message_bytes == answer_length(parameters)
     assert bank.evaluation_epsilon == 1.0
 
 
@@ -114,7 +129,8 @@ def test_institutions_charge_what_the_review_says_and_nothing_else(tmp_path: Pat
         expected = {item.purpose: item.release for item in one.releases if item.purpose is not Purpose.EVALUATE}
         # None of it was repeated: three rounds, and the preparation where there is something to count.
         charged = {purpose: site.state.ledger.charges(run=RUN, partition="train", kind=purpose) for purpose in Purpose}
-        assert charged == {Purpose.PREPARE: int(Purpose.PREPARE in expected), Purpose.TRAIN: 3, Purpose.EVALUATE: 0}
+        prepared = int(Purpose.PREPARE in expected)
+        assert charged == {**dict.fromkeys(Purpose, 0), Purpose.PREPARE: prepared, Purpose.TRAIN: 3}
         times = {Purpose.PREPARE: 1, Purpose.TRAIN: 3}
         cost = Cost.total(release for purpose, release in expected.items() for _ in range(times[purpose]))
         assert site.epsilon("train") == cost.epsilon(1e-5)
@@ -172,6 +188,76 @@ def test_a_histogram_that_could_leave_thirty_two_bits_is_refused() -> None:
     changes = {**TREES, "training": tiny, "privacy/delta": 1e-8, "institutions": sized(20_000_000)}
     with pytest.raises(NoiseRangeError, match="32-bit"):
         review_plan(plan_of(**changes), CONTRACT)
+
+
+def narrow(**changes: Any) -> dict[str, Any]:
+    return {**SECURE, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 16}, **changes}
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_under_masks_all_members_numbers_together_have_to_fit(bits: int) -> None:
+    # Counts of twice the borrowers in steps of 64 and 14 deviations of noise, four times, against half of 2^bits.
+    secure = {**SECURE, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": bits}, "training/grid": 2}
+    if bits == 32:
+        secure["privacy/delta"] = 1e-8
+    else:
+        secure["privacy/evaluation_epsilon"] = 4.0
+    sigma = planned(reviewed("bank-a", **secure), Purpose.EVALUATE).release.sigma
+    fits = int(((2 ** (bits - 1) - 1) / 4 - 14 * sigma) // (2 * COUNT_GRID))
+    assert fits > 40
+    review_plan(plan_of(**secure, institutions=sized(fits)), CONTRACT)
+    with pytest.raises(NoiseRangeError, match=f"{bits}-bit numbers end at {2 ** (bits - 1) - 1}") as caught:
+        review_plan(plan_of(**secure, institutions=sized(fits + 1)), CONTRACT)
+    assert caught.value.code == "FC-4004"
+    # The same members one by one fit: it is their sum that does not.
+    opened = {key: value for key, value in secure.items() if key != "aggregation"}
+    review_plan(plan_of(**opened, institutions=sized(fits + 1)), CONTRACT)
+
+
+@pytest.mark.parametrize("changes", [SECURE, narrow(**{"privacy/evaluation_epsilon": 4.0}), {**TREES, **SHARED}])
+def test_what_members_may_send_adds_up_to_what_the_lanes_hold(changes: dict[str, Any]) -> None:
+    plan = plan_of(**changes)
+    assert plan.secure is not None
+    limits = [lane_limits(plan, CONTRACT, InstitutionId(name)) for name in NAMES]
+    released = {Purpose.TRAIN, Purpose.EVALUATE, *([Purpose.PREPARE] if plan.privacy.preparation_share else [])}
+    for purpose in Purpose:
+        together = sum(limit[purpose] for limit in limits)
+        assert (together > 0) is (purpose in released)
+        assert together <= 2 ** (plan.secure.lane_bits - 1) - 1
+    for one, own in zip(review_plan(plan, CONTRACT).institutions, limits, strict=True):
+        assert {item.purpose: item.largest for item in one.releases}.items() <= own.items()
+
+
+def test_a_member_with_nothing_to_count_has_no_part_in_the_room_either() -> None:
+    plan = plan_of(**TREES, **SECURE)
+    assert lane_limits(plan, CONTRACT, InstitutionId("fund-c"))[Purpose.PREPARE] == 0.0
+    assert lane_limits(plan, CONTRACT, InstitutionId("bank-a"))[Purpose.PREPARE] > 0.0
+
+
+@pytest.mark.parametrize("changes", [NO_PRIVACY, {"privacy/test_noise": True}], ids=["none", "repeatable noise"])
+def test_without_a_bound_every_member_gets_an_equal_part_of_the_room(changes: dict[str, Any]) -> None:
+    limits = [lane_limits(plan_of(**SECURE, **changes), CONTRACT, InstitutionId(name)) for name in NAMES]
+    assert limits == [dict.fromkeys(Purpose, float((2**31 - 1) // 4))] * 4
+
+
+def test_without_masks_a_message_has_its_lanes_for_itself() -> None:
+    assert lane_limits(plan_of(), CONTRACT, InstitutionId("bank-a")) == dict.fromkeys(Purpose, float(LANE_LIMIT))
+
+
+@pytest.mark.parametrize("changes", [{}, SECURE, {**TREES, **SECURE}], ids=["open", "secure", "secure trees"])
+def test_messages_leave_with_the_stated_length(tmp_path: Path, changes: dict[str, Any]) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**changes))
+    recorder = Recorder(consortium.loopback())
+    run = consortium.run(recorder)
+    assert len(list(run.rounds())) == 3
+    run.evaluate()
+    overhead = CHANNEL_OVERHEAD if consortium.plan.secure else SEAL_OVERHEAD
+    for one in review_plan(consortium.plan, CONTRACT).institutions:
+        lengths = Counter(
+            len(reply.payload or b"") for reply in recorder.replies if reply.institution == one.institution
+        )
+        for item in one.releases:
+            assert lengths[item.message_bytes + overhead] >= {Purpose.TRAIN: 3}.get(item.purpose, 1), item.purpose
 
 
 @pytest.mark.parametrize(

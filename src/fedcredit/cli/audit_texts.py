@@ -1,0 +1,74 @@
+"""What ``fedcredit audit`` says, in Chinese; ``texts`` has the rules and every other command."""
+
+from __future__ import annotations
+
+from typing import Final
+
+AUDIT_ZH: Final[dict[str, str]] = {
+    "audit log: {entries} entries, chain unbroken, head {head}": "审计日志:{entries} 条,哈希链完整,日志头 {head}",
+    "{released} released models match their log lines": "{released} 个已发布模型与日志记录一致",
+    "opened for plan {plan} with the keys of {members} members and the coordinator": (
+        "为计划 {plan} 开启,使用 {members} 个成员与协调方的密钥"
+    ),
+    "{lines} lines of the readable copies say what the log says": "可读副本的 {lines} 行与日志一致",
+    (
+        "{sums} sums added up again from {uploads} uploads, {agreements} agreements and {reveals} reveals, "
+        "each signed by its member"
+    ): "由 {uploads} 份上传、{agreements} 份同意和 {reveals} 份份额重新求得 {sums} 个总和,均由各成员签名",
+    "{count} transcripts hold that no entry names: the coordinator stopped before it recorded them": (
+        "{count} 份记录文件成立但日志未提及:协调方在记录之前中断"
+    ),
+    "open aggregation keeps no answers: the sums, and what follows from them, are the coordinator's word": (
+        "公开聚合不保存应答:总和及由其得出的内容仅凭协调方所言"
+    ),
+    "{models} models follow bit for bit from plan and sums": "{models} 个模型由计划和总和逐位推出",
+    "   not kept, so not checked: how epoch keys were set up, manifests of rounds without a sum, bytes sent": (
+        "   未保存,故未检查:周期密钥的建立、无总和轮次的清单、字节数"
+    ),
+    "{figures} figures of the evaluation follow from its counts": "评估的 {figures} 项指标由其计数推出",
+    "the run was evaluated, and its figures are not here: nothing was compared": (
+        "该运行已评估,但此处没有指标文件:未作比对"
+    ),
+    "{cosignatures} cosignatures hold; the first {size} entries are final: cosigned by {members}": (
+        "{cosignatures} 个联署有效;前 {size} 条已最终确定,联署方:{members}"
+    ),
+    "   {after} entries lie behind them: the closing of the run, which nobody cosigns": (
+        "   其后还有 {after} 条:运行的收尾记录,无人联署"
+    ),
+    "{after} entries lie behind them; until the run is closed they are the coordinator's word": (
+        "其后还有 {after} 条;在运行收尾之前仅凭协调方所言"
+    ),
+    (
+        "releases accepted of a member / paid for by the plan: preparation {prepare}, training {train}, "
+        "evaluation {evaluate}"
+    ): "每个成员已采纳的发布次数 / 计划允许次数:准备 {prepare},训练 {train},评估 {evaluate}",
+    "{partition}: epsilon {epsilon} of at most {planned:g} at delta {delta:g}": (
+        "{partition}:epsilon {epsilon},至多 {planned:g},delta {delta:g}"
+    ),
+    "{institution} has cosigned nothing of this run": "{institution} 未联署此运行的任何内容",
+    (
+        "{institution} cosigned the first {cosigned} entries of this log, and knows its {answered} requests and "
+        "{accepted} accepted answers"
+    ): "{institution} 已联署此日志的前 {cosigned} 条,且记有其中 {answered} 次请求和 {accepted} 份被采纳的应答",
+    "the coordinator's fingerprint is the one that you gave": "协调方指纹与您给出的一致",
+    "coordinator": "协调方",
+    "Whose keys these are, a person compares by voice": "密钥归属须由人通过电话核对",
+    "entry": "条目",
+    "event": "事件",
+    "who": "谁",
+    "what": "内容",
+    "{count} members": "{count} 个成员",
+    "   {shown} of {entries} entries, chain unbroken": "   显示 {shown} / {entries} 条,哈希链完整",
+    "privacy ledger of {institution}: {entries} entries, chain unbroken, head {head}": (
+        "{institution} 的隐私账本:{entries} 条,哈希链完整,账本头 {head}"
+    ),
+    "{partition}: epsilon {epsilon} at delta {delta:g}, {releases} releases": (
+        "{partition}:epsilon {epsilon},delta {delta:g},发布 {releases} 次"
+    ),
+    "all {heads} heads that the coordinator's log holds are in this ledger": (
+        "协调方日志中的全部 {heads} 个账本头均在此账本中"
+    ),
+    "the coordinator's log holds no head of this ledger: nothing was compared": (
+        "协调方日志中没有此账本的账本头:未作任何比对"
+    ),
+}

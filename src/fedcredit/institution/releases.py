@@ -1,0 +1,187 @@
+"""What an institution releases in a round, before it is masked: an integer sum over its borrowers, and its noise.
+
+The order is the guarantee: **the charge is on disk**, then noise is drawn, then anything private is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fedcredit.contract import Contract
+from fedcredit.crypto.streams import KeyStream
+from fedcredit.data.inputs import model_inputs
+from fedcredit.errors import NoiseRangeError, PolicyError, PrivacyPlanError, ReplayError
+from fedcredit.evaluation import count_scores, score_edges
+from fedcredit.institution.holdings import Holdings, Split
+from fedcredit.institution.memory import Terms
+from fedcredit.messages import COUNT_GRID, SCORE_BINS, Manifest, Purpose
+from fedcredit.parties import InstitutionId
+from fedcredit.privacy.batches import poisson_batch
+from fedcredit.privacy.ledger import PrivacyLedger
+from fedcredit.privacy.noise_share import draw_noise, streams_for
+from fedcredit.privacy.plan import PrivacyPlan
+from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.privacy.run_plan import privacy_plan
+from fedcredit.training.families import LocalComputation, ModelFamily, model_family
+from fedcredit.training.integer_sum import IntegerSum, SumBounds
+from fedcredit.training.plan_review import lane_limits
+
+Integers = npt.NDArray[np.int64]
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What is computed once per run: the model, the split, and the local computation over the training part."""
+
+    terms: Terms
+    family: ModelFamily
+    split: Split
+    computation: LocalComputation
+    privacy: PrivacyPlan
+    limits: Mapping[Purpose, float]
+    """Largest magnitude that this institution may send: the room that the plan counts on."""
+
+    @classmethod
+    def make(cls, terms: Terms, holdings: Holdings) -> RunContext:
+        """Return the context of a run of an admitted plan."""
+        plan, split = terms.plan, holdings.split(terms.plan)
+        family = plan_family(terms, holdings.contract)
+        return cls(
+            terms=terms,
+            family=family,
+            split=split,
+            computation=family.computation(plan, holdings.institution, split.train),
+            privacy=privacy_plan(plan),
+            limits=lane_limits(plan, holdings.contract, holdings.institution),
+        )
+
+
+def plan_family(terms: Terms, contract: Contract) -> ModelFamily:
+    """Return the model family of an admitted plan, which names this contract."""
+    return model_family(terms.plan, model_inputs(contract))
+
+
+class Sums(Protocol):
+    """What the stages of a round ask for numbers; masks, agreement and shares do not care what they mean."""
+
+    def of(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
+        """Return the numbers that leave in one round, shape (lanes of the purpose,); what they cost is charged."""
+        ...
+
+
+class MakeSums(Protocol):
+    """Makes the ``Sums`` of one institution over its opened ledger."""
+
+    def __call__(self, *, institution: InstitutionId, ledger: PrivacyLedger, entropy: Callable[[int], bytes]) -> Sums:
+        """Return them."""
+        ...
+
+
+class NoisedSums:
+    """Makes the releases of one institution."""
+
+    def __init__(self, *, institution: InstitutionId, ledger: PrivacyLedger, entropy: Callable[[int], bytes]) -> None:
+        self._institution = institution
+        self._ledger = ledger
+        self._entropy = entropy
+
+    def of(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
+        """Return the noised numbers of one round, shape (lanes of the purpose,).
+
+        Raises:
+            BudgetExhaustedError and others of ``PrivacyLedger.reserve``: nothing was computed.
+            PolicyError: the plan pays for no further release of this kind.
+            NoiseRangeError: a number exceeds the plan's room; there are far more borrowers than the plan says.
+            ReplayError: this release was charged before, and a crash lost its answer.
+        """
+        purposes = {Purpose.PREPARE: self._histogram, Purpose.TRAIN: self._gradient, Purpose.EVALUATE: self._counts}
+        purpose = Purpose(manifest.purpose)
+        values = purposes[purpose](manifest, context, weights)
+        if np.abs(values).max(initial=0) > context.limits[purpose]:
+            raise NoiseRangeError(problem="a noised sum exceeds what the plan has room for")
+        return values
+
+    def _histogram(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
+        family, plan = context.family, context.terms.plan
+        bounds = family.preparation_bounds(plan, self._institution)
+        if not bounds.reached.any():
+            # Zeros that anybody can foretell: nothing is released, so nothing is charged.
+            return np.zeros(bounds.reached.size, dtype=np.int64)
+        release = context.privacy.preparation_release(
+            release_id=_release_id(manifest),
+            sensitivity_squared=bounds.sensitivity_squared or 0,
+            dimension=int(bounds.reached.sum()),
+        )
+        noise = self._reserved_noise(release, manifest, context.privacy)
+        total = family.preparation(context.split.train).integer_sum(weights, round_number=0, batch=None)
+        return _with_noise(total, bounds, noise)
+
+    def _gradient(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
+        bounds = context.family.bounds(context.terms.plan, self._institution)
+        if bounds.sensitivity_squared is None and context.privacy.mechanism is not Mechanism.NONE:
+            raise PrivacyPlanError(problem="this training has no bound on what one borrower can change")
+        release = context.privacy.training_release(
+            release_id=_release_id(manifest),
+            sensitivity_squared=bounds.sensitivity_squared or 0,
+            dimension=int(bounds.reached.sum()),
+        )
+        noise = self._reserved_noise(release, manifest, context.privacy)
+        batch = poisson_batch(
+            self._stream(release, manifest, "batch"),
+            sampled_per_million=release.sampled_per_million,
+            records=len(context.split.train),
+        )
+        total = context.computation.integer_sum(weights, round_number=manifest.round, batch=batch)
+        return _with_noise(total, bounds, noise)
+
+    def _counts(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
+        # One borrower is one held-out record and falls into exactly one cell.
+        release = context.privacy.evaluation_release(
+            release_id=_release_id(manifest), sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
+        )
+        noise = self._reserved_noise(release, manifest, context.privacy)
+        holdout = context.split.holdout
+        scores = context.family.probabilities(weights, holdout)
+        counts = count_scores(scores, holdout.labels, score_edges(context.terms.plan.model.base_rate)).to_lanes()
+        released: Integers = counts * COUNT_GRID + noise
+        return released
+
+    def _reserved_noise(self, release: Release, manifest: Manifest, privacy: PrivacyPlan) -> Integers:
+        """Charge the release on disk, then draw its noise; nothing private has been computed for it yet."""
+        purpose = Purpose(manifest.purpose)
+        allowed = {
+            Purpose.PREPARE: privacy.preparation_steps,
+            Purpose.TRAIN: privacy.steps,
+            Purpose.EVALUATE: privacy.evaluation_steps,
+        }[purpose]
+        if self._ledger.charges(run=manifest.run, partition=release.partition, kind=str(purpose)) >= allowed:
+            raise PolicyError(reason="the plan's epsilon pays for no further release in this run")
+        reservation = self._ledger.reserve(release, plan_digest=manifest.plan_digest)
+        if reservation.repeated:
+            raise ReplayError(
+                round=manifest.round, attempt=manifest.attempt, reason="it was charged before and its answer is lost"
+            )
+        return draw_noise(reservation, self._stream(release, manifest, "noise"))
+
+    def _stream(self, release: Release, manifest: Manifest, use: str) -> KeyStream:
+        place = f"{self._institution}/{manifest.round}/{manifest.purpose}/{use}"
+        return streams_for(release, test_place=place, entropy=self._entropy)
+
+
+def _release_id(manifest: Manifest) -> str:
+    return f"{manifest.run}/{manifest.round}/{manifest.attempt}/{manifest.purpose}"
+
+
+def _with_noise(total: IntegerSum, bounds: SumBounds, noise: Integers) -> Integers:
+    """Return the released numbers: noise on every number that the institution's borrowers can move."""
+    if total.values[~bounds.reached].any():
+        raise PrivacyPlanError(problem="a sum reaches numbers that carry no noise")
+    released = total.values.copy()
+    released[bounds.reached] += noise
+    return released

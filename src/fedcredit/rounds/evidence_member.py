@@ -1,0 +1,111 @@
+"""A run's log beside what one member kept of it: the head that it cosigned last, and its own log of requests.
+
+This is what finds a log whose end was cut off, or that was written anew for the reader: the rest of the evidence is in
+the hands of whoever wrote the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from fedcredit.audit.log import EventKind
+from fedcredit.audit.witness import WitnessState
+from fedcredit.errors import LogForkError, LogRolledBackError
+from fedcredit.messages import Stage
+from fedcredit.parties import InstitutionId
+from fedcredit.rounds.evidence_log import Line, RunLog
+
+_ANSWERING: Final = frozenset({Stage.ANSWER, Stage.UPLOAD, Stage.CLOSE})
+"""Stages whose answers the coordinator's log takes up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberRecord:
+    """What a member holds."""
+
+    institution: InstitutionId
+    witnessed: WitnessState
+    """The head of the run's log that it cosigned last."""
+    log: RunLog
+    """Its own log, of all runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What was compared with one member."""
+
+    institution: InstitutionId
+    cosigned: int
+    """Entries of the run's log that it has cosigned; 0 if it never did."""
+    answered: int
+    """Requests that it says it answered, all of them of rounds in the run's log."""
+    accepted: int
+    """Answers that the run's log takes from it, all of them in its own log."""
+
+
+def compare(log: RunLog, run: str, record: MemberRecord) -> Compared:
+    """Return if the run's log is the one that the member has seen.
+
+    Raises:
+        LogRolledBackError: it has fewer entries than the member cosigned.
+        LogForkError: its first entries are others than the member cosigned.
+        AuditError: a request or an answer is in one of the two logs only.
+    """
+    _require_head(log, record.witnessed)
+    asked = {_place(line) for line in log.lines if line.kind is EventKind.ROUND_OPENED}
+    answered = 0
+    for line in record.log.lines:
+        if line.fields.get("run") != run:
+            continue
+        if line.kind is EventKind.REQUEST_ANSWERED:
+            line.require(_place(line) in asked, "answers a request that the run's log does not have")
+            answered += 1
+        else:
+            known = {manifest for manifest, *_ in asked}
+            line.require(line.fields.get("manifest") in known, "refuses a request that the run's log does not have")
+    return Compared(
+        institution=record.institution,
+        cosigned=record.witnessed.size,
+        answered=answered,
+        accepted=_require_given(log, run, record),
+    )
+
+
+def _require_head(log: RunLog, witnessed: WitnessState) -> None:
+    if witnessed.size > len(log):
+        raise LogRolledBackError(size=len(log), known_size=witnessed.size)
+    root = log.tree.root(witnessed.size)
+    if root != witnessed.root:
+        raise LogForkError(
+            size=witnessed.size, root=root.hex(), known_size=witnessed.size, known_root=witnessed.root.hex()
+        )
+
+
+def _require_given(log: RunLog, run: str, record: MemberRecord) -> int:
+    """Return how many answers of the member the run's log takes; the member gave every one of them."""
+    given = {
+        _place(line)
+        for line in record.log.lines
+        if line.kind is EventKind.REQUEST_ANSWERED
+        and line.fields.get("run") == run
+        and line.fields.get("stage") in _ANSWERING
+    }
+    manifests = {_place(line)[1:]: _place(line)[0] for line in log.lines if line.kind is EventKind.ROUND_OPENED}
+    taken = list(_answers_of(log, record.institution))
+    for line in taken:
+        place = _place(line)[1:]
+        line.require((manifests.get(place), *place) in given, f"takes an answer that {record.institution} did not give")
+    return len(taken)
+
+
+def _answers_of(log: RunLog, institution: InstitutionId) -> Iterable[Line]:
+    for line in log.lines:
+        if line.kind is EventKind.ANSWER_ACCEPTED and line.fields.get("institution") == institution:
+            yield line
+
+
+def _place(line: Line) -> tuple[object, object, object, object]:
+    """Return the manifest, round, attempt and purpose that an entry names."""
+    return tuple(line.fields.get(name) for name in ("manifest", "round", "attempt", "purpose"))  # type: ignore[return-value]

@@ -1,0 +1,400 @@
+"""The rounds of a log, followed entry by entry: what was asked, who answered, what was added up, what came of it.
+
+After reading ``Rounds.follow`` you can retell what an honest coordinator writes. Every entry is checked against those
+before it and against the signed messages of its round; the first one that does not fit ends the verification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fedcredit.audit.checkpoint_note import NoteSignature, verify_cosignature
+from fedcredit.audit.log import EventKind
+from fedcredit.encoding import Encodable
+from fedcredit.errors import NotFinalError
+from fedcredit.messages import NO_EPOCH, Purpose
+from fedcredit.parties import InstitutionId
+from fedcredit.rounds.evidence_log import Line, RunLog, is_digest
+from fedcredit.rounds.evidence_models import Integers, Models
+from fedcredit.rounds.evidence_opening import Opening
+from fedcredit.rounds.evidence_privacy import Releases
+from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
+from fedcredit.rounds.transcript import TRANSCRIPTS, Transcript, transcript_name
+from fedcredit.secagg.agreement import require_safe_difference
+
+_LAST: Final = frozenset({Purpose.EVALUATE, Purpose.CLOSE})
+_OPEN_ANYWAY: Final = frozenset({Purpose.SETUP, Purpose.CLOSE})
+"""Purposes without a masked sum, also under secure aggregation."""
+
+
+@dataclass(kw_only=True)
+class AskedRound:
+    """A round from the entry that opened it, as far as the log has told."""
+
+    line: Line
+    purpose: Purpose
+    place: tuple[int, int, str]
+    manifest: bytes
+    cohort: tuple[InstitutionId, ...]
+    expected: ExpectedRound | None
+    """What its manifest says; ``None`` where no manifest is kept."""
+    answers: dict[InstitutionId, Line] = field(default_factory=dict)
+    """In the order of their arrival; each has a cosignature that holds."""
+    conflicting: set[str] = field(default_factory=set)
+    """Members whose commitments the log says contradict those of others, so that they are not in the sum."""
+    blamed: set[str] = field(default_factory=set)
+    """Members whose shares the log calls wrong."""
+    selected: tuple[InstitutionId, ...] = ()
+    selection: bytes = b""
+    sum: ReplayedSum | None = None
+    over: bool = False
+
+    @property
+    def contributors(self) -> tuple[InstitutionId, ...]:
+        """Return whose answers count: the selection's members, or everybody who answered an open question."""
+        return self.selected if self.expected else tuple(self.answers)
+
+    @property
+    def total(self) -> Integers | None:
+        """Return its sum, where that could be computed again."""
+        return self.sum.total if self.sum else None
+
+    @property
+    def name(self) -> str:
+        """Return the file name of its transcript."""
+        number, attempt, purpose = self.place
+        return transcript_name(round_number=number, purpose=purpose, attempt=attempt)
+
+
+@dataclass(kw_only=True)
+class _Epoch:
+    epoch: bytes
+    cohort: tuple[InstitutionId, ...]
+    steps: int = 0
+
+
+class Rounds:
+    """Follows a log from its second entry to its end."""
+
+    def __init__(self, log: RunLog, opening: Opening, models: Models, folder: Path) -> None:
+        self.asked: Final[list[AskedRound]] = []
+        self.models = models
+        self.releases = Releases(opening)
+        self.evaluated: tuple[Line, AskedRound] | None = None
+        """The last evaluation."""
+        self.closed = self.finished = False
+        self.epochs = 0
+        self._log = log
+        self._opening = opening
+        self._transcripts = folder / TRANSCRIPTS
+        self._attempts: Counter[tuple[int, Purpose]] = Counter()
+        self._epoch: _Epoch | None = None
+        self._follow: Final[Mapping[EventKind, Callable[[Line], object]]] = {
+            EventKind.ROUND_OPENED: self._open,
+            EventKind.ANSWER_ACCEPTED: self._accept,
+            EventKind.ANSWER_REFUSED: self._current,
+            EventKind.INSTITUTION_REFUSED: self._current,
+            EventKind.MEMBER_BLAMED: self._blame,
+            EventKind.EPOCH_READY: self._ready,
+            EventKind.EPOCH_FAILED: self._ready,
+            EventKind.COHORT_SELECTED: self._select,
+            EventKind.SUM_OPENED: self._add_up,
+            EventKind.ROUND_ABORTED: self._abort,
+            EventKind.PREPARED: self._prepare,
+            EventKind.ROUND_RELEASED: self._release,
+            EventKind.EVALUATED: self._evaluate,
+            EventKind.CLOSED: self._close,
+            EventKind.RUN_FINISHED: self._finish,
+        }
+
+    def follow(self, line: Line) -> None:
+        """Take the next entry.
+
+        Raises:
+            AuditError: it does not follow from those before, or the files that it names say otherwise.
+        """
+        line.require(line.kind is not EventKind.RUN_OPENED, "opens the run a second time")
+        line.require(line.fields.get("run") == self._opening.run, "belongs to another run")
+        line.require(line.kind in self._follow, "is of a kind that no coordinator writes")
+        self._follow[line.kind](line)
+
+    # --- a round is asked for ----------------------------------------------------------------------------------------
+
+    def _open(self, line: Line) -> None:
+        purpose, number = self._purpose(line), line.number("round")
+        # Numbers may be left out: an attempt that failed in the set-up of its keys was never asked for.
+        line.require(line.number("attempt") > self._attempts[number, purpose], "opens a round a second time")
+        self._attempts[number, purpose] = line.number("attempt")
+        self._require_turn(line, purpose, number)
+        manifest, cohort = line.octets("manifest"), line.names("cohort")
+        line.require(
+            is_digest(manifest) and all(manifest != other.manifest for other in self.asked), "reuses a manifest"
+        )
+        line.require(list(cohort) == sorted(cohort), "names a cohort out of order")
+        line.require(
+            set(cohort) <= set(self._opening.identities) and len(cohort) >= self._opening.plan.rounds.quorum,
+            "asks others than the plan's institutions, or too few",
+        )
+        self.asked.append(
+            AskedRound(
+                line=line,
+                purpose=purpose,
+                place=(number, line.number("attempt"), str(purpose)),
+                manifest=manifest,
+                cohort=cohort,
+                expected=self._expected(line, purpose, cohort),
+            )
+        )
+
+    def _require_turn(self, line: Line, purpose: Purpose, number: int) -> None:
+        """Return if this is what an honest coordinator asks for next."""
+        plan, models = self._opening.plan, self.models
+        due = {
+            Purpose.SETUP: 0,
+            Purpose.PREPARE: 1,
+            Purpose.TRAIN: models.released + 1,
+            Purpose.EVALUATE: plan.run.rounds,
+            Purpose.CLOSE: plan.run.rounds,
+        }[purpose]
+        preparing = purpose is Purpose.PREPARE
+        early = purpose in _LAST and models.released < plan.run.rounds
+        unprepared = purpose is Purpose.TRAIN and plan.privacy.preparation_share and not models.prepared
+        line.require(number == due and not early and not unprepared, "opens a round out of turn")
+        line.require(number <= plan.run.rounds, "opens a round that the plan does not have")
+        line.require(
+            not preparing or bool(plan.privacy.preparation_share and not models.prepared and not models.released),
+            "opens a preparation that the plan does not have, or has had",
+        )
+        line.require(
+            purpose is not Purpose.SETUP or plan.secure is not None, "sets up keys that the plan has no use for"
+        )
+
+    def _expected(self, line: Line, purpose: Purpose, cohort: tuple[InstitutionId, ...]) -> ExpectedRound | None:
+        """Return what the manifest of a masked round says; of others only the weights are in the log."""
+        if purpose is Purpose.SETUP:
+            return None
+        weights, digest = self.models.weights_digest(purpose), line.octets("manifest")
+        line.require(line.octets("weights") == weights, "asks with other weights than the log released last")
+        if self._opening.plan.secure is None or purpose in _OPEN_ANYWAY:
+            line.require(set(cohort) == set(self._opening.identities), "does not ask every institution of the plan")
+            return None
+        epoch = self._epoch
+        if epoch is None:
+            raise line.error("asks for masked answers before any keys were agreed on")
+        line.require(cohort == epoch.cohort, "asks others than the members of the epoch")
+        fields: dict[str, Encodable] = {
+            "consortium": self._opening.plan.run.consortium,
+            "run": self._opening.run,
+            "round": line.number("round"),
+            "attempt": line.number("attempt"),
+            "purpose": str(purpose),
+            "plan_digest": self._opening.plan_digest,
+            "roster_digest": self._opening.roster_digest,
+            "weights_digest": weights,
+            "cohort": cohort,
+            "quorum": self._opening.plan.rounds.quorum,
+            "epoch": epoch.epoch,
+            "step": epoch.steps,
+            "log_size": line.index,
+            "log_root": self._log.tree.root(line.index),
+            "release": self.models.release_index,
+        }
+        epoch.steps += 1
+        return ExpectedRound(manifest_digest=digest, fields=fields, lanes=self._opening.lanes(purpose))
+
+    def _ready(self, line: Line) -> None:
+        asked = self._current(line, Purpose.SETUP)
+        line.require(line.octets("manifest") == asked.manifest, "names another set-up")
+        cohort, epoch = line.names("cohort"), line.octets("epoch")
+        asked.over = True
+        if line.kind is EventKind.EPOCH_FAILED:
+            return
+        line.require(
+            list(cohort) == sorted(cohort) and set(cohort) <= set(asked.cohort), "names others than were asked"
+        )
+        line.require(len(cohort) >= self._opening.plan.rounds.quorum, "agrees on keys with too few members")
+        line.require(is_digest(epoch) and epoch != NO_EPOCH, "names no epoch")
+        self._epoch = _Epoch(epoch=epoch, cohort=cohort)
+        self.epochs += 1
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def _accept(self, line: Line) -> None:
+        asked, name = self._current(line), InstitutionId(line.text("institution"))
+        line.require(asked.purpose is not Purpose.SETUP and not asked.selected, "takes an answer that nobody asked for")
+        line.require(name in asked.cohort, "takes an answer of somebody who was not asked")
+        line.require(name not in asked.answers, "takes a second answer of one member")
+        line.require(is_digest(line.octets("answer")) and is_digest(line.octets("ledger_head")), "names no answer")
+        line.require(line.number("log_size") == asked.line.index, "names another state of the log than its round")
+        with line.naming("has a cosignature that does not hold"):
+            note = NoteSignature.from_line(line.text("cosignature"))
+            checkpoint = self._log.checkpoint(asked.line.index, origin=self._opening.origin)
+            verify_cosignature(checkpoint, note, name=name, identity=self._opening.identities[name])
+        self.releases.take(line, name, asked.purpose)
+        asked.answers[name] = line
+
+    def _blame(self, line: Line) -> None:
+        asked, name = self._current(line), line.text("institution")
+        (asked.blamed if asked.selected else asked.conflicting).add(name)
+
+    def _select(self, line: Line) -> None:
+        asked, members = self._current(line), line.names("contributors")
+        line.require(asked.expected is not None, "selects a cohort for an open question")
+        line.require(not asked.selected, "selects a second cohort for one round")
+        line.require(list(members) == sorted(members), "names its members out of order")
+        self._require_answered(line, asked, members)
+        self._require_everybody(line, asked, members)
+        asked.selected, asked.selection = members, line.octets("selection")
+
+    def _require_everybody(self, line: Line, asked: AskedRound, members: tuple[InstitutionId, ...]) -> None:
+        """Return if nobody was left out without a word.
+
+        Who revealed shares for an earlier attempt agrees to the same members only, so others may have to wait.
+        """
+        left_out = sorted(set(asked.answers) - set(members) - asked.conflicting)
+        again = any(other.selected == members for other in self._of_same_round(asked))
+        problem = f"leaves out {', '.join(left_out)}, whose answer was accepted, and does not say why"
+        line.require(not left_out or again, problem)
+
+    def _of_same_round(self, asked: AskedRound) -> list[AskedRound]:
+        """Return the earlier attempts of a round."""
+        place = (asked.place[0], asked.purpose)
+        return [other for other in self.asked if other is not asked and (other.place[0], other.purpose) == place]
+
+    def _require_answered(self, line: Line, asked: AskedRound, members: tuple[InstitutionId, ...]) -> None:
+        line.require(
+            set(members) <= set(asked.answers) and len(members) >= self._opening.plan.rounds.quorum,
+            "names contributors whose answers the log does not hold, or too few",
+        )
+
+    # --- sums --------------------------------------------------------------------------------------------------------
+
+    def _add_up(self, line: Line) -> None:
+        asked = self._current(line)
+        line.require(bool(asked.selected), "opens a sum of no cohort")
+        line.require(asked.sum is None, "opens a second sum of one round")
+        found = self._replayed(line, asked, digest=line.octets("transcript"))
+        line.require(found.wrong == asked.blamed, "blames others than those whose shares are wrong")
+        line.require(line.octets("total") == found.total_digest, "names another sum than its signed messages give")
+        with line.naming("opens a sum too close to an earlier one"):
+            for other in self._of_same_round(asked):
+                if other.sum is not None:
+                    require_safe_difference(
+                        asked.selected, other.selected, colluders=self._opening.plan.privacy.colluders
+                    )
+        asked.sum = found
+
+    def unrecorded(self, name: str) -> bool:
+        """Return whether a transcript that no entry names is of a round that the coordinator did not live to record.
+
+        Raises:
+            AuditError: it is of such a round, and does not hold.
+        """
+        asked = next((item for item in self.asked if item.selected and not item.sum and item.name == name), None)
+        if asked is not None:
+            self._replayed(asked.line, asked, digest=None)
+        return asked is not None
+
+    def _replayed(self, line: Line, asked: AskedRound, *, digest: bytes | None) -> ReplayedSum:
+        """Return the sum that the round's transcript gives; its file has ``digest`` where an entry names one."""
+        expected, secure = asked.expected, self._opening.plan.secure
+        assert expected is not None and secure is not None  # noqa: S101 - a cohort was selected
+        try:
+            data = (self._transcripts / asked.name).read_bytes()
+        except OSError as error:
+            raise line.error(f"names a transcript that is missing: {asked.name}") from error
+        if digest is not None:
+            line.require(hashlib.sha256(data).digest() == digest, f"names another transcript than {asked.name}")
+        with line.naming(f"names a transcript that does not hold: {asked.name}"):
+            found = replay(Transcript.from_bytes(data), expected, self._opening, secure, asked.answers)
+        same = (found.selection_digest, found.members) == (asked.selection, asked.selected)
+        line.require(same, f"names a transcript of another cohort than was selected: {asked.name}")
+        return found
+
+    # --- what comes of them ------------------------------------------------------------------------------------------
+
+    def _abort(self, line: Line) -> None:
+        self._current(line).over = True
+
+    def _prepare(self, line: Line) -> None:
+        asked = self._ended(line, Purpose.PREPARE)
+        self.models.prepare(line, asked.total)
+
+    def _release(self, line: Line) -> None:
+        line.require(line.fields.get("round") == self.models.released + 1, "releases a round out of order")
+        asked = self._ended(line, Purpose.TRAIN)
+        self.models.release(line, asked.total, asked.contributors)
+
+    def _evaluate(self, line: Line) -> None:
+        self.evaluated = line, self._ended(line, Purpose.EVALUATE)
+
+    def _close(self, line: Line) -> None:
+        asked = self._ended(line, Purpose.CLOSE)
+        line.require(line.number("log_size") == asked.line.index, "closes another state of the log than was cosigned")
+        line.require(not self.closed, "closes the run a second time")
+        self.closed = True
+
+    def _finish(self, line: Line) -> None:
+        line.require(not self.finished, "finishes the run a second time")
+        line.require(self.models.released == self._opening.plan.run.rounds, "finishes before the last round")
+        line.require(line.octets("checkpoint") == self.models.digest, "finishes with another model than was released")
+        self.finished = True
+
+    def _ended(self, line: Line, purpose: Purpose) -> AskedRound:
+        """Return the round that this entry ends: its contributors are those who answered, and enough cosigned."""
+        asked = self.asked[-1] if self.asked else None
+        if asked is None or asked.purpose is not purpose or asked.over:
+            raise line.error("ends a round that is not open")
+        line.require(line.octets("manifest") == asked.manifest, "names another manifest than its round")
+        line.require(asked.expected is None or asked.sum is not None, "ends a round whose sum was not opened")
+        contributors = line.names("contributors")
+        self._require_answered(line, asked, contributors)
+        line.require(contributors == asked.contributors, "names other contributors than the answers in its sum")
+        with line.naming("ends a round whose state of the log is not final"):
+            self.witnesses(asked)
+        asked.over = True
+        return asked
+
+    def witnesses(self, asked: AskedRound) -> tuple[InstitutionId, ...]:
+        """Return who cosigned the log as it was when the round was opened; each cosignature was verified on arrival.
+
+        As ``audit.witness.require_final``, for cohorts of any size: one key under two names counts once.
+
+        Raises:
+            NotFinalError: too few.
+        """
+        identities, needed = self._opening.identities, self._opening.final_at
+        signers = {identities[name].signing: name for name in asked.answers}
+        if len(signers) < needed:
+            missing = ", ".join(sorted(identities.keys() - signers.values()))
+            raise NotFinalError(size=asked.line.index, valid=len(signers), needed=needed, missing=missing)
+        return tuple(sorted(signers.values()))
+
+    def final(self) -> tuple[int, tuple[InstitutionId, ...]]:
+        """Return the largest final size of the log, and who cosigned it; 0 and nobody if there is none."""
+        for asked in reversed(self.asked):
+            try:
+                return asked.line.index, self.witnesses(asked)
+            except NotFinalError:
+                continue
+        return 0, ()
+
+    # --- shared ------------------------------------------------------------------------------------------------------
+
+    def _purpose(self, line: Line) -> Purpose:
+        text = line.text("purpose")
+        line.require(text in set(Purpose), "has a purpose that no round has")
+        return Purpose(text)
+
+    def _current(self, line: Line, purpose: Purpose | None = None) -> AskedRound:
+        """Return the round to which the entry says that it belongs: the last one, while it is not over."""
+        asked = self.asked[-1] if self.asked else None
+        place = (line.number("round"), line.number("attempt"), line.text("purpose"))
+        if asked is None or asked.over or asked.place != place or purpose not in {None, asked.purpose}:
+            raise line.error("does not belong to the round that is open")
+        return asked

@@ -1,0 +1,208 @@
+"""A secure round computed again from its signed messages: who signed what, and which sum follows from it.
+
+The aggregator's own code opens the sum (``secagg.aggregator``), so a transcript that gives another one is a lie of the
+coordinator, never a difference between two implementations. Errors here say what is wrong; the caller knows the entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fedcredit.config.plan import SecureAggregation
+from fedcredit.crypto.signatures import verify
+from fedcredit.encoding import Encodable
+from fedcredit.envelope import ANSWER_TAG, verified_manifest
+from fedcredit.errors import MalformedMessageError, WrongContextError
+from fedcredit.parties import COORDINATOR, InstitutionId
+from fedcredit.rounds.evidence_log import Line
+from fedcredit.rounds.evidence_opening import Opening
+from fedcredit.rounds.transcript import Transcript
+from fedcredit.secagg.aggregator import AggregatorRound
+from fedcredit.secagg.agreement import SELECTION_TAG, require_agreement
+from fedcredit.secagg.cohort import Cohort
+from fedcredit.secagg.wire import Reveal, Selection, Upload
+
+Integers = npt.NDArray[np.int64]
+
+MANIFEST_FIELDS: Final = (
+    *("consortium", "run", "round", "attempt", "purpose", "plan_digest", "roster_digest", "weights_digest", "cohort"),
+    *("quorum", "epoch", "step", "log_size", "log_root", "release"),
+)
+"""All but the deadline, and the heads of ledgers, which every member compares with its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedRound:
+    """What the log says of a round before anybody has answered."""
+
+    manifest_digest: bytes
+    fields: Mapping[str, Encodable]
+    """A value for each of ``MANIFEST_FIELDS``."""
+    lanes: int
+
+    @property
+    def cohort(self) -> Sequence[str]:
+        """Return the names of everybody who was asked."""
+        cohort = self.fields["cohort"]
+        return [str(name) for name in cohort] if isinstance(cohort, list | tuple) else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayedSum:
+    """What a transcript gives."""
+
+    total: Integers
+    members: tuple[InstitutionId, ...]
+    """Whose uploads are in the sum."""
+    selection_digest: bytes
+    wrong: frozenset[str]
+    """Members some of whose shares do not fit their commitments."""
+    agreements: int
+    reveals: int
+
+    @property
+    def total_digest(self) -> bytes:
+        """Return what the log says of a sum."""
+        return hashlib.sha256(self.total.astype("<i8").tobytes()).digest()
+
+
+def replay(
+    transcript: Transcript,
+    expected: ExpectedRound,
+    opening: Opening,
+    secure: SecureAggregation,
+    accepted: Mapping[InstitutionId, Line],
+) -> ReplayedSum:
+    """Return the sum that follows from ``transcript``; ``accepted`` are the log's entries of answers, by member.
+
+    Raises:
+        BadSignatureError: a manifest, selection, upload, agreement or reveal is not signed by whom it names.
+        WrongContextError: a part belongs to another round, or the log says otherwise.
+        AgreementError, SmallCohortError: too few have agreed, or are in the sum.
+        ReconstructionError: the shares do not open the sum.
+        MalformedMessageError: a part does not decode, or has another size.
+    """
+    _require_manifest(transcript, expected, opening, secure)
+    aggregator = AggregatorRound(
+        manifest_digest=expected.manifest_digest,
+        cohort=_cohort_of(expected, secure),
+        count=expected.lanes,
+        bits=secure.lane_bits,
+        smallest=opening.plan.rounds.quorum,
+        colluders=opening.plan.privacy.colluders,
+    )
+    _take_uploads(transcript, aggregator, opening, accepted)
+    _require_selection(transcript, aggregator, opening)
+    _require_agreement(transcript, aggregator, opening, secure)
+    _take_reveals(transcript, aggregator, opening)
+    opened = aggregator.open()
+    return ReplayedSum(
+        total=opened.values,
+        members=tuple(InstitutionId(name) for name in aggregator.selection.members),
+        selection_digest=aggregator.selection_digest,
+        wrong=opened.wrong,
+        agreements=len(transcript.accepts),
+        reveals=len(transcript.reveals),
+    )
+
+
+def _cohort_of(expected: ExpectedRound, secure: SecureAggregation) -> Cohort:
+    epoch = expected.fields["epoch"]
+    seed = epoch if isinstance(epoch, bytes) else b""
+    return Cohort.of(expected.cohort, seed=seed, threshold=secure.threshold)
+
+
+def _require_manifest(
+    transcript: Transcript, expected: ExpectedRound, opening: Opening, secure: SecureAggregation
+) -> None:
+    """Return if the coordinator signed this manifest, and it says what the log says."""
+    if hashlib.sha256(transcript.manifest).digest() != expected.manifest_digest:
+        raise WrongContextError(what="transcript", field="manifest")
+    manifest = verified_manifest(transcript.manifest, transcript.manifest_signature, coordinator=opening.coordinator)
+    for name in MANIFEST_FIELDS:
+        if getattr(manifest, name) != expected.fields[name]:
+            raise WrongContextError(what="round manifest", field=name)
+    if len(manifest.ledger_heads) != len(manifest.cohort):
+        raise WrongContextError(what="round manifest", field="ledger_heads")
+    stated = (transcript.lanes, transcript.lane_bits, transcript.threshold)
+    if stated != (expected.lanes, secure.lane_bits, secure.threshold):
+        raise WrongContextError(what="transcript", field="number of lanes, their width or threshold")
+
+
+def _take_uploads(
+    transcript: Transcript,
+    aggregator: AggregatorRound,
+    opening: Opening,
+    accepted: Mapping[InstitutionId, Line],
+) -> None:
+    for name, item in transcript.uploads.items():
+        if name not in aggregator.cohort.places:
+            raise WrongContextError(what=f"upload of {name}", field="cohort")
+        verify(
+            opening.identities[name],
+            tag=ANSWER_TAG,
+            body=item.body,
+            signature=item.signature,
+            signer=name,
+            what="upload",
+        )
+        upload = Upload.from_bytes(item.body)
+        if upload.manifest_digest != aggregator.manifest_digest:
+            raise WrongContextError(what=f"upload of {name}", field="manifest")
+        digest = hashlib.sha256(item.body).digest()
+        _require_logged(name, upload, digest, accepted.get(name))
+        aggregator.take_upload(name, upload, digest=digest, signature=item.signature, bulk=item.bulk)
+
+
+def _require_logged(name: str, upload: Upload, digest: bytes, line: Line | None) -> None:
+    """Return if the log took exactly this upload, with the head and the cosignature that are in it."""
+    stated = {"answer": digest, "ledger_head": upload.ledger_head, "cosignature": upload.cosignature}
+    if line is None or any(line.fields.get(key) != value for key, value in stated.items()):
+        raise WrongContextError(what=f"upload of {name}", field="entry of the log")
+
+
+def _require_selection(transcript: Transcript, aggregator: AggregatorRound, opening: Opening) -> None:
+    """Return if the coordinator signed the selection of exactly these uploads."""
+    verify(
+        opening.coordinator,
+        tag=SELECTION_TAG,
+        body=transcript.selection,
+        signature=transcript.selection_signature,
+        signer=COORDINATOR,
+        what="selection",
+    )
+    if Selection.from_bytes(transcript.selection) != aggregator.select():
+        raise WrongContextError(what="selection", field="list of uploads")
+
+
+def _require_agreement(
+    transcript: Transcript, aggregator: AggregatorRound, opening: Opening, secure: SecureAggregation
+) -> None:
+    require_agreement(
+        aggregator.selection_digest,
+        {str(name): signature for name, signature in transcript.accepts.items()},
+        manifest_digest=aggregator.manifest_digest,
+        cohort=aggregator.selection.members,
+        threshold=secure.threshold,
+        identities={str(name): identity for name, identity in opening.identities.items()},
+    )
+
+
+def _take_reveals(transcript: Transcript, aggregator: AggregatorRound, opening: Opening) -> None:
+    for name, (body, signature, bulk) in transcript.reveals.items():
+        if name not in transcript.accepts:
+            raise WrongContextError(what=f"reveal of {name}", field="agreement")
+        verify(opening.identities[name], tag=ANSWER_TAG, body=body, signature=signature, signer=name, what="reveal")
+        reveal = Reveal.from_bytes(body)
+        place = (reveal.manifest_digest, reveal.selection)
+        if place != (aggregator.manifest_digest, aggregator.selection_digest):
+            raise WrongContextError(what=f"reveal of {name}", field="selection")
+        if hashlib.sha256(bulk).digest() != reveal.bulk_digest:
+            raise MalformedMessageError(what="reveal", problem="its shares are not those that were signed")
+        aggregator.take_reveal(name, bulk)

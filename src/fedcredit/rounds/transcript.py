@@ -1,0 +1,124 @@
+"""The signed messages of a secure round, kept so that anybody can check it and add up again.
+
+Masked uploads may be shown: with the shares that were revealed they give the sum, and no single update.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fedcredit.encoding import Encodable, decode, encode
+from fedcredit.errors import MalformedMessageError
+from fedcredit.parties import InstitutionId
+
+TRANSCRIPTS: Final = "transcripts"
+_TRANSCRIPT_FORMAT: Final = "fedcredit round transcript 1"
+_LIMIT: Final = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class SignedUpload:
+    """An upload as it was signed, and the lanes and boxes beside it."""
+
+    body: bytes
+    signature: bytes
+    bulk: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """One round that ended with a sum."""
+
+    manifest: bytes
+    manifest_signature: bytes
+    lanes: int
+    lane_bits: int
+    threshold: int
+    selection: bytes
+    selection_signature: bytes
+    uploads: Mapping[InstitutionId, SignedUpload]
+    accepts: Mapping[InstitutionId, bytes]
+    """Each member's signature on the selection."""
+    reveals: Mapping[InstitutionId, tuple[bytes, bytes, bytes]]
+    """Each member's signed message, its signature, and the shares."""
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical encoding."""
+        uploads: dict[str, Encodable] = {
+            name: [item.body, item.signature, item.bulk] for name, item in self.uploads.items()
+        }
+        return encode(
+            [
+                _TRANSCRIPT_FORMAT,
+                self.manifest,
+                self.manifest_signature,
+                self.lanes,
+                self.lane_bits,
+                self.threshold,
+                self.selection,
+                self.selection_signature,
+                uploads,
+                {str(name): signature for name, signature in self.accepts.items()},
+                {str(name): list(parts) for name, parts in self.reveals.items()},
+            ]
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Transcript:
+        """Return what ``to_bytes`` was called on; the signatures are not checked.
+
+        Raises:
+            MalformedMessageError: it was not called on this.
+        """
+        match decode(data, what="round transcript", limit=_LIMIT):
+            case [
+                str(form),
+                bytes(manifest),
+                bytes(manifest_signature),
+                int(lanes),
+                int(lane_bits),
+                int(threshold),
+                bytes(selection),
+                bytes(selection_signature),
+                dict(uploads),
+                dict(accepts),
+                dict(reveals),
+            ] if form == _TRANSCRIPT_FORMAT:
+                return cls(
+                    manifest=manifest,
+                    manifest_signature=manifest_signature,
+                    lanes=lanes,
+                    lane_bits=lane_bits,
+                    threshold=threshold,
+                    selection=selection,
+                    selection_signature=selection_signature,
+                    uploads={InstitutionId(name): SignedUpload(*_three(item)) for name, item in uploads.items()},
+                    accepts={InstitutionId(name): _octets(item) for name, item in accepts.items()},
+                    reveals={InstitutionId(name): _three(item) for name, item in reveals.items()},
+                )
+        raise MalformedMessageError(what="round transcript", problem="its parts are not the expected ones")
+
+    def digest(self) -> bytes:
+        """Return SHA-256 of the encoding."""
+        return hashlib.sha256(self.to_bytes()).digest()
+
+
+def transcript_name(*, round_number: int, purpose: str, attempt: int) -> str:
+    """Return the file name of a round's transcript."""
+    return f"{round_number:05d}-{purpose}-{attempt:03d}.cbor"
+
+
+def _octets(value: Encodable) -> bytes:
+    if not isinstance(value, bytes):
+        raise MalformedMessageError(what="round transcript", problem="a signature is no byte string")
+    return value
+
+
+def _three(value: Encodable) -> tuple[bytes, bytes, bytes]:
+    match value:
+        case [bytes(first), bytes(second), bytes(third)]:
+            return first, second, third
+    raise MalformedMessageError(what="round transcript", problem="a message does not have three parts")

@@ -1,0 +1,310 @@
+"""The aggregator's side of one round: take uploads, fix a selection, collect shares, open the sum. No I/O.
+
+It learns the sum over the selection and nothing else: every upload carries the mask of a seed of its own, and of the
+seeds shared with members outside the selection; the shares that come back open exactly these.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fedcredit.crypto.derivation import commitment
+from fedcredit.errors import MalformedMessageError, ReconstructionError, ReplayError, ShareError, SmallCohortError
+from fedcredit.messages import box_length
+from fedcredit.secagg.agreement import selection_digest
+from fedcredit.secagg.cohort import Cohort
+from fedcredit.secagg.masking import BLOCK_BYTES, add_masks
+from fedcredit.secagg.member import NO_SHARE, wanted
+from fedcredit.secagg.ring import Lanes, from_ring, lanes_from_bytes
+from fedcredit.secagg.shamir import SHARE_LENGTH, Interpolation, reconstruct
+from fedcredit.secagg.wire import Selection, Upload
+
+Secret: TypeAlias = tuple[int, int | None]
+"""A dealer's own seed, or the seed that it has in common with somebody outside the selection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """One accepted upload."""
+
+    upload: Upload
+    digest: bytes
+    signature: bytes
+    lanes: Lanes
+    boxes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedSum:
+    """The sum over a selection."""
+
+    values: npt.NDArray[np.int64]
+    seeds: Mapping[Secret, bytes]
+    """What opened it, by places: whoever has the uploads can add up again with these."""
+    wrong: frozenset[str]
+    """Members some of whose shares were wrong, by the dealer's fault or their own."""
+
+
+@dataclass(kw_only=True)
+class AggregatorRound:
+    """One attempt of one round."""
+
+    manifest_digest: bytes
+    cohort: Cohort
+    count: int
+    """Lanes of the vector."""
+    bits: int
+    smallest: int
+    """Fewest members of a selection."""
+    colluders: int
+    contributions: dict[int, Contribution] = field(default_factory=dict)
+    """By place."""
+    conflicting: frozenset[str] = frozenset()
+    """Members left out of the selection because their commitments contradict those of others."""
+    _commitments: set[bytes] = field(default_factory=set)
+    """Of all contributions."""
+    liars: frozenset[str] = frozenset()
+    """Those of them who contradict more members than may lie."""
+    _selection: Selection | None = None
+    _asked: dict[int, tuple[Secret, ...]] = field(default_factory=dict)
+    """The secrets that a member is asked for, by place."""
+    _reveals: dict[int, dict[Secret, bytes]] = field(default_factory=dict)
+    _counts: Counter[Secret] = field(default_factory=Counter)
+    """Shares of each secret."""
+
+    # --- M1 ----------------------------------------------------------------------------------------------------------
+
+    def bulk_length(self, place: int) -> int:
+        """Return the bytes beside the upload of the member at ``place``: its lanes and its boxes."""
+        near = len(self.cohort.neighbours[place])
+        return self.count * self.bits // 8 + near * box_length(near)
+
+    def take_upload(self, name: str, upload: Upload, *, digest: bytes, signature: bytes, bulk: bytes) -> None:
+        """Take the upload of a member; its signature was verified. A second one changes nothing.
+
+        Raises:
+            MalformedMessageError: its parts do not have the sizes of this round, or repeat somebody's commitment.
+            ReplayError: the selection is fixed.
+        """
+        place = self.cohort.places[name]
+        if self._selection is not None:
+            raise ReplayError(round=0, attempt=0, reason="the cohort is fixed")
+        if place in self.contributions:
+            return
+        near = len(self.cohort.neighbours[place])
+        if len(upload.commitments) != 1 + near or len(bulk) != self.bulk_length(place):
+            raise MalformedMessageError(what="upload", problem="a part has another size than this round needs")
+        if hashlib.sha256(bulk).digest() != upload.bulk_digest:
+            raise MalformedMessageError(what="upload", problem="its lanes and boxes are not those that were signed")
+        if upload.commitments[0] in self._commitments:
+            raise MalformedMessageError(what="upload", problem="it repeats a commitment of another member")
+        self._commitments.update(upload.commitments)
+        view, end, length = memoryview(bulk), self.count * self.bits // 8, box_length(near)
+        self.contributions[place] = Contribution(
+            upload=upload,
+            digest=digest,
+            signature=signature,
+            lanes=lanes_from_bytes(view[:end], count=self.count, bits=self.bits, what="upload"),
+            boxes=tuple(bytes(view[end + i * length : end + (i + 1) * length]) for i in range(near)),
+        )
+
+    def select(self, *, before: Sequence[str] = ()) -> Selection:
+        """Fix whose uploads are added up, and return what the coordinator signs.
+
+        ``before`` are the members of an earlier selection for the same round. Nobody who revealed shares for that one
+        agrees to another that is almost the same, so members who were not in it are left out if that makes them equal.
+
+        Raises:
+            SmallCohortError: too few uploads, or too few whose commitments agree.
+        """
+        if self._selection is None:
+            left_out = self._contradicting()
+            self.conflicting = frozenset(self.cohort.names[place] for place in left_out)
+            chosen = sorted(self.contributions.keys() - left_out)
+            again = {self.cohort.places[name] for name in before if name in self.cohort.places}
+            if before and len(again) == len(before) and again < set(chosen):
+                chosen = sorted(again)
+            if len(chosen) < self.smallest:
+                raise SmallCohortError(members=len(chosen), needed=self.smallest)
+            self._selection = Selection(
+                manifest_digest=self.manifest_digest,
+                members=tuple(self.cohort.names[place] for place in chosen),
+                uploads=tuple(self.contributions[place].digest for place in chosen),
+                signatures=tuple(self.contributions[place].signature for place in chosen),
+            )
+        return self._selection
+
+    def _contradicting(self) -> frozenset[int]:
+        """Return who is left out because two members committed to different seeds for one pair (PROTOCOL.md 7).
+
+        Somebody in conflict with more members than may collude lies: one honest member is among those it contradicts.
+        One conflict alone decides nothing, whatever the plan says of colluders. Of a pair that stays undecided both are
+        left out.
+        """
+        pairs = {
+            (one, two)
+            for one in self.contributions
+            for two in self.cohort.neighbours[one]
+            if one < two and two in self.contributions and self._pair(one, two) != self._pair(two, one)
+        }
+        conflicts = {place: sum(place in pair for pair in pairs) for place in self.contributions}
+        liars = {place for place, count in conflicts.items() if count > max(1, self.colluders)}
+        rest = {place for pair in pairs if not liars & {*pair} for place in pair}
+        self.liars = frozenset(self.cohort.names[place] for place in liars)
+        return frozenset(liars | rest)
+
+    def _pair(self, dealer: int, other: int) -> bytes:
+        position = 1 + self.cohort.neighbours[dealer].index(other)
+        return self.contributions[dealer].upload.commitments[position]
+
+    # --- M2, M3 ------------------------------------------------------------------------------------------------------
+
+    @property
+    def selection(self) -> Selection:
+        """Return the fixed selection."""
+        if self._selection is None:
+            raise RuntimeError("the selection is not fixed")
+        return self._selection
+
+    @property
+    def selection_digest(self) -> bytes:
+        """Return what members sign."""
+        return selection_digest(self.selection)
+
+    @cached_property
+    def selected(self) -> frozenset[int]:
+        """Return the places of the selection's members."""
+        return frozenset(self.cohort.places[name] for name in self.selection.members)
+
+    def boxes_for(self, name: str) -> tuple[bytes, ...]:
+        """Return the boxes that the neighbours of a member dealt to it, in order; empty outside the selection."""
+        place, selected = self.cohort.places[name], self.selected
+        return tuple(
+            self.contributions[dealer].boxes[self.cohort.neighbours[dealer].index(place)] if dealer in selected else b""
+            for dealer in self.cohort.neighbours[place]
+        )
+
+    def reveal_length(self, name: str) -> int:
+        """Return the bytes of shares that a member's reveal holds."""
+        return SHARE_LENGTH * len(self._wanted(self.cohort.places[name]))
+
+    def take_reveal(self, name: str, bulk: bytes) -> None:
+        """Take the shares of a member; a second time changes nothing.
+
+        Raises:
+            MalformedMessageError: their number is wrong.
+        """
+        place = self.cohort.places[name]
+        if place in self._reveals:
+            return
+        asked = self._wanted(place)
+        if len(bulk) != SHARE_LENGTH * len(asked):
+            raise MalformedMessageError(what="reveal", problem="the number of shares is wrong")
+        shares = {secret: bulk[i * SHARE_LENGTH : (i + 1) * SHARE_LENGTH] for i, secret in enumerate(asked)}
+        self._reveals[place] = {secret: share for secret, share in shares.items() if share != NO_SHARE}
+        self._counts.update(self._reveals[place].keys())
+
+    def can_open(self) -> bool:
+        """Return whether every secret has as many shares as it needs; some of them may still be wrong."""
+        needed = self.cohort.share_threshold
+        return all(self._counts[secret] >= needed for secret in self._secrets)
+
+    def open(self) -> OpenedSum:
+        """Return the sum over the selection.
+
+        Raises:
+            ReconstructionError: a secret has too few shares that fit its commitment; more reveals may help.
+        """
+        interpolations: dict[tuple[int, ...], Interpolation] = {}
+        seeds: dict[Secret, bytes] = {}
+        wrong: set[str] = set()
+        for secret in self._secrets:
+            seeds[secret], bad = self._seed(secret, interpolations)
+            wrong |= {self.cohort.names[place] for place in bad}
+        members = self.selected
+        total = sum_of_lanes([self.contributions[place].lanes for place in sorted(members)])
+        unmask(total, seeds)
+        return OpenedSum(values=from_ring(total, bits=self.bits), seeds=seeds, wrong=frozenset(wrong))
+
+    @cached_property
+    def _secrets(self) -> tuple[Secret, ...]:
+        """Return every secret that opens the sum; asked for at each reply, so it is found once."""
+        selected, found = self.selected, list[Secret]()
+        for dealer in sorted(selected):
+            found.append((dealer, None))
+            found += ((dealer, other) for other in self.cohort.neighbours[dealer] if other not in selected)
+        return tuple(found)
+
+    def _wanted(self, place: int) -> Sequence[Secret]:
+        if place not in self._asked:
+            self._asked[place] = tuple(wanted(self.cohort, self.selected, place))
+        return self._asked[place]
+
+    def _seed(
+        self, secret: Secret, interpolations: dict[tuple[int, ...], Interpolation]
+    ) -> tuple[bytes, frozenset[int]]:
+        dealer, other = secret
+        holders = self.cohort.holders[dealer]
+        commitments = self.contributions[dealer].upload.commitments
+        expected = commitments[0 if other is None else 1 + self.cohort.neighbours[dealer].index(other)]
+        what = self.cohort.names[dealer] + ("" if other is None else f" and {self.cohort.names[other]}")
+        shares = {
+            position: self._reveals[holder][secret]
+            for position, holder in enumerate(holders)
+            if secret in self._reveals.get(holder, ())
+        }
+        needed = self.cohort.share_threshold
+        if len(shares) >= needed:
+            # Nearly always the first shares fit, and they are the same holders' for every secret.
+            key = tuple(shares)[:needed]
+            if key not in interpolations:
+                interpolations[key] = Interpolation(key)
+            with contextlib.suppress(ShareError, ReconstructionError):
+                found = interpolations[key].secret([shares[position] for position in key], what=what)
+                if commitment(found, context=self.manifest_digest) == expected:
+                    return found, frozenset()
+        result = reconstruct(
+            shares,
+            threshold=needed,
+            holds=lambda candidate: commitment(candidate, context=self.manifest_digest) == expected,
+            what=what,
+        )
+        return result.secret, frozenset(holders[position] for position in result.wrong)
+
+
+def sum_of_lanes(vectors: Sequence[Lanes]) -> Lanes:
+    """Return the sum of at least one vector, each of shape (d,), modulo 2^bits."""
+    first, *others = vectors
+    total = first.copy()
+    step = BLOCK_BYTES // total.itemsize
+    # By blocks that stay in a core's cache, so that the sum is not read from memory again for every vector.
+    for start in range(0, total.size, step):
+        part = total[start : start + step]
+        for lanes in others:
+            np.add(part, lanes[start : start + step], out=part)
+    return total
+
+
+def unmask(total: Lanes, seeds: Mapping[Secret, bytes]) -> None:
+    """Take the masks of ``seeds`` out of the sum of a selection's uploads, in place.
+
+    A dealer added the mask that it has in common with a later member and subtracted that with an earlier one.
+
+    Raises:
+        ReconstructionError: a seed comes twice; no honest members share one with others as well.
+    """
+    own = [seed for (_, other), seed in seeds.items() if other is None]
+    added = [seed for (dealer, other), seed in seeds.items() if other is not None and other > dealer]
+    subtracted = [seed for (dealer, other), seed in seeds.items() if other is not None and other < dealer]
+    if len({*seeds.values()}) != len(seeds):
+        raise ReconstructionError(what="seed", problem="two members have the same one")
+    add_masks(total, plus=subtracted, minus=[*own, *added])
