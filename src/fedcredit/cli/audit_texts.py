@@ -19,7 +19,7 @@ AUDIT_ZH: Final[dict[str, str]] = {
         "{count} 份记录文件成立但日志未提及:协调方在记录之前中断"
     ),
     "open aggregation keeps no answers: the sums, and what follows from them, are the coordinator's word": (
-        "公开聚合不保存应答:总和及由其得出的内容仅凭协调方所言"
+        "开放聚合不保存应答:总和及由其得出的内容仅凭协调方所言"
     ),
     "{models} models follow bit for bit from plan and sums": "{models} 个模型由计划和总和逐位推出",
     "   not kept, so not checked: how epoch keys were set up, manifests of rounds without a sum, bytes sent": (

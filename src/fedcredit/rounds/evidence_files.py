@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.errors import RunNotFoundError, UsageError
-from fedcredit.rounds.drive import PREPARATION_FILE, ROUNDS_FILE
+from fedcredit.rounds.drive import CLOSING_FILE, PREPARATION_FILE, ROUNDS_FILE
 from fedcredit.rounds.evidence_log import JOURNAL, RUN_DATABASE, Line, RunLog, open_database
 from fedcredit.rounds.evidence_models import read_json
 from fedcredit.rounds.evidence_rounds import Rounds
@@ -66,14 +66,14 @@ def check_transcripts(rounds: Rounds, log: RunLog, folder: Path) -> int:
 
 
 def check_copies(log: RunLog, folder: Path) -> int:
-    """Return how many lines of audit.jsonl, rounds.jsonl and preparation.json say what the log says.
+    """Return how many lines of audit.jsonl, rounds.jsonl, preparation.json and closing.json say what the log says.
 
-    What rounds.jsonl tells of messages and bytes is the coordinator's word.
+    What they tell of messages and bytes is the coordinator's word.
 
     Raises:
         AuditError: a line says something else.
     """
-    return _check_readable_log(log, folder) + _check_rounds(log, folder)
+    return _check_readable_log(log, folder) + _check_rounds(log, folder) + _check_closing(log, folder)
 
 
 def _check_readable_log(log: RunLog, folder: Path) -> int:
@@ -106,6 +106,19 @@ def _check_rounds(log: RunLog, folder: Path) -> int:
             same = stated == (list(line.names("contributors")), line.octets("checkpoint").hex())
             line.require(same, f"releases something else than {name} says")
             count += 1
+    return count
+
+
+def _check_closing(log: RunLog, folder: Path) -> int:
+    closed = [line for line in log.lines if line.kind is EventKind.CLOSED]
+    released = [line.fields.get("round") for line in log.lines if line.kind is EventKind.ROUND_RELEASED]
+    count = 0
+    for record in _records(log.lines[-1], folder / CLOSING_FILE):
+        log.lines[-1].require(bool(closed), f"is the last one, and none closes what {CLOSING_FILE} tells of")
+        stated = [record.get("round")], record.get("contributors")
+        same = stated == (released[-1:], list(closed[-1].names("contributors")))
+        closed[-1].require(same, f"closes something else than {CLOSING_FILE} says")
+        count += 1
     return count
 
 

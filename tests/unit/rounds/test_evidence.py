@@ -57,7 +57,7 @@ def test_a_masked_run_in_which_one_member_was_late_holds_to_the_last_bit(secure:
     assert evidence.agreements >= 4 * 3
     assert evidence.reveals >= 4 * 3
     assert evidence.figures == 7
-    assert evidence.copies == evidence.entries + 3
+    assert evidence.copies == evidence.entries + 3 + 1
     assert evidence.closed
     assert evidence.final_by == NAMES
     assert evidence.final_size == places(read(secure), EventKind.ROUND_OPENED)[-1]
@@ -150,9 +150,9 @@ def test_a_copy_of_the_log_may_end_where_the_coordinator_was_cut_off(run: Path) 
     path = run / "audit.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:7]))
-    assert verify_run(run).copies == 7 + 3
+    assert verify_run(run).copies == 7 + 3 + 1
     path.unlink()
-    assert verify_run(run).copies == 3
+    assert verify_run(run).copies == 3 + 1
 
 
 def test_without_its_figures_a_run_holds_and_nothing_is_said_of_them(run: Path) -> None:
@@ -327,6 +327,22 @@ def test_copies_that_say_something_else_than_the_log_are_found(run: Path) -> Non
         assert refused(run, "does not decode") == len(log) - 1
 
 
+def test_a_closing_that_the_log_does_not_tell_of_is_found(run: Path, tmp_path: Path) -> None:
+    log, path = read(run), run / "closing.json"
+    (closed,) = places(log, EventKind.CLOSED)
+    honest = json.loads(path.read_text())
+    for lie in ({"round": 2}, {"round": None}, {"contributors": honest["contributors"][:3]}):
+        path.write_text(json.dumps({**honest, **lie}))
+        assert refused(run, r"closes something else than closing\.json says") == closed
+    path.write_text("{")
+    assert refused(run, "does not decode") == len(log) - 1
+    path.unlink()
+    assert verify_run(run).released == 3  # a coordinator that was cut off has not written it
+    folder = trained(Consortium.make(tmp_path / "other", plan_of(**SECURE)))
+    (folder / "closing.json").write_text(json.dumps(honest))
+    assert refused(folder, "none closes") == len(read(folder)) - 1
+
+
 CHECKED = {
     "round",
     "contributors",
@@ -374,7 +390,7 @@ def files_of(run: Path) -> list[Path]:
 
 
 def test_a_flipped_bit_in_any_file_is_found_or_tells_nothing_else(run: Path) -> None:
-    assert len(files_of(run)) == 4 + 4 + 7
+    assert len(files_of(run)) == 4 + 4 + 8
     for number, path in enumerate(files_of(run)):
         size = path.stat().st_size
         for share in (0.02, 0.4, 0.97):
