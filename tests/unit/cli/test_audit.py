@@ -102,6 +102,7 @@ def test_a_run_is_compared_with_what_a_member_has_cosigned(demo: Callable, study
 
     log = read(run)
     rewrite(run, log[: places(log, EventKind.EVALUATED)[0] + 1])
+    (run / "closing.json").unlink()
     assert demo(VERIFY).code == 0
     rewrite(run, log[: places(log, EventKind.EVALUATED)[0]])
     (run / "evaluation.json").unlink()
@@ -116,7 +117,10 @@ def test_a_node_that_knows_nothing_of_the_run_is_told_apart(demo: Callable, stud
         pass
     demo(f"{VERIFY} --against {folder}").refuses("FC-3301", 5, f"takes an answer that {name} did not give")
     rewrite(run, read(run)[:1])
-    for path in ((run / "transcripts").iterdir(), [run / "evaluation.json", run / "rounds.jsonl"]):
+    for path in (
+        (run / "transcripts").iterdir(),
+        [run / "evaluation.json", run / "closing.json", run / "rounds.jsonl"],
+    ):
         for file in path:
             file.unlink()
     assert f"▲ {name} has cosigned nothing of this run" in demo(f"{VERIFY} --against {folder}").stderr
@@ -141,7 +145,8 @@ def test_a_lie_ends_with_five_and_names_its_entry(demo: Callable, run: Path) -> 
 
 
 def test_what_is_missing_from_a_run_is_said_aloud(demo: Callable, run: Path) -> None:
-    (run / "evaluation.json").unlink()
+    for name in ("evaluation.json", "closing.json"):
+        (run / name).unlink()
     assert "▲ the run was evaluated, and its figures are not here: nothing was compared" in demo(VERIFY).stderr
     log = read(run)
     rewrite(run, log[: places(log, EventKind.CLOSED)[0]])

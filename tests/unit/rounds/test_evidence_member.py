@@ -59,7 +59,8 @@ def cut(run: Path, end: int) -> None:
     for path in (run / "transcripts").iterdir():
         if int(path.name[:5]) not in named or "evaluate" in path.name:
             path.unlink()
-    (run / "evaluation.json").unlink()
+    for name in ("evaluation.json", "closing.json"):
+        (run / name).unlink()
     lines = (run / "rounds.jsonl").read_text().splitlines(keepends=True)
     (run / "rounds.jsonl").write_text("".join(lines[: len(named)]))
 
