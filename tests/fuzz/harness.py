@@ -26,7 +26,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
-import resource
 import shutil
 import tempfile
 import time
@@ -149,7 +148,9 @@ class Judge:
 
 
 def _peak_megabytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # Not ru_maxrss: a process inherits that from the one that started it, however large that was.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def inputs_in(folder: Path) -> dict[str, bytes]:
