@@ -100,6 +100,12 @@ def keys_of(number: int) -> IdentityKeys:
     return IdentityKeys(signing=seed[:32], signing_post_quantum=seed[:32], kem_classic=seed[:32], kem_post_quantum=seed)
 
 
+@lru_cache
+def identity_of(place: int) -> str:
+    """Return how a plan names the keys of the member at ``place``: those that ``Consortium`` gives it."""
+    return hashlib.sha256(keys_of(10 + place).public.to_bytes()).hexdigest()
+
+
 COORDINATOR = keys_of(1)
 
 
@@ -181,6 +187,8 @@ def plan_of(names: Sequence[str] = NAMES, **changes: Any) -> RunPlan:
             raw[section][key] = value
         else:
             raw[section] = value
+    for place, (name, section) in enumerate(raw["institutions"].items()):
+        raw["institutions"][name] = {"identity": identity_of(place), **section}
     return RunPlan.model_validate(raw)
 
 

@@ -80,7 +80,7 @@ def client_table(generator: np.random.Generator, truth: np.ndarray) -> CreditTab
 
 
 def plan_with(
-    contract: Contract, names: list[str], rounds: int, *, round_rules: dict[str, Any], **sections: dict[str, Any]
+    contract: Contract, members: Roster, rounds: int, *, round_rules: dict[str, Any], **sections: dict[str, Any]
 ) -> RunPlan:
     """Return a plan for 300-input logistic regression; ``sections`` say how it is trained, protected and added up."""
     return RunPlan.model_validate(
@@ -97,7 +97,13 @@ def plan_with(
             },
             "model": {"kind": "logistic", "base_rate": 0.5},
             "institutions": {
-                name: {"kind": "bank", "expected_borrowers": ROWS, "modalities": ["numbers"]} for name in names
+                member.institution: {
+                    "kind": "bank",
+                    "identity": member.identity_digest,
+                    "expected_borrowers": ROWS,
+                    "modalities": ["numbers"],
+                }
+                for member in members
             },
             "rounds": round_rules,
             **sections,
@@ -115,11 +121,11 @@ PRIVACY: dict[str, Any] = {
 }
 
 
-def plain_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
+def plain_plan(contract: Contract, members: Roster, rounds: int) -> RunPlan:
     """Return a plan for plain federated averaging; without privacy, and it says so."""
     return plan_with(
         contract,
-        names,
+        members,
         rounds,
         training={"kind": "fedavg", "learning_rate": RATE, "local_epochs": 1, "batch_size": BATCH, "seed": SEED},
         privacy={
@@ -131,17 +137,17 @@ def plain_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
             "epsilon": float("inf"),
             "evaluation_epsilon": float("inf"),
         },
-        round_rules={"quorum": len(names), "retries": 0, "deadline_s": 3600.0},
+        round_rules={"quorum": len(members), "retries": 0, "deadline_s": 3600.0},
         aggregation={"kind": "open"},
     )
 
 
-def secure_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
+def secure_plan(contract: Contract, members: Roster, rounds: int) -> RunPlan:
     """Return a plan for private gradient steps whose noise all members carry together, behind secure sums."""
-    threshold = usual_threshold(len(names))
+    threshold = usual_threshold(len(members))
     return plan_with(
         contract,
-        names,
+        members,
         rounds,
         training={
             "kind": "dp-gradient",
@@ -166,21 +172,26 @@ def secure_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
 
 
 def consortium(
-    clients: int, rounds: int, folder: Path, plan_for: Callable[[Contract, list[str], int], RunPlan]
+    clients: int, rounds: int, folder: Path, plan_for: Callable[[Contract, Roster, int], RunPlan]
 ) -> tuple[FederatedRun, list[CreditTable]]:
     """Return the run and the training tables of every client."""
     generator = np.random.default_rng(SEED)
     truth = generator.normal(size=INPUTS) / INPUTS**0.5
     contract = parse_contract(contract_text(), source="bench")
-    names = [f"client-{i}" for i in range(clients)]
-    plan = plan_for(contract, names, rounds)
+    identities = {InstitutionId(f"client-{i}"): IdentityKeys.generate() for i in range(clients)}
+    roster = Roster(
+        tuple(
+            Member(institution=name, kind=InstitutionType.BANK, public_identity=keys.public.to_bytes())
+            for name, keys in identities.items()
+        )
+    )
+    plan = plan_for(contract, roster, rounds)
     approvals = Approvals(folder / "approvals")
     approvals.approve(plan)
     coordinator = IdentityKeys.generate()
-    handlers, members, trains = {}, [], []
-    for name in names:
-        keys = IdentityKeys.generate()
-        holdings = Holdings(institution=InstitutionId(name), contract=contract, table=client_table(generator, truth))
+    handlers, trains = {}, []
+    for name, keys in identities.items():
+        holdings = Holdings(institution=name, contract=contract, table=client_table(generator, truth))
         config = NodeConfig.model_validate(
             {
                 "schema_version": 1,
@@ -202,10 +213,7 @@ def consortium(
             entropy=os.urandom,
             clock=time.time,
         )
-        handlers[InstitutionId(name)] = worker.handle
-        members.append(
-            Member(institution=InstitutionId(name), kind=InstitutionType.BANK, public_identity=keys.public.to_bytes())
-        )
+        handlers[name] = worker.handle
         trains.append(holdings.split(plan).train)
     run = FederatedRun(
         plan=plan,
@@ -213,7 +221,7 @@ def consortium(
         folder=folder,
         database=Database.open(folder / "run.db"),
         family=model_family(plan, model_inputs(contract)),
-        roster=Roster(tuple(members)),
+        roster=roster,
         keys=coordinator,
         transport=LoopbackTransport(handlers),
         heads=LedgerHeads(folder / HEADS_FILE),

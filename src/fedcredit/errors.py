@@ -546,6 +546,18 @@ class EnrolmentFileError(SecurityError):
     fix_zh = "请重新获取。"
 
 
+class RosterMismatchError(SecurityError):
+    """A roster does not have exactly the members, and their keys, that the approved plan names."""
+
+    code = "FC-3204"
+    en = "The keys of {institution} in the roster are not those that the plan names, or only one of the two names it."
+    zh = "名册中 {institution} 的密钥与计划所列不符,或仅其中一方列有该机构。"
+    fix_en = (
+        "Nothing left. Compare fingerprints with {institution} by voice; after a change of keys a new plan is needed."
+    )
+    fix_zh = "未发出任何内容。请与 {institution} 电话核对指纹;更换密钥后需要新的计划。"
+
+
 class AuditError(SecurityError):
     """An audit log or a journal does not verify."""
 

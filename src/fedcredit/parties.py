@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Member:
     kind: InstitutionType
     public_identity: bytes
     """Encoded public identity (``crypto.keys.PublicIdentity.to_bytes``)."""
+
+    @property
+    def identity_digest(self) -> str:
+        """Return SHA-256 of the public identity in hexadecimal digits, as a plan names it."""
+        return hashlib.sha256(self.public_identity).hexdigest()
 
     def to_value(self) -> Encodable:
         """Return the canonical value."""

@@ -12,7 +12,7 @@ import typer
 from fedcredit.cli import budget, preview
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded, passphrase
 from fedcredit.cli.output import done, next_step, note, say, table
-from fedcredit.cli.plan_view import spent_twice, tell_claim, tell_pairs, tell_terms, tell_warnings
+from fedcredit.cli.plan_view import spent_twice, tell_claim, tell_members, tell_pairs, tell_terms, tell_warnings
 from fedcredit.cli.preview import read_offer, read_outlook, tell_departures, tell_refusal, tell_shortfalls
 from fedcredit.cli.texts import tr, word
 
@@ -173,6 +173,7 @@ def approve(
     say(tr("Plan {digest} ({plan}) at {institution}:", digest=digest[:16], plan=wanted.run.name, institution=name))
     tell_terms(wanted)
     tell_claim(offer.checked)
+    tell_members(wanted)
     tell_departures(offer)
     refusal = tell_refusal(offer)
     outlook = _tell_outlook(folder, offer)

@@ -24,6 +24,7 @@ from fedcredit.cli.plan_view import (
     tell_claim,
     tell_epsilons,
     tell_institutions,
+    tell_members,
     tell_steps,
     tell_terms,
     tell_warnings,
@@ -160,6 +161,7 @@ def check(
     tell_terms(plan)
     tell_claim(checked)
     tell_steps(checked)
+    tell_members(checked.plan)
     tell_institutions(checked)
     tell_epsilons(checked)
     tell_warnings(checked)

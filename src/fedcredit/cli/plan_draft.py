@@ -38,7 +38,7 @@ def draft_plan(
         ConfigValueError: a value lies outside its range.
     """
     contract = shipped_contract(contract_name)
-    members = {request.institution: request.kind for request in coordinator.members()}
+    members = {request.institution: request.member() for request in coordinator.members()}
     institutions, sizes = {}, []
     for entry in borrowers:
         institution, size, modalities = _entry(entry, contract)
@@ -48,7 +48,8 @@ def draft_plan(
             raise NotAMemberError(institution=institution)
         sizes.append(size)
         institutions[institution] = {
-            "kind": members[institution],
+            "kind": str(members[institution].kind),
+            "identity": members[institution].identity_digest,
             "expected_borrowers": size,
             "modalities": modalities,
         }

@@ -6,6 +6,9 @@ from typing import Final
 
 PLAN_ZH: Final[dict[str, str]] = {
     # coord plan new
+    "Members by their keys. Compare by voice: a coordinator that invented one could read more": (
+        "以密钥标识的成员:虚构成员的协调方可多读取信息。请与您认识的成员电话核对"
+    ),
     "wrote {path} · digest {digest} · {rounds} rounds · {institutions} institutions": (
         "已写入 {path} · 摘要 {digest} · {rounds} 轮 · {institutions} 家机构"
     ),

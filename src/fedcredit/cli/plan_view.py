@@ -167,7 +167,13 @@ def tell_institutions(checked: CheckedPlan) -> None:
     plan = checked.plan
     table(
         tr("What each institution is counted on for"),
-        [tr("institution"), tr("modalities"), tr("borrowers (public)"), tr("messages at most"), tr("bytes at most")],
+        [
+            tr("institution"),
+            tr("modalities"),
+            tr("borrowers (public)"),
+            tr("messages at most"),
+            tr("bytes at most"),
+        ],
         [
             [
                 own.institution,
@@ -179,6 +185,18 @@ def tell_institutions(checked: CheckedPlan) -> None:
             for own in checked.review.institutions
         ],
         left=2,
+    )
+
+
+def tell_members(plan: RunPlan) -> None:
+    """Print by which keys the plan knows each institution: who approves it approves these, and nobody else."""
+    from fedcredit.crypto.keys import fingerprint_of
+
+    table(
+        tr("Members by their keys. Compare by voice: a coordinator that invented one could read more"),
+        [tr("institution"), tr("kind"), tr("fingerprint")],
+        [[name, word(section.kind), fingerprint_of(section.identity)] for name, section in plan.institutions.items()],
+        left=3,
     )
 
 

@@ -11,7 +11,7 @@ import typer
 
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
 from fedcredit.cli.output import done, next_step, note, say, table
-from fedcredit.cli.plan_view import seen_twice, tell_claim, tell_terms, tell_warnings
+from fedcredit.cli.plan_view import seen_twice, tell_claim, tell_members, tell_terms, tell_warnings
 from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def preview(
     )
     tell_terms(offer.checked.plan)
     tell_claim(offer.checked)
+    tell_members(offer.checked.plan)
     tell_departures(offer)
     _tell_readers(offer)
     _tell_costs(offer, outlook.forecasts)

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fedcredit.config.reading import Section, parse_toml, read_toml, validate
 from fedcredit.encoding import Encodable, digest
-from fedcredit.parties import InstitutionId, InstitutionType, institution_id
+from fedcredit.errors import RosterMismatchError
+from fedcredit.parties import InstitutionId, InstitutionType, Roster, institution_id
 
 SCHEMA_VERSION: Final = 3
 
@@ -248,6 +249,9 @@ class InstitutionSection(Section):
     """What is public about one institution."""
 
     kind: Kind
+    identity: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of its public keys; the first 20 digits are its fingerprint. Who approves the plan approves these keys: a
+    coordinator that invented the other members would read the only real one's numbers through any sum."""
     expected_borrowers: Annotated[int, Field(ge=1, le=100_000_000)]
     """Public size of its training set (a record band); the exact number is private."""
     modalities: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
@@ -312,6 +316,12 @@ class RunPlan(Section):
             raise ValueError('sampling = "poisson" goes with training.kind = "dp-gradient" only')
         return self
 
+    @model_validator(mode="after")
+    def _members_differ(self) -> Self:
+        if len({section.identity for section in self.institutions.values()}) != len(self.institutions):
+            raise ValueError("names one identity for two institutions")
+        return self
+
     @property
     def honest_shares(self) -> int:
         """Return how many noise shares carry the claim: quorum minus colluders, or 1 for local noise."""
@@ -348,6 +358,17 @@ class RunPlan(Section):
     def expected_borrowers(self) -> dict[InstitutionId, int]:
         """Return the public size of every institution."""
         return {InstitutionId(name): section.expected_borrowers for name, section in self.institutions.items()}
+
+    def require_members(self, roster: Roster) -> None:
+        """Return if ``roster`` has the plan's institutions, nobody else, and the keys that the plan names.
+
+        Raises:
+            RosterMismatchError: it has not; the first institution in question is named.
+        """
+        for name in sorted({*self.institutions} | {member.institution for member in roster}):
+            section, member = self.institutions.get(name), roster.find(InstitutionId(name))
+            if section is None or member is None or member.identity_digest != section.identity:
+                raise RosterMismatchError(institution=name)
 
     def modalities(self, institution: InstitutionId) -> tuple[str, ...]:
         """Return the modalities that ``institution`` has declared."""

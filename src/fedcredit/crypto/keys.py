@@ -106,8 +106,7 @@ class PublicIdentity:
 
     def fingerprint(self) -> str:
         """Return the first 80 bits of SHA-256 over ``to_bytes()`` for reading aloud: ``4F7A-19C2-E0B8-66D1-02AB``."""
-        digits = hashlib.sha256(self.to_bytes()).hexdigest()[: FINGERPRINT_BITS // 4].upper()
-        return "-".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+        return fingerprint_of(hashlib.sha256(self.to_bytes()).hexdigest())
 
     def post_quantum_signing_key(self) -> MLDSA65PublicKey:
         """Return the ML-DSA-65 key that lasting signatures are checked with."""
@@ -119,6 +118,12 @@ class PublicIdentity:
             MLKEM768PublicKey.from_public_bytes(self.kem_post_quantum),
             X25519PublicKey.from_public_bytes(self.kem_classic),
         )
+
+
+def fingerprint_of(identity_digest: str) -> str:
+    """Return the fingerprint that people compare, from the hexadecimal digest of an identity, as a plan names it."""
+    digits = identity_digest[: FINGERPRINT_BITS // 4].upper()
+    return "-".join(digits[start : start + 4] for start in range(0, len(digits), 4))
 
 
 def check_fingerprint(given: str, identity: PublicIdentity, whose: str) -> None:

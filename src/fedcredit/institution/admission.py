@@ -73,6 +73,7 @@ class Admission:
 
         Raises:
             DeadlinePassedError, ReplayError: it is too late or not new.
+            RosterMismatchError: the other members are not those that the plan names.
             PlanNotApprovedError, NotAMemberError, PolicyError, WrongContextError: the institution does not agree.
             PrivacyOffRefusedError, FixedNoiseRefusedError: the plan protects nobody and policy does not allow that.
         """
@@ -125,13 +126,14 @@ class Admission:
             raise WrongContextError(what="run plan", field="consortium")
         self._require_agreeable(terms.plan)
         privacy_plan(terms.plan)  # a plan that cannot hold must not use up its approval
-        self._require_membership(opened)
+        self._require_membership(opened, terms.plan)
         return terms
 
-    def _require_membership(self, opened: OpenedRequest) -> None:
+    def _require_membership(self, opened: OpenedRequest, plan: RunPlan) -> None:
         member = opened.roster.find(self.institution) if opened.roster else None
-        if member is None or member.public_identity != self.own_identity:
+        if opened.roster is None or member is None or member.public_identity != self.own_identity:
             raise NotAMemberError(institution=self.institution)
+        plan.require_members(opened.roster)
 
     def _require_agreeable(self, plan: RunPlan) -> None:
         if (plan.run.contract, plan.run.contract_digest) != (self.contract_name, self.contract_digest):

@@ -7,6 +7,7 @@ and leave the lanes of the others alone. Several institutions share the noise, a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -253,7 +254,13 @@ def _plan(
                 "secure" if institutions > 1 else "open", threshold=usual_threshold(institutions)
             ),
             "institutions": {
-                name: {"kind": "bank", "expected_borrowers": BORROWERS, "modalities": [modality]} for name in names
+                name: {
+                    "kind": "bank",
+                    "identity": hashlib.sha256(name.encode()).hexdigest(),  # nobody's keys: a scene alone sends nothing
+                    "expected_borrowers": BORROWERS,
+                    "modalities": [modality],
+                }
+                for name in names
             },
         }
     )

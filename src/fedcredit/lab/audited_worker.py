@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.config.node import NodeConfig
+from fedcredit.config.plan import RunPlan
 from fedcredit.contract import Contract
 from fedcredit.crypto.keys import IdentityKeys
 from fedcredit.data.table import CreditTable
@@ -37,6 +39,14 @@ from fedcredit.transport import LoopbackTransport
 RUN: Final = "audit"
 
 
+def _with_members(plan: RunPlan, roster: Roster) -> RunPlan:
+    """Return the plan with the keys of ``roster``."""
+    raw = plan.model_dump()
+    for member in roster:
+        raw["institutions"][member.institution]["identity"] = member.identity_digest
+    return RunPlan.model_validate(raw)
+
+
 class WorkerPath:
     """Runs of a scene through ``InstitutionWorker.handle``; ``folder`` takes the institutions' approvals.
 
@@ -49,16 +59,22 @@ class WorkerPath:
     def __init__(self, scene: Scene, build: Build, *, contract: Contract, folder: Path, entropy: Entropy) -> None:
         if build.clip_factor != 1 or any(build.draw_of(place) is not draw_noise for place in range(len(scene.honest))):
             raise ValueError("the worker draws and clips by itself")
-        self.scene = scene
+        self._keys = {name: IdentityKeys.generate() for name in scene.honest}
+        self._roster = Roster(
+            tuple(
+                Member(institution=name, kind=InstitutionType.BANK, public_identity=keys.public.to_bytes())
+                for name, keys in sorted(self._keys.items())
+            )
+        )
+        self.scene = replace(scene, plan=_with_members(scene.plan, self._roster))
         self._build = build
         self._contract = contract
         self._entropy = entropy
         self._white_box = WhiteBox(scene, build)
-        self._keys = {name: IdentityKeys.generate() for name in scene.honest}
         self._coordinator = IdentityKeys.generate()
         self._approvals = {name: Approvals(folder / name) for name in scene.honest}
         for approvals in self._approvals.values():
-            approvals.approve(scene.plan)
+            approvals.approve(self.scene.plan)
 
     def run(self, *, with_canaries: bool) -> WorkerRun:
         """Return a new run of new nodes: empty ledgers, no memory of other runs."""
@@ -107,16 +123,10 @@ class WorkerPath:
         )
 
     def _engine(self, workers: Mapping[InstitutionId, InstitutionWorker], log: AuditLog) -> RoundEngine:
-        roster = Roster(
-            tuple(
-                Member(institution=name, kind=InstitutionType.BANK, public_identity=keys.public.to_bytes())
-                for name, keys in sorted(self._keys.items())
-            )
-        )
         return RoundEngine(
             plan=self.scene.plan,
             lanes={Purpose.TRAIN: self.scene.family.lanes},
-            roster=roster,
+            roster=self._roster,
             keys=self._coordinator,
             transport=LoopbackTransport({name: worker.handle for name, worker in workers.items()}),
             audit=log,

@@ -32,7 +32,7 @@ from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import holdings_of, init_node, join
 from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
 from fedcredit.lab.spreading import spread
-from fedcredit.parties import InstitutionId
+from fedcredit.parties import InstitutionId, Member
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import Coordinator, init_coordinator
 from fedcredit.store.files import make_directory, write_atomic
@@ -139,15 +139,16 @@ def _build(folder: Path, options: StudyOptions, dataset: Dataset, *, relay_port:
     )
     init_coordinator(coordinator_folder, config, hosts=["127.0.0.1", "localhost"])
     holdings: dict[InstitutionId, Holdings] = {}
+    identities: dict[InstitutionId, str] = {}
     for name in dataset.parts:
         institution = InstitutionId(name)
         node = folder / "institutions" / institution
         node_config = _node_config(dataset, institution, options)
         init_node(node, node_config)
         write_atomic(node / DATA_FILE, _parquet(dataset.parts[institution].table), mode=0o600)
-        _enrol(coordinator_folder, node)
+        identities[institution] = _enrol(coordinator_folder, node).identity_digest
         holdings[institution] = holdings_of(node, node_config)
-    plan = study_plan(dataset, options, holdings)
+    plan = study_plan(dataset, options, holdings, identities)
     privacy_plan(plan).describe()  # a claim that no noise can keep is refused before anybody approves it
     for institution in holdings:
         Approvals(folder / "institutions" / institution / "approvals").approve(plan)
@@ -155,7 +156,12 @@ def _build(folder: Path, options: StudyOptions, dataset: Dataset, *, relay_port:
     return Study(folder=folder, options=options, dataset=dataset, plan=plan, holdings=holdings)
 
 
-def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[InstitutionId, Holdings]) -> RunPlan:
+def study_plan(
+    dataset: Dataset,
+    options: StudyOptions,
+    holdings: Mapping[InstitutionId, Holdings],
+    identities: Mapping[InstitutionId, str],
+) -> RunPlan:
     """Return the plan of a study: the recommended settings of the data set, the user's epsilon and rounds."""
     salt, quorum = _salt(options), len(holdings) - options.drop_outs
     bands = {name: _record_band(part, salt) for name, part in holdings.items()}
@@ -186,6 +192,7 @@ def study_plan(dataset: Dataset, options: StudyOptions, holdings: Mapping[Instit
         institutions={
             name: {
                 "kind": str(dataset.parts[name].kind),
+                "identity": identities[name],
                 "expected_borrowers": bands[name],
                 "modalities": dataset.parts[name].modalities,
             }
@@ -232,12 +239,13 @@ def _parquet(table: pa.Table) -> bytes:
     return data
 
 
-def _enrol(coordinator_folder: Path, node: Path) -> None:
+def _enrol(coordinator_folder: Path, node: Path) -> Member:
     coordinator = Coordinator(coordinator_folder)
     request = join(node, coordinator.invitation())
     path = node / "request.fcrequest"
     write_atomic(path, armoured(request))
-    coordinator.approve_member(path, fingerprint=PublicIdentity.from_bytes(request.identity).fingerprint())
+    fingerprint = PublicIdentity.from_bytes(request.identity).fingerprint()
+    return coordinator.approve_member(path, fingerprint=fingerprint).member()
 
 
 def _salt(options: StudyOptions) -> str:

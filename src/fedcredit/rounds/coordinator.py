@@ -129,12 +129,15 @@ class Coordinator:
 
         Raises:
             NotAMemberError: the plan names an institution that is not approved.
+            RosterMismatchError: it names another key of one.
         """
         members = {request.institution: request.member() for request in self.members()}
         for name in plan.institutions:
             if name not in members:
                 raise NotAMemberError(institution=name)
-        return Roster(tuple(members[name] for name in plan.institutions))
+        roster = Roster(tuple(members[name] for name in plan.institutions))
+        plan.require_members(roster)
+        return roster
 
     def open_run(self, run_id: str | None, plan: RunPlan, transport: Transport, *, clock: Clock = time.time) -> OpenRun:
         """Start a run of ``plan``, or resume ``run_id``; the folder's lock keeps a second process out."""

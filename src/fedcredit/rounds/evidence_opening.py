@@ -14,7 +14,7 @@ from fedcredit.crypto.keys import PublicIdentity
 from fedcredit.envelope import decode_roster
 from fedcredit.errors import AuditError
 from fedcredit.messages import SCORE_BINS, Purpose
-from fedcredit.parties import InstitutionId, Roster
+from fedcredit.parties import InstitutionId
 from fedcredit.privacy.plan import PrivacyPlan
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import plan_family
@@ -81,13 +81,15 @@ def read_opening(log: RunLog, folder: Path) -> Opening:
     with line.naming("names keys that are none"):
         roster = decode_roster(roster_file)
         coordinator = PublicIdentity.from_bytes(coordinator_file)
-        identities = {name: _identity(line, roster, InstitutionId(name)) for name in sorted(plan.institutions)}
+        identities = {member.institution: PublicIdentity.from_bytes(member.public_identity) for member in roster}
+    with line.naming("names a roster without exactly the members and keys of the plan"):
+        plan.require_members(roster)
     return Opening(
         run=line.text("run"),
         plan=plan,
         plan_digest=line.octets("plan"),
         roster_digest=line.octets("roster"),
-        identities={InstitutionId(name): identity for name, identity in identities.items()},
+        identities=identities,
         coordinator=coordinator,
         family=family,
         privacy=privacy,
@@ -102,10 +104,3 @@ def _named_file(line: Line, name: str, path: Path) -> bytes:
         raise line.error(f"names {path.name}, which cannot be read") from error
     line.require(hashlib.sha256(data).digest() == line.octets(name), f"was opened with another {path.name}")
     return data
-
-
-def _identity(line: Line, roster: Roster, name: InstitutionId) -> PublicIdentity:
-    member = roster.find(name)
-    if member is None:
-        raise line.error(f"names a roster without {name}, which the plan names")
-    return PublicIdentity.from_bytes(member.public_identity)

@@ -69,14 +69,16 @@ kind = "open"
 
 [institutions.bank-a]
 kind = "bank"
+identity = "HASH"
 expected_borrowers = 1000
 modalities = ["application"]
 
 [institutions.fund-b]
 kind = "guarantee_fund"
+identity = "OTHER"
 expected_borrowers = 500
 modalities = ["application", "repayment"]
-""".replace("HASH", "0" * 64)
+""".replace("HASH", "0" * 64).replace("OTHER", "1" * 64)
 RAW: dict[str, Any] = tomllib.loads(TOML)
 DELETE = object()
 
@@ -294,6 +296,9 @@ WRONG: list[tuple[str, object]] = [
     ("institutions", []),
     ("institutions/bank-a", 1),
     ("institutions/bank-a/kind", "pawnshop"),
+    ("institutions/bank-a/identity", "0" * 63),
+    ("institutions/bank-a/identity", "0" * 63 + "G"),
+    ("institutions/bank-a/identity", "1" * 64),  # fund-b's
     ("institutions/bank-a/expected_borrowers", 0),
     ("institutions/bank-a/modalities", []),
     ("institutions/bank-a/modalities", "application"),
@@ -524,7 +529,13 @@ def test_parts_of_the_privacy_section_that_do_not_fit_are_refused(changes: dict[
 
 
 INSTITUTIONS = {
-    f"bank-{letter}": {"kind": "bank", "expected_borrowers": 1000, "modalities": ["application"]} for letter in "abcde"
+    f"bank-{letter}": {
+        "kind": "bank",
+        "identity": letter * 64,
+        "expected_borrowers": 1000,
+        "modalities": ["application"],
+    }
+    for letter in "abcde"
 }
 
 
@@ -626,7 +637,12 @@ def test_two_cohorts_that_could_both_be_opened_always_share_an_honest_member(mem
     threshold, quorum = data.draw(st.integers(2, members)), data.draw(st.integers(2, members))
     colluders = data.draw(st.integers(0, members))
     institutions = {
-        f"bank-{number}": {"kind": "bank", "expected_borrowers": 1000, "modalities": ["application"]}
+        f"bank-{number}": {
+            "kind": "bank",
+            "identity": f"{number:064x}",
+            "expected_borrowers": 1000,
+            "modalities": ["application"],
+        }
         for number in range(members)
     }
     try:

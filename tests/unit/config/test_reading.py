@@ -47,9 +47,10 @@ def test_a_file_is_no_longer_than_the_limit() -> None:
 
 def test_a_plan_of_a_thousand_institutions_with_the_longest_names_has_room_to_grow() -> None:
     entry = (
-        '[institutions.{}]\nkind = "guarantee_fund"\nexpected_borrowers = 1000000\nmodalities = ["application", "x"]\n'
+        '[institutions.{}]\nkind = "guarantee_fund"\nidentity = "{}"\n'
+        'expected_borrowers = 1000000\nmodalities = ["application", "x"]\n'
     )
-    text = "".join(entry.format(f"i{number:062d}") for number in range(1000))
+    text = "".join(entry.format(f"i{number:062d}", f"{number:064x}") for number in range(1000))
     assert 4 * len(text) < MOST_CHARACTERS
     assert len(parse_toml(text, source="plan.toml")["institutions"]) == 1000
 

@@ -30,6 +30,7 @@ from consortium import (
 )
 
 from fedcredit.audit.log import EventKind
+from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.sealing import SEAL_OVERHEAD
 from fedcredit.messages import (
     COUNT_GRID,
@@ -467,7 +468,12 @@ def test_one_owner_under_two_names_is_noticed_before_anything_is_sent(bare: Cons
     fund, bank_b = (bare.sites[name].keys.public for name in ("fund-c", "bank-b"))
     twice = replace(members["fund-c"], public_identity=replace(fund, signing=bank_b.signing).to_bytes())
     roster = Roster(tuple(twice if name == "fund-c" else member for name, member in members.items()))
-    setup = HandSetup.of(bare, roster=roster)
+    raw = bare.plan.model_dump()
+    raw["institutions"]["fund-c"]["identity"] = twice.identity_digest
+    careless = RunPlan.model_validate(raw)
+    for site in bare.sites.values():
+        site.approvals.approve(careless)
+    setup = HandSetup.of(bare, plan=careless, roster=roster)
     for name in ("bank-a", "bank-b", "insurer-d"):
         setup.take_key(name, setup.keys(name).answer())
     refused(setup.roots("bank-a"), "FC-3101")

@@ -45,7 +45,7 @@ def plan_for(privacy: PrivacyChoice, *, model: str = "scorecard", rounds: int | 
             retries=1,
             deadline_s=60.0,
             aggregation=aggregation_values("secure", threshold=3),
-            institutions={f"bank-{letter}": section for letter in "abcd"},
+            institutions={f"bank-{letter}": {**section, "identity": letter * 64} for letter in "abcd"},
         )
     )
 

@@ -19,6 +19,7 @@ from fedcredit.errors import (
     KeyFileError,
     NotAMemberError,
     QuorumError,
+    RosterMismatchError,
     RunMismatchError,
     RunNotFoundError,
     StateDirInUseError,
@@ -127,12 +128,19 @@ def test_the_transport_key_of_a_stranger_is_not_found(coordinator: Coordinator) 
 
 def test_a_roster_holds_the_members_of_the_plan_and_no_others(coordinator: Coordinator) -> None:
     approve(coordinator, "bank-a", 10)
-    approve(coordinator, "bank-b", 11)
+    approve(coordinator, "bank-b", 12)
     plan = plan_of(("bank-a", "fund-c"))
     with pytest.raises(NotAMemberError, match="fund-c"):
         coordinator.roster(plan)
-    approve(coordinator, "fund-c", 12)
+    approve(coordinator, "fund-c", 11)
     assert [member.institution for member in coordinator.roster(plan)] == ["bank-a", "fund-c"]
+
+
+def test_a_member_with_other_keys_than_the_plan_names_stops_the_run_before_it_starts(coordinator: Coordinator) -> None:
+    approve(coordinator, "bank-a", 10)
+    approve(coordinator, "fund-c", 99)
+    with pytest.raises(RosterMismatchError, match="fund-c"):
+        coordinator.roster(plan_of(("bank-a", "fund-c")))
 
 
 @pytest.fixture

@@ -257,7 +257,7 @@ def test_of_an_open_run_the_parts_of_a_model_must_fit_each_other(tmp_path: Path)
     for name, tensor, problem in (
         ("released", checkpoint.tensors["released"] + 1.0, "whose released do not follow"),
         ("velocity", checkpoint.tensors["velocity"][:-1], "FC-7005"),
-        ("velocity", checkpoint.tensors["velocity"] * np.inf, "FC-7005"),
+        ("velocity", np.full_like(checkpoint.tensors["velocity"], np.inf), "FC-7005"),
     ):
         digest = store.save(replace(checkpoint, tensors={**checkpoint.tensors, name: tensor}))
         change(folder, index, {"checkpoint": digest})
