@@ -160,6 +160,16 @@ class ContractSyntaxError(SetupError):
     fix_zh = "请修改上面指出的位置。"
 
 
+class ExtraMissingError(SetupError):
+    """A feature needs packages that are installed only when asked for."""
+
+    code = "FC-1008"
+    en = "What {what} need is not installed."
+    zh = "{what} 所需的软件包未安装。"
+    fix_en = "Install it: pip install 'fedcredit[{extra}]'"
+    fix_zh = "请安装:pip install 'fedcredit[{extra}]'"
+
+
 class DaemonUnreachableError(SetupError):
     """No daemon answers on a local socket."""
 
@@ -622,6 +632,18 @@ class NotFinalError(SecurityError):
     zh = "{size} 条的日志检查点尚未最终确定:需要 {needed} 家机构联署,现有 {valid} 家;缺少:{missing}。"
     fix_en = "Ask the missing institutions why they did not cosign: a fork or a rollback is in their node log."
     fix_zh = "请缺席机构说明未联署的原因:若有分叉或回滚,其节点日志中有记录。"
+
+
+class AnchorError(SecurityError):
+    """A time stamp of a log is not one that can be relied on."""
+
+    code = "FC-3307"
+    en = "The time stamp {path} does not hold: {problem}."
+    zh = "时间戳 {path} 不成立:{problem}。"
+    fix_en = (
+        "Nothing was counted. Keep the file, and get a new stamp of the log: fedcredit audit anchor RUN --query FILE"
+    )
+    fix_zh = "未计入任何内容。请保留该文件,并为日志重新获取时间戳:fedcredit audit anchor RUN --query FILE"
 
 
 class DefenceBrokenError(SecurityError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedcredit.cli.audit_anchor import anchor, anchor_data, tell_anchor
 from fedcredit.cli.audit_view import view
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
 from fedcredit.cli.output import done, note, say, table
@@ -17,6 +18,7 @@ from fedcredit.cli.plan_view import spent_twice, tell_pairs
 from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
+    from fedcredit.audit.anchor import Anchor
     from fedcredit.errors import AuditError, FedcreditError
     from fedcredit.privacy.spending import Spending
     from fedcredit.rounds.evidence import Evidence
@@ -26,6 +28,7 @@ app = typer.Typer(
     help="Check the evidence of a run, browse its log, or check the privacy ledger of a node.", no_args_is_help=True
 )
 app.command("view")(view)
+app.command("anchor")(anchor)
 
 
 class LedgerKind(StrEnum):
@@ -56,6 +59,9 @@ def verify(
     coordinator: Annotated[
         str | None, typer.Option(help="The coordinator's fingerprint, as it was compared by voice.")
     ] = None,
+    authority: Annotated[
+        Path | None, typer.Option(help="Certificates (PEM) to check the kept time stamps with; there must be one.")
+    ] = None,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
@@ -63,28 +69,33 @@ def verify(
     from fedcredit.config.node import NODE_FILE
     from fedcredit.errors import UsageError
 
-    if ledger is not None and coordinator is not None:
-        raise UsageError(problem="--coordinator goes without --ledger", hint="See: fedcredit audit verify --help")
+    if ledger is not None and (coordinator is not None or authority is not None):
+        option = "--coordinator" if coordinator is not None else "--authority"
+        raise UsageError(problem=f"{option} goes without --ledger", hint="See: fedcredit audit verify --help")
     if ledger is not None:
         return _verify_ledger(folder, against)
     if against is not None and (folder / NODE_FILE).is_file():
         raise UsageError(
             problem="for a node, --against goes with --ledger privacy", hint="See: fedcredit audit verify --help"
         )
-    return _verify_run(folder, against, coordinator)
+    return _verify_run(folder, against, coordinator, authority)
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
-def _verify_run(folder: Path, against: Path | None, coordinator: str | None) -> Mapping[str, Any]:
+def _verify_run(
+    folder: Path, against: Path | None, coordinator: str | None, authority: Path | None
+) -> Mapping[str, Any]:
     from fedcredit.crypto.keys import check_fingerprint
     from fedcredit.rounds.evidence import verify_run
+    from fedcredit.rounds.evidence_files import ANCHORS, kept_anchors
 
     evidence = verify_run(folder)
     if coordinator is not None:
         check_fingerprint(coordinator, evidence.opening.coordinator, "the coordinator of this run")
     compared = None if against is None else _compare(evidence, against)
+    anchors = _anchors(evidence, authority)
     _tell_log(evidence)
     _tell_sums(evidence)
     _tell_cosignatures(evidence)
@@ -93,8 +104,32 @@ def _verify_run(folder: Path, against: Path | None, coordinator: str | None) -> 
         _tell_compared(compared)
     if coordinator is not None:
         done(tr("the coordinator's fingerprint is the one that you gave"))
+    for found in anchors:
+        tell_anchor(found)
+    if authority is None and kept_anchors(evidence.folder):
+        note(tr("time stamps lie in {path}; with --authority they are checked", path=ANCHORS))
     _tell_fingerprints(evidence)
-    return _run_data(evidence, compared)
+    return {**_run_data(evidence, compared), "anchors": [anchor_data(found) for found in anchors]}
+
+
+def _anchors(evidence: Evidence, authority: Path | None) -> list[Anchor]:
+    """Return every kept time stamp, verified; none if no authority was named."""
+    if authority is None:
+        return []
+    from fedcredit.audit.anchor import read_roots, verify_anchor
+    from fedcredit.errors import AnchorError
+    from fedcredit.rounds.evidence_files import ANCHORS, kept_anchors
+
+    roots, kept = read_roots(authority), kept_anchors(evidence.folder)
+    if not kept:
+        raise AnchorError(path=str(evidence.folder / ANCHORS), problem="there is none")
+    found = []
+    for size, path in sorted(kept.items()):
+        if size > evidence.entries:
+            raise AnchorError(path=str(path), problem=f"the log has {evidence.entries} entries only")
+        checkpoint = evidence.log.checkpoint(size, origin=evidence.opening.origin)
+        found.append(verify_anchor(path, checkpoint, roots=roots))
+    return found
 
 
 def _compare(evidence: Evidence, folder: Path) -> Compared:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 AUDIT_ZH: Final[dict[str, str]] = {
+    "the run is not closed: later entries will need a stamp of their own": "该运行尚未收尾:之后的条目需另行加盖时间戳",
+    "wrote {path}: a query for the log of {size} entries": "已写入 {path}:针对 {size} 条日志的时间戳请求",
+    "   send it to the authority that the consortium names, and bring back the reply:": (
+        "   请发送给联盟指定的时间戳机构,并取回其应答:"
+    ),
+    "the first {size} entries existed on {time}, says the authority under {root}": (
+        "前 {size} 条在 {time} 已存在,由 {root} 名下的时间戳机构证明"
+    ),
+    "time stamps lie in {path}; with --authority they are checked": "{path} 中有时间戳;加 --authority 可核验",
     "audit log: {entries} entries, chain unbroken, head {head}": "审计日志:{entries} 条,哈希链完整,日志头 {head}",
     "{released} released models match their log lines": "{released} 个已发布模型与日志记录一致",
     "opened for plan {plan} with the keys of {members} members and the coordinator": (

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedcredit.audit.checkpoint_note import LogCheckpoint
 from fedcredit.audit.log import EventKind
 from fedcredit.messages import Purpose
 from fedcredit.parties import InstitutionId
@@ -73,6 +74,11 @@ class Evidence:
     def entries(self) -> int:
         """Return the length of the log."""
         return len(self.log)
+
+    @property
+    def checkpoint(self) -> LogCheckpoint:
+        """Return what the whole log says about itself."""
+        return self.log.checkpoint(self.entries, origin=self.opening.origin)
 
     @property
     def head(self) -> bytes:

@@ -22,6 +22,7 @@ from fedcredit.rounds.transcript import TRANSCRIPTS
 from fedcredit.store.journal import Journal
 
 READABLE_LOG: Final = "audit.jsonl"
+ANCHORS: Final = "anchors"
 _PLACES: Final = (
     RUN_DATABASE,
     *(f"{place}/*/{RUN_DATABASE}" for place in ("runs", "coordinator/runs", "*/runs", "*/coordinator/runs")),
@@ -46,6 +47,17 @@ def run_folder(folder: Path) -> Path:
             problem=f"there are {len(found)} runs below {folder}", hint=f"Name one of them, such as {found[-1]}"
         )
     return found[0]
+
+
+def anchor_path(folder: Path, size: int) -> Path:
+    """Return where the time stamp of the first ``size`` entries of a run's log lies."""
+    return folder / ANCHORS / f"{size}.tsr"
+
+
+def kept_anchors(folder: Path) -> Mapping[int, Path]:
+    """Return the time stamps beside a run, by how many entries their names say that they cover."""
+    found = (folder / ANCHORS).glob("*.tsr")
+    return {int(path.stem): path for path in found if path.stem.isascii() and path.stem.isdecimal()}
 
 
 def check_transcripts(rounds: Rounds, log: RunLog, folder: Path) -> int:

@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from consortium import SECURE, Consortium, plan_of
 from kept_runs import change, driven, opened_run, places, read, rewrite
+from timestamping import Authority, stamp_query
 
 from fedcredit.audit.log import EventKind
 from fedcredit.errors import AuditError
@@ -48,6 +50,56 @@ def run(demo: Callable, tmp_path: Path) -> Path:
 def node_of(study: Study, number: int = 0) -> tuple[str, Path]:
     name = sorted(study.holdings)[number]
     return name, Path("demo") / study.node_folder(name).relative_to(study.folder)
+
+
+# --- anchor ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority.make()
+
+
+STAMPED = datetime(2026, 11, 22, 7, 30, tzinfo=UTC)
+
+
+def test_a_run_is_stamped_by_files_carried_to_an_authority_and_the_stamp_is_verified_later(
+    demo: Callable, run: Path, tmp_path: Path, authority: Authority
+) -> None:
+    asked = demo("audit anchor demo --query query.tsq --format json")
+    assert (asked.code, asked.data["size"]) == (0, len(read(run)))
+    (tmp_path / "reply.tsr").write_bytes(stamp_query(authority, (tmp_path / "query.tsq").read_bytes(), STAMPED))
+    (tmp_path / "authority.pem").write_bytes(authority.roots)
+    kept = demo("audit anchor demo --reply reply.tsr --authority authority.pem")
+    assert kept.code == 0
+    assert "existed on 2026-11-22 07:30:00 UTC, says the authority under CN=Test Time Root" in kept.stderr
+    assert "▲ time stamps lie in anchors; with --authority they are checked" in demo(VERIFY).stderr
+    checked = demo(f"{VERIFY} --authority authority.pem --format json")
+    assert checked.data["anchors"] == [
+        {"size": asked.data["size"], "time": "2026-11-22T07:30:00+00:00", "root": "CN=Test Time Root"}
+    ]
+    (tmp_path / "authority.pem").write_bytes(Authority.make().roots)
+    demo(f"{VERIFY} --authority authority.pem").refuses("FC-3307", 5, "not signed under")
+
+
+def test_a_stamp_of_another_run_is_neither_kept_nor_believed(
+    demo: Callable, run: Path, tmp_path: Path, authority: Authority
+) -> None:
+    (tmp_path / "reply.tsr").write_bytes(authority.stamp(bytes(32), STAMPED))
+    (tmp_path / "authority.pem").write_bytes(authority.roots)
+    demo("audit anchor demo --reply reply.tsr --authority authority.pem").refuses("FC-3307", 5, "something else")
+    assert not (run / "anchors").exists()
+    demo(f"{VERIFY} --authority authority.pem").refuses("FC-3307", 5, "there is none")
+    (run / "anchors").mkdir()
+    (run / "anchors" / "99999.tsr").write_bytes((tmp_path / "reply.tsr").read_bytes())
+    demo(f"{VERIFY} --authority authority.pem").refuses("FC-3307", 5, "entries only")
+
+
+@pytest.mark.parametrize(
+    "options", ["", "--query a --reply b", "--reply b", "--query a --authority c", "--authority c"]
+)
+def test_a_query_and_a_reply_are_two_errands(demo: Callable, options: str) -> None:
+    demo(f"audit anchor demo {options}").refuses("FC-1006", 2, "either --query, or --reply")
 
 
 # --- verify ----------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ def test_the_tree_is_the_one_that_the_documentation_describes() -> None:
         "lab sweep",
         "audit verify",
         "audit view",
+        "audit anchor",
     }
 
 
