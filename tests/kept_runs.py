@@ -105,8 +105,13 @@ def change(folder: Path, index: int, fields: Mapping[str, Any]) -> None:
 
 
 def transcripts(folder: Path) -> list[Path]:
-    """Return the transcripts of a run, in order of their names."""
-    return sorted((folder / TRANSCRIPTS).iterdir())
+    """Return the transcripts of a run's rounds, in order of their names."""
+    return [path for path in sorted((folder / TRANSCRIPTS).iterdir()) if "-setup-" not in path.name]
+
+
+def setups(folder: Path) -> list[Path]:
+    """Return the records of its set-ups of keys, in order."""
+    return [path for path in sorted((folder / TRANSCRIPTS).iterdir()) if "-setup-" in path.name]
 
 
 def retell(folder: Path, path: Path, changed: Callable[[Transcript], Transcript]) -> int:

@@ -169,6 +169,7 @@ def _tell_log(evidence: Evidence) -> None:
 
 def _tell_sums(evidence: Evidence) -> None:
     if evidence.opening.plan.secure is not None:
+        done(tr("{epochs} set-ups of keys, each signed by every member in it", epochs=evidence.epochs))
         done(
             tr(
                 "{sums} sums added up again from {uploads} uploads, {agreements} agreements and {reveals} reveals, "
@@ -191,9 +192,7 @@ def _tell_sums(evidence: Evidence) -> None:
         note(tr("open aggregation keeps no answers: the sums, and what follows from them, are the coordinator's word"))
     else:
         done(tr("{models} models follow bit for bit from plan and sums", models=evidence.recomputed))
-        say(
-            tr("   not kept, so not checked: how epoch keys were set up, manifests of rounds without a sum, bytes sent")
-        )
+        say(tr("   not kept, so not checked: sealed secrets of pairs, manifests of rounds without a sum, bytes sent"))
     _tell_figures(evidence)
 
 
@@ -288,6 +287,7 @@ def _run_data(evidence: Evidence, compared: Compared | None) -> Mapping[str, Any
         "aggregation": opening.plan.aggregation.kind,
         "released": evidence.released,
         "recomputed": evidence.recomputed,
+        "epochs": evidence.epochs,
         "sums": evidence.sums,
         "uploads": evidence.uploads,
         "agreements": evidence.agreements,

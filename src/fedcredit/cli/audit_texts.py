@@ -31,9 +31,10 @@ AUDIT_ZH: Final[dict[str, str]] = {
         "开放聚合不保存应答:总和及由其得出的内容仅凭协调方所言"
     ),
     "{models} models follow bit for bit from plan and sums": "{models} 个模型由计划和总和逐位推出",
-    "   not kept, so not checked: how epoch keys were set up, manifests of rounds without a sum, bytes sent": (
-        "   未保存,故未检查:周期密钥的建立、无总和轮次的清单、字节数"
+    "   not kept, so not checked: sealed secrets of pairs, manifests of rounds without a sum, bytes sent": (
+        "   未保存,故未检查:成员对之间的密封秘密、无总和轮次的清单、字节数"
     ),
+    "{epochs} set-ups of keys, each signed by every member in it": "{epochs} 次密钥建立,均由其中每个成员签名",
     "{figures} figures of the evaluation follow from its counts": "评估的 {figures} 项指标由其计数推出",
     "the run was evaluated, and its figures are not here: nothing was compared": (
         "该运行已评估,但此处没有指标文件:未作比对"

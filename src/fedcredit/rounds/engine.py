@@ -48,13 +48,13 @@ from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult, an
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.secure import SecureCall, SecureRound
 from fedcredit.rounds.shown_log import ShownLog
-from fedcredit.rounds.transcript import Transcript, transcript_name
+from fedcredit.rounds.transcript import transcript_name
 from fedcredit.secagg.wire import Upload
 from fedcredit.transport import Clock, Deadline, Transport
 
 Integers = npt.NDArray[np.int64]
 OnReply = Callable[[RoundResult], None]
-KeepTranscript = Callable[[str, Transcript], None]
+KeepTranscript = Callable[[str, bytes], None]
 _MENDED_BY_A_SET_UP: Final = {EpochError.code, CannotOpenError.code}
 """What a member says that has lost an epoch's keys, or its channel."""
 CosignedAnswer = TrainAnswer | CountsAnswer | CloseAnswer | Upload
@@ -137,6 +137,7 @@ class RoundEngine:
             notes=self._notes,
             threshold=plan.secure.threshold if plan.secure else 0,
             begun=resumed.setups,
+            keep=keep_transcript,
         )
 
     def run(self, call: RoundCall, *, on_reply: OnReply = lambda _: None) -> RoundResult:
@@ -321,7 +322,7 @@ class RoundEngine:
                 self._selected = {place: secured.selected}
         result.transcript = transcript.digest()
         name = transcript_name(round_number=call.round, purpose=str(call.purpose), attempt=call.attempt)
-        self._keep_transcript(name, transcript)
+        self._keep_transcript(name, transcript.to_bytes())
         self._notes.add(
             EventKind.SUM_OPENED,
             manifest,

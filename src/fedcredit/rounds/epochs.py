@@ -21,6 +21,7 @@ from fedcredit.errors import MalformedMessageError, QuorumError, WrongContextErr
 from fedcredit.messages import Manifest, Message, Request, Stage, padded_length
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult
+from fedcredit.rounds.transcript import SetupRecord, transcript_name
 from fedcredit.secagg.cohort import Cohort
 from fedcredit.secagg.epoch import MOST_STEPS, epoch_id, require_boxes, require_keys
 from fedcredit.secagg.wire import ROOT_BOX_LENGTH, EpochBoxes, EpochHello, EpochKey, KeysBody, RootsBody
@@ -54,11 +55,14 @@ class Epoch:
 
 
 class Epochs:
-    """The epochs of one run, one after the other."""
+    """The epochs of one run, one after the other; ``keep`` takes the record of each before the log says it is ready."""
 
-    def __init__(self, *, exchange: Exchange, notes: Notes, threshold: int, begun: int) -> None:
+    def __init__(
+        self, *, exchange: Exchange, notes: Notes, threshold: int, begun: int, keep: Callable[[str, bytes], None]
+    ) -> None:
         self._exchange = exchange
         self._notes = notes
+        self._keep = keep
         self._threshold = threshold
         self._begun = begun
         self._epoch: Epoch | None = None
@@ -101,6 +105,7 @@ class Epochs:
                 manifest=manifest,
                 request=requests_for(manifest),
                 threshold=self._threshold,
+                keep=self._keep,
             )
             try:
                 epoch = setup.run(on_reply=on_reply)
@@ -128,8 +133,10 @@ class EpochSetup:
         manifest: Manifest,
         request: Callable[[Stage, Message, int], Request],
         threshold: int,
+        keep: Callable[[str, bytes], None],
     ) -> None:
         self._exchange = exchange
+        self._keep = keep
         self._identities = {str(name): identity for name, identity in exchange.identities.items()}
         self._notes = notes
         self._manifest = manifest
@@ -154,6 +161,8 @@ class EpochSetup:
         cohort = Cohort.of([key.member for key in keys], seed=epoch, threshold=self._threshold)
         waited = self._collect_boxes(keys, epoch, cohort, on_reply)
         ready = len(self._boxes) == len(cohort)
+        if ready:
+            self._keep_record(keys)
         self._notes.add(
             EventKind.EPOCH_READY if ready else EventKind.EPOCH_FAILED,
             self._manifest,
@@ -166,6 +175,16 @@ class EpochSetup:
         if not ready:
             return None
         return Epoch(epoch=epoch, cohort=cohort, boxes=self._by_recipient(cohort), channels=self._channels)
+
+    def _keep_record(self, keys: Sequence[EpochKey]) -> None:
+        asked = self._request(Stage.KEYS, KeysBody(channel=bytes(32)), 0)  # any request carries manifest and signature
+        record = SetupRecord(
+            manifest=asked.manifest,
+            manifest_signature=asked.signature,
+            keys=tuple(key.to_bytes() for key in keys),
+        )
+        name = transcript_name(round_number=0, purpose=self._manifest.purpose, attempt=self._manifest.attempt)
+        self._keep(name, record.to_bytes())
 
     @property
     def answered(self) -> list[InstitutionId]:

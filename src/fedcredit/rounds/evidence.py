@@ -2,6 +2,7 @@
 
     evidence_log      the hash chain, entry by entry
     evidence_opening  plan, roster and coordinator are those that the log was opened for
+    evidence_manifests what the coordinator signed, and how the keys of an epoch were set up
     evidence_rounds   who was asked, who answered and cosigned, whose answers were added up
     evidence_sums     the signed messages of a secure round, and the sum that follows from them
     evidence_models   the released models and figures that follow from the sums
@@ -45,6 +46,8 @@ class Evidence:
     """Rounds released."""
     recomputed: int
     """Models computed again, the starting point included; with open aggregation only that."""
+    epochs: int
+    """Set-ups of keys, each signed for by its members."""
     sums: int
     """Sums opened again from their transcripts."""
     uploads: int
@@ -147,6 +150,7 @@ def _summary(rounds: Rounds, opening: Opening, log: RunLog, folder: Path, *, fig
         opening=opening,
         released=rounds.models.released,
         recomputed=rounds.models.recomputed,
+        epochs=rounds.epochs,
         sums=len(sums),
         uploads=sum(len(item.members) for item in sums),
         agreements=sum(item.agreements for item in sums),

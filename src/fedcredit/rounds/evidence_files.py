@@ -66,11 +66,10 @@ def check_transcripts(rounds: Rounds, log: RunLog, folder: Path) -> int:
     Raises:
         AuditError: a transcript belongs to no round of the log, or does not hold.
     """
-    named = {asked.name for asked in rounds.asked if asked.sum}
     count = 0
     for path in sorted((folder / TRANSCRIPTS).glob("*")):
         # Hidden files are those that a write left unfinished when the power went.
-        if path.name not in named and not path.name.startswith("."):
+        if path.name not in rounds.recorded and not path.name.startswith("."):
             known = rounds.unrecorded(path.name)
             log.lines[-1].require(known, f"is the last one, and none names the transcript {path.name[:80]}")
             count += 1

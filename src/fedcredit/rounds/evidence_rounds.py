@@ -20,11 +20,12 @@ from fedcredit.errors import NotFinalError
 from fedcredit.messages import NO_EPOCH, Purpose
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.evidence_log import Line, RunLog, is_digest
+from fedcredit.rounds.evidence_manifests import ExpectedManifest, check_setup
 from fedcredit.rounds.evidence_models import Integers, Models
 from fedcredit.rounds.evidence_opening import Opening
 from fedcredit.rounds.evidence_privacy import Releases
 from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
-from fedcredit.rounds.transcript import TRANSCRIPTS, Transcript, transcript_name
+from fedcredit.rounds.transcript import TRANSCRIPTS, SetupRecord, Transcript, transcript_name
 from fedcredit.secagg.agreement import require_safe_difference
 
 _LAST: Final = frozenset({Purpose.EVALUATE, Purpose.CLOSE})
@@ -52,6 +53,8 @@ class AskedRound:
     selected: tuple[InstitutionId, ...] = ()
     selection: bytes = b""
     sum: ReplayedSum | None = None
+    ready: bool = False
+    """Whether its set-up ended with an epoch."""
     over: bool = False
 
     @property
@@ -187,7 +190,21 @@ class Rounds:
         if epoch is None:
             raise line.error("asks for masked answers before any keys were agreed on")
         line.require(cohort == epoch.cohort, "asks others than the members of the epoch")
-        fields: dict[str, Encodable] = {
+        fields = {
+            **self._plain_fields(line, purpose, cohort),
+            "weights_digest": weights,
+            "epoch": epoch.epoch,
+            "step": epoch.steps,
+            "release": self.models.release_index,
+        }
+        epoch.steps += 1
+        return ExpectedRound(
+            manifest=ExpectedManifest(digest=digest, fields=fields), lanes=self._opening.lanes(purpose)
+        )
+
+    def _plain_fields(self, line: Line, purpose: Purpose, cohort: tuple[InstitutionId, ...]) -> dict[str, Encodable]:
+        """Return what the manifest of a set-up says; a round names an epoch and weights beside."""
+        return {
             "consortium": self._opening.plan.run.consortium,
             "run": self._opening.run,
             "round": line.number("round"),
@@ -195,17 +212,15 @@ class Rounds:
             "purpose": str(purpose),
             "plan_digest": self._opening.plan_digest,
             "roster_digest": self._opening.roster_digest,
-            "weights_digest": weights,
+            "weights_digest": bytes(32),
             "cohort": cohort,
             "quorum": self._opening.plan.rounds.quorum,
-            "epoch": epoch.epoch,
-            "step": epoch.steps,
+            "epoch": NO_EPOCH,
+            "step": 0,
             "log_size": line.index,
             "log_root": self._log.tree.root(line.index),
-            "release": self.models.release_index,
+            "release": 0,
         }
-        epoch.steps += 1
-        return ExpectedRound(manifest_digest=digest, fields=fields, lanes=self._opening.lanes(purpose))
 
     def _ready(self, line: Line) -> None:
         asked = self._current(line, Purpose.SETUP)
@@ -219,8 +234,20 @@ class Rounds:
         )
         line.require(len(cohort) >= self._opening.plan.rounds.quorum, "agrees on keys with too few members")
         line.require(is_digest(epoch) and epoch != NO_EPOCH, "names no epoch")
+        found = self._set_up(line, asked)
+        line.require(found == (epoch, cohort), f"names other keys than {asked.name}")
+        asked.ready = True
         self._epoch = _Epoch(epoch=epoch, cohort=cohort)
         self.epochs += 1
+
+    def _set_up(self, line: Line, asked: AskedRound) -> tuple[bytes, tuple[InstitutionId, ...]]:
+        """Return the epoch and its members as the record of the set-up gives them."""
+        data, manifest = (
+            self._kept(line, asked),
+            ExpectedManifest(digest=asked.manifest, fields=self._plain_fields(asked.line, asked.purpose, asked.cohort)),
+        )
+        with line.naming(f"names a set-up whose record does not hold: {asked.name}"):
+            return check_setup(SetupRecord.from_bytes(data), manifest, self._opening)
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -295,19 +322,25 @@ class Rounds:
         Raises:
             AuditError: it is of such a round, and does not hold.
         """
-        asked = next((item for item in self.asked if item.selected and not item.sum and item.name == name), None)
-        if asked is not None:
+        asked = next((item for item in self.asked if item.name == name), None)
+        if asked is None or name in self.recorded:
+            return False
+        if asked.purpose is Purpose.SETUP:
+            self._set_up(asked.line, asked)
+        elif asked.selected:
             self._replayed(asked.line, asked, digest=None)
-        return asked is not None
+        return asked.purpose is Purpose.SETUP or bool(asked.selected)
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """Return the file names of the transcripts behind the log's sums and epochs."""
+        return frozenset(asked.name for asked in self.asked if asked.sum or asked.ready)
 
     def _replayed(self, line: Line, asked: AskedRound, *, digest: bytes | None) -> ReplayedSum:
         """Return the sum that the round's transcript gives; its file has ``digest`` where an entry names one."""
         expected, secure = asked.expected, self._opening.plan.secure
         assert expected is not None and secure is not None  # noqa: S101 - a cohort was selected
-        try:
-            data = (self._transcripts / asked.name).read_bytes()
-        except OSError as error:
-            raise line.error(f"names a transcript that is missing: {asked.name}") from error
+        data = self._kept(line, asked)
         if digest is not None:
             line.require(hashlib.sha256(data).digest() == digest, f"names another transcript than {asked.name}")
         with line.naming(f"names a transcript that does not hold: {asked.name}"):
@@ -315,6 +348,12 @@ class Rounds:
         same = (found.selection_digest, found.members) == (asked.selection, asked.selected)
         line.require(same, f"names a transcript of another cohort than was selected: {asked.name}")
         return found
+
+    def _kept(self, line: Line, asked: AskedRound) -> bytes:
+        try:
+            return (self._transcripts / asked.name).read_bytes()
+        except OSError as error:
+            raise line.error(f"names a transcript that is missing: {asked.name}") from error
 
     # --- what comes of them ------------------------------------------------------------------------------------------
 

@@ -7,20 +7,19 @@ coordinator, never a difference between two implementations. Errors here say wha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from fedcredit.config.plan import SecureAggregation
 from fedcredit.crypto.signatures import verify
-from fedcredit.encoding import Encodable
-from fedcredit.envelope import ANSWER_TAG, verified_manifest
+from fedcredit.envelope import ANSWER_TAG
 from fedcredit.errors import MalformedMessageError, WrongContextError
 from fedcredit.parties import COORDINATOR, InstitutionId
 from fedcredit.rounds.evidence_log import Line
+from fedcredit.rounds.evidence_manifests import ExpectedManifest
 from fedcredit.rounds.evidence_opening import Opening
 from fedcredit.rounds.transcript import Transcript
 from fedcredit.secagg.aggregator import AggregatorRound
@@ -30,27 +29,13 @@ from fedcredit.secagg.wire import Reveal, Selection, Upload
 
 Integers = npt.NDArray[np.int64]
 
-MANIFEST_FIELDS: Final = (
-    *("consortium", "run", "round", "attempt", "purpose", "plan_digest", "roster_digest", "weights_digest", "cohort"),
-    *("quorum", "epoch", "step", "log_size", "log_root", "release"),
-)
-"""All but the deadline, and the heads of ledgers, which every member compares with its own."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedRound:
     """What the log says of a round before anybody has answered."""
 
-    manifest_digest: bytes
-    fields: Mapping[str, Encodable]
-    """A value for each of ``MANIFEST_FIELDS``."""
+    manifest: ExpectedManifest
     lanes: int
-
-    @property
-    def cohort(self) -> Sequence[str]:
-        """Return the names of everybody who was asked."""
-        cohort = self.fields["cohort"]
-        return [str(name) for name in cohort] if isinstance(cohort, list | tuple) else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +75,7 @@ def replay(
     """
     _require_manifest(transcript, expected, opening, secure)
     aggregator = AggregatorRound(
-        manifest_digest=expected.manifest_digest,
+        manifest_digest=expected.manifest.digest,
         cohort=_cohort_of(expected, secure),
         count=expected.lanes,
         bits=secure.lane_bits,
@@ -113,23 +98,16 @@ def replay(
 
 
 def _cohort_of(expected: ExpectedRound, secure: SecureAggregation) -> Cohort:
-    epoch = expected.fields["epoch"]
+    epoch = expected.manifest.fields["epoch"]
     seed = epoch if isinstance(epoch, bytes) else b""
-    return Cohort.of(expected.cohort, seed=seed, threshold=secure.threshold)
+    return Cohort.of(expected.manifest.cohort, seed=seed, threshold=secure.threshold)
 
 
 def _require_manifest(
     transcript: Transcript, expected: ExpectedRound, opening: Opening, secure: SecureAggregation
 ) -> None:
     """Return if the coordinator signed this manifest, and it says what the log says."""
-    if hashlib.sha256(transcript.manifest).digest() != expected.manifest_digest:
-        raise WrongContextError(what="transcript", field="manifest")
-    manifest = verified_manifest(transcript.manifest, transcript.manifest_signature, coordinator=opening.coordinator)
-    for name in MANIFEST_FIELDS:
-        if getattr(manifest, name) != expected.fields[name]:
-            raise WrongContextError(what="round manifest", field=name)
-    if len(manifest.ledger_heads) != len(manifest.cohort):
-        raise WrongContextError(what="round manifest", field="ledger_heads")
+    expected.manifest.require(transcript.manifest, transcript.manifest_signature, opening)
     stated = (transcript.lanes, transcript.lane_bits, transcript.threshold)
     if stated != (expected.lanes, secure.lane_bits, secure.threshold):
         raise WrongContextError(what="transcript", field="number of lanes, their width or threshold")

@@ -31,7 +31,7 @@ from fedcredit.parties import Roster
 from fedcredit.rounds.engine import Resumed, RoundCall, RoundEngine
 from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.heads import LedgerHeads
-from fedcredit.rounds.transcript import TRANSCRIPTS, Transcript
+from fedcredit.rounds.transcript import TRANSCRIPTS
 from fedcredit.store.database import Database
 from fedcredit.store.files import make_directory, write_atomic
 from fedcredit.store.journal import Journal
@@ -226,11 +226,11 @@ class FederatedRun:
         opened = sum(count for (_, kind), count in self._attempts.items() if kind is purpose)
         return opened - (self._state.round if purpose is Purpose.TRAIN else 0) - 1
 
-    def _keep_transcript(self, name: str, transcript: Transcript) -> None:
-        """Write the evidence of a round before the log says that its sum was opened."""
+    def _keep_transcript(self, name: str, transcript: bytes) -> None:
+        """Write the evidence of a round, or of a set-up of keys, before the log says that there was one."""
         if not (self.folder / TRANSCRIPTS).is_dir():
             make_directory(self.folder / TRANSCRIPTS)
-        write_atomic(self.folder / TRANSCRIPTS / name, transcript.to_bytes())
+        write_atomic(self.folder / TRANSCRIPTS / name, transcript)
 
     def _release(self, state: ServerState, result: RoundResult) -> None:
         digest = self._save(state, manifest=result.manifest_digest)

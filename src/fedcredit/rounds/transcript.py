@@ -1,4 +1,4 @@
-"""The signed messages of a secure round, kept so that anybody can check it and add up again.
+"""The signed messages of a secure round and of an epoch's set-up, kept so that anybody can check them and add up again.
 
 Masked uploads may be shown: with the shares that were revealed they give the sum, and no single update.
 """
@@ -16,6 +16,7 @@ from fedcredit.parties import InstitutionId
 
 TRANSCRIPTS: Final = "transcripts"
 _TRANSCRIPT_FORMAT: Final = "fedcredit round transcript 1"
+_SETUP_FORMAT: Final = "fedcredit set-up record 1"
 _LIMIT: Final = 2**31 - 1
 
 
@@ -104,6 +105,37 @@ class Transcript:
     def digest(self) -> bytes:
         """Return SHA-256 of the encoding."""
         return hashlib.sha256(self.to_bytes()).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetupRecord:
+    """One set-up that ended with an epoch: what was asked, and the key that each member signed for it.
+
+    The sealed secrets of the pairs are not in it; the log has their digest.
+    """
+
+    manifest: bytes
+    manifest_signature: bytes
+    keys: tuple[bytes, ...]
+    """Encoded epoch keys with their signatures, in the order of the cohort."""
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical encoding."""
+        return encode([_SETUP_FORMAT, self.manifest, self.manifest_signature, list(self.keys)])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SetupRecord:
+        """Return what ``to_bytes`` was called on; the signatures are not checked.
+
+        Raises:
+            MalformedMessageError: it was not called on this.
+        """
+        match decode(data, what="set-up record", limit=_LIMIT):
+            case [str(form), bytes(manifest), bytes(signature), list(keys)] if form == _SETUP_FORMAT:
+                octets = tuple(key for key in keys if isinstance(key, bytes))
+                if len(octets) == len(keys):
+                    return cls(manifest=manifest, manifest_signature=signature, keys=octets)
+        raise MalformedMessageError(what="set-up record", problem="its parts are not the expected ones")
 
 
 def transcript_name(*, round_number: int, purpose: str, attempt: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from consortium import COORDINATOR, NAMES, SECURE, SHARED, TREES, Consortium, Flaky, plan_of
-from kept_runs import change, copied, driven, opened_run, places, read, rewrite, trained, transcripts
+from kept_runs import change, copied, driven, opened_run, places, read, rewrite, setups, trained, transcripts
 
 from fedcredit.audit.log import EventKind
 from fedcredit.checkpoint import CheckpointStore
@@ -22,7 +22,6 @@ from fedcredit.parties import InstitutionId, Roster
 from fedcredit.rounds.evidence import verify_run
 from fedcredit.rounds.evidence_log import read_log
 from fedcredit.rounds.run import FederatedRun
-from fedcredit.rounds.transcript import Transcript
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +128,10 @@ def test_a_sum_that_the_coordinator_did_not_live_to_record_is_checked_all_the_sa
     consortium = Consortium.make(tmp_path, plan_of(**SECURE))
     keep = FederatedRun._keep_transcript
 
-    def keep_and_die(run: FederatedRun, name: str, transcript: Transcript) -> None:
+    def keep_and_die(run: FederatedRun, name: str, transcript: bytes) -> None:
         keep(run, name, transcript)
-        raise PowerCutError
+        if "-train-" in name:
+            raise PowerCutError
 
     with monkeypatch.context() as patched:
         patched.setattr(FederatedRun, "_keep_transcript", keep_and_die)
@@ -144,6 +144,30 @@ def test_a_sum_that_the_coordinator_did_not_live_to_record_is_checked_all_the_sa
     left = folder / "transcripts" / "00001-train-001.cbor"
     left.write_bytes(left.read_bytes()[:-1] + b"\x00")
     refused(folder, "transcript that does not hold")
+
+
+def test_a_set_up_that_the_coordinator_did_not_live_to_record_is_checked_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**SECURE))
+    keep = FederatedRun._keep_transcript
+
+    def keep_and_die(run: FederatedRun, name: str, transcript: bytes) -> None:
+        keep(run, name, transcript)
+        raise PowerCutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FederatedRun, "_keep_transcript", keep_and_die)
+        with pytest.raises(PowerCutError):
+            driven(consortium)
+    evidence = verify_run(tmp_path / "run")
+    assert (evidence.unrecorded, evidence.epochs) == (1, 0)
+    folder = driven(consortium)
+    evidence = verify_run(folder)
+    assert (evidence.unrecorded, evidence.epochs, evidence.sums) == (1, 1, 4)
+    left, whole = setups(folder)[0], setups(folder)[0].read_bytes()
+    left.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    refused(folder, "a set-up whose record does not hold")
 
 
 def test_a_copy_of_the_log_may_end_where_the_coordinator_was_cut_off(run: Path) -> None:
@@ -390,7 +414,7 @@ def files_of(run: Path) -> list[Path]:
 
 
 def test_a_flipped_bit_in_any_file_is_found_or_tells_nothing_else(run: Path) -> None:
-    assert len(files_of(run)) == 4 + 4 + 8
+    assert len(files_of(run)) == 4 + 5 + 8
     for number, path in enumerate(files_of(run)):
         size = path.stat().st_size
         for share in (0.02, 0.4, 0.97):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from consortium import RUN, SECURE, Consortium, plan_of
-from kept_runs import copied, driven, places, read, rewrite
+from kept_runs import copied, driven, places, read, rewrite, transcripts
 
 from fedcredit.audit.log import EventKind
 from fedcredit.audit.witness import FIRST_SIGHT
@@ -56,7 +56,7 @@ def cut(run: Path, end: int) -> None:
     log = read(run)[:end]
     rewrite(run, log)
     named = {fields["round"] for kind, fields in log if kind is EventKind.SUM_OPENED and fields["purpose"] == "train"}
-    for path in (run / "transcripts").iterdir():
+    for path in transcripts(run):
         if int(path.name[:5]) not in named or "evaluate" in path.name:
             path.unlink()
     for name in ("evaluation.json", "closing.json"):

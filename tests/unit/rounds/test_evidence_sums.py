@@ -25,10 +25,11 @@ from fedcredit.parties import InstitutionId
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.evidence import verify_run
 from fedcredit.rounds.evidence_log import Line, read_log
+from fedcredit.rounds.evidence_manifests import ExpectedManifest
 from fedcredit.rounds.evidence_models import Models
 from fedcredit.rounds.evidence_opening import Opening, read_opening
 from fedcredit.rounds.evidence_rounds import AskedRound, Rounds
-from fedcredit.rounds.evidence_sums import MANIFEST_FIELDS, ExpectedRound, ReplayedSum, replay
+from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
 from fedcredit.rounds.transcript import SignedUpload, Transcript
 from fedcredit.secagg.agreement import SELECTION_TAG
 from fedcredit.secagg.ring import lanes_to_bytes
@@ -202,7 +203,7 @@ def test_a_manifest_that_says_something_else_than_the_log_is_found(last: LastRou
         other = "evaluate"
     manifest = replace(honest, **{field: other})
     assert last.asked.expected is not None
-    expected = replace(last.asked.expected, manifest_digest=manifest.digest())
+    expected = replace(last.asked.expected, manifest=replace(last.asked.expected.manifest, digest=manifest.digest()))
     transcript = replace(
         last.transcript, manifest=manifest.to_bytes(), manifest_signature=sign_manifest(manifest, COORDINATOR)
     )
@@ -414,8 +415,9 @@ def replayed_by_hand(
         privacy=privacy_plan(plan),
     )
     expected = ExpectedRound(
-        manifest_digest=manifest.digest(),
-        fields={name: getattr(manifest, name) for name in MANIFEST_FIELDS},
+        manifest=ExpectedManifest(
+            digest=manifest.digest(), fields={"cohort": manifest.cohort, "epoch": manifest.epoch}
+        ),
         lanes=consortium.family.lanes,
     )
     return replay(transcript, expected, opening, plan.secure, accepted)

@@ -291,6 +291,7 @@ def test_every_secure_round_leaves_a_transcript_whose_digest_is_in_the_log(tmp_p
     run.evaluate()
     names = sorted(path.name for path in (tmp_path / "run" / TRANSCRIPTS).iterdir())
     assert names == [
+        "00000-setup-001.cbor",
         "00001-train-001.cbor",
         "00002-train-001.cbor",
         "00003-evaluate-001.cbor",
