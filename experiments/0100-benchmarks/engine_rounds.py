@@ -100,6 +100,7 @@ def plan_with(
                 name: {"kind": "bank", "expected_borrowers": ROWS, "modalities": ["numbers"]} for name in names
             },
             "rounds": round_rules,
+            "evaluation": {"vote_floor": "none", "vote_share": 0.0},
             **sections,
         }
     )
@@ -132,7 +133,7 @@ def plain_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
             "evaluation_epsilon": float("inf"),
         },
         round_rules={"quorum": len(names), "retries": 0, "deadline_s": 3600.0},
-        aggregation={"kind": "open"},
+        aggregation={"kind": "open", "update_bound": "none"},
     )
 
 
@@ -161,7 +162,7 @@ def secure_plan(contract: Contract, names: list[str], rounds: int) -> RunPlan:
             "evaluation_epsilon": 1.0,
         },
         round_rules={"quorum": threshold, "retries": 0, "deadline_s": 3600.0},
-        aggregation={"kind": "secure", "threshold": threshold, "lane_bits": 32},
+        aggregation={"kind": "secure", "threshold": threshold, "lane_bits": 32, "update_bound": "share"},
     )
 
 

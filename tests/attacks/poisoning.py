@@ -313,7 +313,7 @@ def consortium10(model: str) -> Consortium10:
             "privacy/noise": "shared",
             "privacy/preparation_share": 0.0,
             "rounds/quorum": MEMBERS,
-            "aggregation": {"kind": "secure", "threshold": 7, "lane_bits": 32},
+            "aggregation": {"kind": "secure", "threshold": 7, "lane_bits": 32, "update_bound": "share"},
         },
         **{
             f"institutions/{name}": {

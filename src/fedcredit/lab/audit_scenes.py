@@ -252,6 +252,7 @@ def _plan(
             "aggregation": aggregation_values(
                 "secure" if institutions > 1 else "open", threshold=usual_threshold(institutions)
             ),
+            "evaluation": {"vote_floor": "none", "vote_share": 0.0},
             "institutions": {
                 name: {"kind": "bank", "expected_borrowers": BORROWERS, "modalities": [modality]} for name in names
             },

@@ -32,7 +32,7 @@ Integers = npt.NDArray[np.int64]
 
 MANIFEST_FIELDS: Final = (
     *("consortium", "run", "round", "attempt", "purpose", "plan_digest", "roster_digest", "weights_digest", "cohort"),
-    *("quorum", "epoch", "step", "log_size", "log_root", "release"),
+    *("quorum", "epoch", "step", "log_size", "log_root", "release", "radii"),
 )
 """All but the deadline, and the heads of ledgers, which every member compares with its own."""
 

@@ -64,7 +64,7 @@ def test_every_figure_follows_from_the_noise_that_it_states(write, type_in) -> N
     assert data["training"]["clip"] == 1.0
     assert stated["advised_delta"] == 1 / 400  # 40 borrowers each
     assert [item["about"] for item in data["warnings"]] == ["open"]
-    assert data["aggregation"] == {"kind": "open"}
+    assert data["aggregation"] == {"kind": "open", "update_bound": "share"}
     assert [item["institution"] for item in data["institutions"]] == ["bank-a", "bank-b", "fund-c", "insurer-d"]
     for item in data["institutions"]:
         bound, deviation = training_of(item)
@@ -108,7 +108,7 @@ def test_with_shared_noise_both_epsilons_stand_together_everywhere(write, type_i
             "alone": close(epsilon_of(evaluated)),
         }
     assert data["warnings"] == []
-    assert data["aggregation"] == {"kind": "secure", "threshold": 3, "lane_bits": 32}
+    assert data["aggregation"] == {"kind": "secure", "threshold": 3, "lane_bits": 32, "update_bound": "share"}
 
     told = type_in("coord plan check plan.toml").stderr
     first = data["institutions"][0]
@@ -163,7 +163,7 @@ def test_it_says_whether_only_sums_can_be_read(write, type_in) -> None:
 def test_a_cohort_whose_sums_could_wrap_is_refused(write, type_in) -> None:
     # Counts of twice the 40 borrowers of four members in steps of 64: 20,480 of 32,767. The noise of epsilon 4 fits
     # beside them, that of epsilon 1 does not.
-    narrow = {**SECURE, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 16}}
+    narrow = {**SECURE, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 16, "update_bound": "share"}}
     write(**narrow, **{"privacy/evaluation_epsilon": 4.0})
     fits = type_in("coord plan check plan.toml")
     assert fits.code == 0

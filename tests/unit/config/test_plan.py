@@ -66,6 +66,11 @@ deadline_s = 60
 
 [aggregation]
 kind = "open"
+update_bound = "share"
+
+[evaluation]
+vote_floor = "none"
+vote_share = 0.0
 
 [institutions.bank-a]
 kind = "bank"
@@ -147,8 +152,8 @@ VALID_CHANGES = [
     ("rounds/quorum", 1),
     ("rounds/retries", 0),
     ("rounds/deadline_s", 61),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 16}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 16, "update_bound": "share"}),
     ("institutions/bank-a/kind", "lessor"),
     ("institutions/bank-a/expected_borrowers", 1001),
     ("institutions/bank-a/modalities", ["repayment"]),
@@ -283,13 +288,13 @@ WRONG: list[tuple[str, object]] = [
     ("rounds/deadline_s", float("inf")),
     ("aggregation", []),
     ("aggregation", {"kind": "closed"}),
-    ("aggregation", {"kind": "secure", "threshold": 1, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": 3, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": 2.0, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": True, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 8}),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 64}),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": "32"}),
+    ("aggregation", {"kind": "secure", "threshold": 1, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 3, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2.0, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": True, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 8, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 64, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": "32", "update_bound": "share"}),
     ("institutions", {}),
     ("institutions", []),
     ("institutions/bank-a", 1),
@@ -361,6 +366,7 @@ def test_federated_averaging_is_refused_with_differential_privacy() -> None:
     with pytest.raises(ConfigValueError, match="cannot be trained with differential privacy"):
         read(changed("training", FEDAVG))
     off = changed("training", FEDAVG).replace("rounded-gaussian", "none").replace('"gdp"', '"none"')
+    off = off.replace('update_bound = "share"', 'update_bound = "none"')
     off = off.replace("\nepsilon = 4.0", "\nepsilon = inf").replace(
         "evaluation_epsilon = 0.5", "evaluation_epsilon = inf"
     )
@@ -513,8 +519,14 @@ def test_a_sampling_rate_is_a_whole_number_of_millionths() -> None:
         {"privacy/sampling": "poisson", "privacy/sampling_rate": 0.1, "privacy/noise": "shared"},
         {"privacy/noise": "local", "privacy/colluders": 1},  # aggregation is open
         {"privacy/noise": "shared"},  # quorum 2
-        {"aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32}, "privacy/noise": "shared"},
-        {"aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32}, "privacy/colluders": 1},
+        {
+            "aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32, "update_bound": "share"},
+            "privacy/noise": "shared",
+        },
+        {
+            "aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32, "update_bound": "share"},
+            "privacy/colluders": 1,
+        },
     ],
     ids=str,
 )
@@ -529,7 +541,7 @@ INSTITUTIONS = {
 
 
 def secure(threshold: int, lane_bits: int = 32) -> dict[str, object]:
-    return {"kind": "secure", "threshold": threshold, "lane_bits": lane_bits}
+    return {"kind": "secure", "threshold": threshold, "lane_bits": lane_bits, "update_bound": "share"}
 
 
 @pytest.mark.parametrize(

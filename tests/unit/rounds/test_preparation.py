@@ -68,6 +68,7 @@ def test_it_is_asked_for_once_before_the_first_round(consortium: Consortium) -> 
     run = consortium.run(recorder)
     trained(run)
     run.evaluate()
+    run.close()
     run.finish()
     assert asked(run) == [
         ("prepare", 1, 1),
@@ -247,6 +248,7 @@ def finished(consortium: Consortium, tmp_path: Path) -> Path:
     with Database.open(folder / "run.db") as database:
         run = consortium.run(database=database)
         trained(run)
+        run.close()
         run.finish()
     return folder
 
