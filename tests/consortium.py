@@ -182,7 +182,8 @@ def plan_of(names: Sequence[str] = NAMES, **changes: Any) -> RunPlan:
         if key:
             raw[section][key] = value
         else:
-            raw[section] = value
+            # A copy: another change may go into it, and the section is often one that tests share.
+            raw[section] = dict(value) if isinstance(value, dict) else value
     return RunPlan.model_validate(raw)
 
 

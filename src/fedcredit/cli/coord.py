@@ -255,7 +255,8 @@ def _tell_votes(place: Path) -> None:
     from fedcredit.cli.result_view import tell_verdict
     from fedcredit.rounds.drive import CLOSING_FILE, read_record
 
-    tell_verdict(read_record(place / CLOSING_FILE))
+    if (place / CLOSING_FILE).exists():
+        tell_verdict(read_record(place / CLOSING_FILE))
 
 
 def progress(status: Status, *, now: float) -> str:

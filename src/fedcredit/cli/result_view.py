@@ -97,8 +97,7 @@ def tell_verdict(closing: Mapping[str, Any]) -> None:
         note(tr("nobody voted on the model: the plan says so"))
         return
     said = ", ".join(
-        tr("{institution} {vote} ({reason})", institution=name, vote=word(vote), reason=word(reason))
-        for name, (vote, reason) in sorted(closing["votes"].items())
+        f"{name} {word(vote)} ({word(reason)})" for name, (vote, reason) in sorted(closing["votes"].items())
     )
     if closing["verdict"] == "released":
         say(tr("   votes: the members released the model: {said}", said=said))

@@ -84,7 +84,6 @@ ZH: Final[dict[str, str]] = {
         "  {stage} · 等待 {waiting} · 已 {since:.0f} 秒,{left:.0f} 秒后放弃"
     ),
     "nobody voted on the model: the plan says so": "按计划规定,无人就模型投票",
-    "{institution} {vote} ({reason})": "{institution}{vote}({reason})",
     "   votes: the members released the model: {said}": "   投票:各成员放行该模型:{said}",
     "NOT RELEASED: the members kept the model back; it stays a candidate: {said}": (
         "未放行:各成员未放行该模型,仅作为候选保留:{said}"

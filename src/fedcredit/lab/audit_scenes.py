@@ -38,6 +38,9 @@ from fedcredit.training.families import model_family
 AUDIT_CONSORTIUM: Final = "audit"
 DELTA: Final = 1e-5
 BORROWERS: Final = 30
+_ROOM: Final = 24
+"""The plans expect so many times the borrowers that there are: 8 x 3 lift the bound of updates (``update_bound``) above
+everything that these can sum up to. A shortened canary would be the easier to hide."""
 """Of each institution, canaries excluded."""
 HOLDOUT: Final = ("audit", 0.05)
 SURE: Final = 0.95
@@ -254,7 +257,8 @@ def _plan(
             ),
             "evaluation": {"vote_floor": "none", "vote_share": 0.0},
             "institutions": {
-                name: {"kind": "bank", "expected_borrowers": BORROWERS, "modalities": [modality]} for name in names
+                name: {"kind": "bank", "expected_borrowers": _ROOM * BORROWERS, "modalities": [modality]}
+                for name in names
             },
         }
     )

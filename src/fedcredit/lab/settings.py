@@ -211,8 +211,8 @@ def aggregation_values(kind: str, *, threshold: int) -> dict[str, Any]:
 
 
 VOTE_FLOOR: Final = 0.55
-"""Above chance, so that a model that ranks by chance gets a no from whoever has borrowers enough; and below what a
-sound model reaches at a member that holds a weak part of its inputs, who must not keep it from the others."""
+"""Above chance, so that a model that ranks by chance gets a no from whoever has borrowers enough; and low, because a
+sound model ranks the borrowers of a member that holds a weak part of its inputs little better than chance."""
 _VOTE_SHARE: Final = 0.5
 """With shared noise, votes and evaluation count equally."""
 _USUAL = np.arange(SCORE_BINS)

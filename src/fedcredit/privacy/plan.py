@@ -145,12 +145,7 @@ class PrivacyPlan:
             sensitivity_squared=sensitivity_squared,
             dimension=dimension,
         )
-        if not blank.sigma:
-            return blank
-        return _with_sigma(
-            replace(blank, mechanism=Mechanism.ROUNDED_GAUSSIAN),
-            mu_squared=self._preparation_cost().mu_squared / self.preparation_steps,
-        )
+        return _paid(blank, self._preparation_cost(), steps=self.preparation_steps)
 
     def evaluation_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
         """Return one of the ``evaluation_steps`` releases on the hold-out partition.
@@ -181,8 +176,6 @@ class PrivacyPlan:
         """
         if not self.vote_share:
             raise PrivacyPlanError(problem="it has no budget for votes")
-        if dimension > _SAMPLER_RESERVE:
-            raise PrivacyPlanError(problem=f"counts for a vote have at most {_SAMPLER_RESERVE} numbers")
         blank = self._blank(
             release_id=release_id,
             partition=HOLDOUT,
@@ -190,12 +183,7 @@ class PrivacyPlan:
             sensitivity_squared=sensitivity_squared,
             dimension=dimension,
         )
-        if not blank.sigma:
-            return blank
-        return _with_sigma(
-            replace(blank, mechanism=Mechanism.ROUNDED_GAUSSIAN, honest_shares=1),
-            mu_squared=self._vote_cost().mu_squared / self.evaluation_steps,
-        )
+        return _paid(replace(blank, honest_shares=1), self._vote_cost(), steps=self.evaluation_steps)
 
     def training_cost(self, release: Release) -> Cost:
         """Return what a borrower pays for the whole training if every step is like ``release``.
@@ -407,6 +395,13 @@ class PlanFacts:
     """No membership test with 1 % false alarms finds a larger share of the members."""
     evaluation_epsilon: float
     """For all evaluation releases together, on other borrowers; the two do not add up."""
+
+
+def _paid(blank: Release, cost: Cost, *, steps: int) -> Release:
+    """Return a rounded Gaussian of which ``steps`` are paid with ``cost``; ``blank`` itself if there is no noise."""
+    if not blank.sigma:
+        return blank
+    return _with_sigma(replace(blank, mechanism=Mechanism.ROUNDED_GAUSSIAN), mu_squared=cost.mu_squared / steps)
 
 
 def _with_sigma(blank: Release, *, mu_squared: Fraction) -> Release:

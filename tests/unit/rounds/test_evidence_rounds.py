@@ -15,7 +15,7 @@ from fedcredit.errors import AuditError, QuorumError
 from fedcredit.rounds.evidence import verify_run
 from fedcredit.rounds.run import FederatedRun
 
-UNSEEN = {"answer", "ledger_head"}
+UNSEEN = {"ledger_head"}
 """What an accepted answer says behind the last cosigned state: only the member's own log can vouch for it."""
 
 

@@ -56,6 +56,8 @@ def test_a_whole_run_from_the_plan_to_the_evaluated_model(tmp_path: Path) -> Non
         *[*one_round, EventKind.ROUND_RELEASED] * 3,
         *one_round,
         EventKind.EVALUATED,
+        *one_round,
+        EventKind.CLOSED,
         EventKind.RUN_FINISHED,
     ]
     for site in consortium.sites.values():
@@ -202,7 +204,7 @@ def test_retries_that_the_plan_pays_for_end_in_the_whole_model(tmp_path: Path, l
     opened = [event.fields for event in run.audit.events() if event.kind is EventKind.ROUND_OPENED]
     assert [(fields["round"], fields["attempt"], fields["purpose"]) for fields in opened] == [
         *[(1, 1, "train"), (1, 2, "train"), (2, 1, "train"), (3, 1, "train"), (3, 2, "train")],
-        *[(3, 1, "evaluate"), (3, 2, "evaluate"), (3, 3, "evaluate")],
+        *[(3, 1, "evaluate"), (3, 2, "evaluate"), (3, 3, "evaluate"), (3, 1, "close")],
     ]
     for site in consortium.sites.values():
         assert (site.charged(), site.charged("holdout")) == ((5, 3) if lose_reply else (3, 1))
