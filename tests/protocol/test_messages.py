@@ -115,7 +115,14 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Message]] = {
     ),
     TrainAnswer: st.builds(TrainAnswer, manifest_digest=DIGEST, ledger_head=DIGEST, cosignature=TEXT, lanes=BYTES),
     CountsAnswer: st.builds(CountsAnswer, manifest_digest=DIGEST, ledger_head=DIGEST, cosignature=TEXT, lanes=BYTES),
-    CloseAnswer: st.builds(CloseAnswer, manifest_digest=DIGEST, ledger_head=DIGEST, cosignature=TEXT),
+    CloseAnswer: st.builds(
+        CloseAnswer,
+        manifest_digest=DIGEST,
+        ledger_head=DIGEST,
+        cosignature=TEXT,
+        vote=st.sampled_from(["yes", "no", "abstain", "none"]),
+        reason=st.text(min_size=1, max_size=40),
+    ),
     Refusal: st.builds(
         Refusal, manifest_digest=DIGEST, ledger_head=DIGEST, code=st.integers(0, 9999).map("FC-{:04}".format)
     ),

@@ -748,3 +748,46 @@ def test_only_our_own_errors_escape_from_any_content(content: Any) -> None:
                 validate(RunPlan, raw, source="plan.toml").digest()
             except FedcreditError:
                 continue
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        (0.55, True),
+        ("none", True),
+        (0.5, False),
+        (1, False),
+        (0.0, False),
+        ("None", False),
+        (True, False),
+        ("0.6", False),
+    ],
+)
+def test_the_floor_of_votes_is_an_auc_between_chance_and_certainty_or_none(value: object, accepted: bool) -> None:
+    text = changed("evaluation/vote_floor", value)
+    if accepted:
+        assert read(text).evaluation.vote_floor == value
+        return
+    with pytest.raises(ConfigValueError, match=r"strictly between 0\.5 and 1") as caught:
+        read(text)
+    assert "evaluation.vote_floor" in str(caught.value)
+
+
+@pytest.mark.parametrize("bound", ["shares", "", None, 1, True])
+def test_whether_updates_are_bounded_is_said_and_one_of_two(bound: object) -> None:
+    with pytest.raises(MissingKeyError if bound is None else ConfigValueError, match="update_bound"):
+        read(changed("aggregation/update_bound", DELETE if bound is None else bound))
+
+
+def test_votes_of_their_own_are_paid_where_noise_is_shared_and_only_there() -> None:
+    with pytest.raises(ConfigValueError, match="vote_share"):
+        read(changed("evaluation", {"vote_floor": 0.6, "vote_share": 0.5}))
+    with pytest.raises(ConfigValueError, match="vote_share"):
+        read(changed("evaluation", {"vote_floor": "none", "vote_share": 0.5}))
+
+
+def test_averaging_without_a_bound_per_borrower_has_none_per_institution() -> None:
+    text = changed("training", FEDAVG).replace("rounded-gaussian", "none").replace('"gdp"', '"none"')
+    text = text.replace("\nepsilon = 4.0", "\nepsilon = inf")
+    with pytest.raises(ConfigValueError, match=r'needs aggregation\.update_bound = "none"'):
+        read(text.replace("evaluation_epsilon = 0.5", "evaluation_epsilon = inf"))
