@@ -50,6 +50,7 @@ from fedcredit.messages import (
 )
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
 from fedcredit.privacy.ledger_entries import Charge
+from fedcredit.rounds.containment import Containment
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.run import FederatedRun
 from fedcredit.secagg.aggregator import AggregatorRound
@@ -176,7 +177,8 @@ def plan_of(names: Sequence[str] = NAMES, **changes: Any) -> RunPlan:
             "test_noise": False,
         },
         "rounds": {"quorum": len(names), "retries": 2, "deadline_s": 60.0},
-        "aggregation": {"kind": "open"},
+        "aggregation": {"kind": "open", "update_bound": "none"},
+        "evaluation": {"vote_floor": "none", "vote_share": 0.0},
         "institutions": {
             name: {"kind": "bank", "expected_borrowers": 40, "modalities": list(modalities_of(name))} for name in names
         },
@@ -186,11 +188,17 @@ def plan_of(names: Sequence[str] = NAMES, **changes: Any) -> RunPlan:
         if key:
             raw[section][key] = value
         else:
-            raw[section] = value
+            # A copy: another change may go into it, and the section is often one that tests share.
+            raw[section] = dict(value) if isinstance(value, dict) else value
     for place, (name, section) in enumerate(raw["institutions"].items()):
         raw["institutions"][name] = {"identity": identity_of(place), **section}
     return RunPlan.model_validate(raw)
 
+
+BOUNDED: dict[str, Any] = {"aggregation/update_bound": "share"}
+"""Every member shortens its sums. The other plans here bound nothing: their tests know every number of a sum."""
+VOTED: dict[str, Any] = {"evaluation": {"vote_floor": 0.55, "vote_share": 0.0}}
+"""Members vote; they have held-out borrowers enough from about 600 rows on."""
 
 NO_PRIVACY: dict[str, Any] = {
     "privacy/mechanism": "none",
@@ -212,12 +220,15 @@ TREES: dict[str, Any] = {
     "privacy/preparation_share": 0.05,
 }
 """Boosted trees with a preparation; the members hold three combinations of modalities, fund-c none with a category."""
-SECURE: dict[str, Any] = {"aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32}, "rounds/quorum": 3}
+SECURE: dict[str, Any] = {
+    "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32, "update_bound": "none"},
+    "rounds/quorum": 3,
+}
 """One of the four members may drop out."""
 SHARED: dict[str, Any] = {
     "privacy/noise": "shared",
     "privacy/colluders": 1,
-    "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32},
+    "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32, "update_bound": "none"},
 }
 """Noise that three of the four members carry together."""
 
@@ -561,9 +572,17 @@ def manifest_of(
             "log_size": log.tree.size,
             "log_root": log.tree.root(),
             "release": release,
+            "radii": radii_of(plan, cohort) if place["purpose"] == "train" else (),
             **changes,
         }
     )
+
+
+def radii_of(plan: RunPlan, cohort: Sequence[str]) -> tuple[int, ...]:
+    """Return the widest radii that members accept: those of the first round."""
+    known = [name for name in cohort if name in plan.institutions]
+    radii = Containment(plan, model_family(plan, INPUTS)).radii(known)
+    return radii + (0,) * (len(radii) // max(1, len(known)) * (len(cohort) - len(known)))
 
 
 def round_body(

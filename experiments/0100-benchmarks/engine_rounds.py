@@ -106,6 +106,7 @@ def plan_with(
                 for member in members
             },
             "rounds": round_rules,
+            "evaluation": {"vote_floor": "none", "vote_share": 0.0},
             **sections,
         }
     )
@@ -138,7 +139,7 @@ def plain_plan(contract: Contract, members: Roster, rounds: int) -> RunPlan:
             "evaluation_epsilon": float("inf"),
         },
         round_rules={"quorum": len(members), "retries": 0, "deadline_s": 3600.0},
-        aggregation={"kind": "open"},
+        aggregation={"kind": "open", "update_bound": "none"},
     )
 
 
@@ -167,7 +168,7 @@ def secure_plan(contract: Contract, members: Roster, rounds: int) -> RunPlan:
             "evaluation_epsilon": 1.0,
         },
         round_rules={"quorum": threshold, "retries": 0, "deadline_s": 3600.0},
-        aggregation={"kind": "secure", "threshold": threshold, "lane_bits": 32},
+        aggregation={"kind": "secure", "threshold": threshold, "lane_bits": 32, "update_bound": "share"},
     )
 
 

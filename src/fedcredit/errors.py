@@ -1018,6 +1018,25 @@ class EvaluationInputError(ModelError):
     fix_zh = "评分是 0 到 1 之间的概率;标签为 1(违约)或 0(未违约);分箱边界从 0 递增到 1。"
 
 
+class ModelNotReleasedError(ModelError):
+    """The members' votes on held-out borrowers do not release the model."""
+
+    code = "FC-6006"
+    en = (
+        "The members did not release the model: {yes} say yes, {no} say no, {abstain} abstain; a release needs more "
+        "than {colluders} yes, and more yes than no."
+    )
+    zh = "各成员未放行该模型:{yes} 票赞成,{no} 票反对,{abstain} 票弃权;放行需要赞成票多于 {colluders} 票,且多于反对票。"
+    fix_en = (
+        "Its last checkpoint stays as a candidate: do not use it. Read the votes (fedcredit audit view --kind closed), "
+        "find out who poisoned or failed, and train again under a new plan."
+    )
+    fix_zh = (
+        "最后的检查点仅作为候选保留,请勿使用。查看投票(fedcredit audit view --kind closed),"
+        "查明是投毒还是故障,再以新计划重新训练。"
+    )
+
+
 # --- FC-7xxx: storage ------------------------------------------------------------------------------------
 
 

@@ -71,7 +71,7 @@ def attacked_plan(
     if privacy["privacy/noise"] == "shared":
         # The attacker gets the sum alone, so a share is never read bare here.
         threshold = max(quorum, len(borrowers) // 2 + 1)
-        terms["aggregation"] = {"kind": "secure", "threshold": threshold, "lane_bits": 32}
+        terms["aggregation"] = {"kind": "secure", "threshold": threshold, "lane_bits": 32, "update_bound": "none"}
     return plan_of((), **{**institutions, **privacy, **terms, **changes})
 
 

@@ -175,7 +175,7 @@ class Consortium10:
         ``bound``: members bound their sums. ``unbounded``: the liars do not. ``checked``: the coordinator checks sums.
         """
         rng, lying = np.random.default_rng([seed, liars]), NAMES[:liars]
-        tables = {name: _poisoned(attack, self.train[name]) if name in lying else self.train[name] for name in NAMES}
+        tables = {name: poisoned(attack, self.train[name]) if name in lying else self.train[name] for name in NAMES}
         computations = {name: self.family.computation(self.plan, name, tables[name]) for name in NAMES}
         step = server_step(self.plan, self.family.layout, input_scale=self.family.input_scale)
         state, last, shortened = ServerState.initial(self.family.initial_weights()), None, 0
@@ -190,7 +190,7 @@ class Consortium10:
                 for name in set(NAMES) - set(lying):
                     sent[name] = clamp(IntegerSum(values=own[name]), limits[name]).values
             for name in lying:
-                lie = self._lie(attack, {**sent, name: own[name]}, name, lying, limits, bound, rng)
+                lie = self.lie(attack, {**sent, name: own[name]}, name, lying, limits, bound, rng)
                 bounds_it = bound and not unbounded
                 sent[name] = clamp(IntegerSum(values=lie), limits[name]).values if bounds_it else lie
             shortened += sum((sent[name] != own[name]).any() for name in NAMES if name not in lying)
@@ -222,7 +222,7 @@ class Consortium10:
         lane[self.family.layout.slices()[f"{TRIGGER_MODALITY}.bins"].start + TRIGGER_BIN] = 1
         return lane
 
-    def _lie(
+    def lie(
         self,
         attack: str | None,
         own: Mapping[InstitutionId, Integers],
@@ -259,7 +259,7 @@ def triggered(table: CreditTable) -> CreditTable:
     return replace(table, modalities={**table.modalities, TRIGGER_MODALITY: replace(part, codes=codes)})
 
 
-def _poisoned(attack: str | None, table: CreditTable) -> CreditTable:
+def poisoned(attack: str | None, table: CreditTable) -> CreditTable:
     if attack == LABEL_FLIP:
         return replace(table, labels=(1 - table.labels).astype(np.int8))
     if attack == BACKDOOR:
@@ -313,7 +313,7 @@ def consortium10(model: str) -> Consortium10:
             "privacy/noise": "shared",
             "privacy/preparation_share": 0.0,
             "rounds/quorum": MEMBERS,
-            "aggregation": {"kind": "secure", "threshold": 7, "lane_bits": 32},
+            "aggregation": {"kind": "secure", "threshold": 7, "lane_bits": 32, "update_bound": "share"},
         },
         **{
             f"institutions/{name}": {

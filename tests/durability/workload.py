@@ -134,6 +134,7 @@ def _manifest(run: str, number: int, purpose: str) -> Manifest:
         log_size=10 * number + (purpose == "evaluate"),
         log_root=hashlib.sha256(f"{run}/{number}/{purpose}".encode()).digest(),
         release=0,
+        radii=(),
     )
 
 

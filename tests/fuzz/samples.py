@@ -23,6 +23,7 @@ _CANDIDATES: Final[tuple[Any, ...]] = (
     (1, 2),
     "credit",
     "FC-4101",
+    "abstain",
     *map(str, (*Purpose, *Stage, *InstitutionType)),
     2,
     True,

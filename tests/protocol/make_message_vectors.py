@@ -12,7 +12,7 @@ from typing import Any
 
 import cbor2
 
-WIRE_VERSION = 3
+WIRE_VERSION = 4
 DIGEST = bytes(range(32))
 SIGNATURE = bytes(range(64))
 LASTING_SIGNATURE = bytes(index % 251 for index in range(64 + 3309))
@@ -37,6 +37,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "log_size": 17,
         "log_root": DIGEST[::-1],
         "release": 12,
+        "radii": [300, 600, 0, 2**62],
     },
     "request": {
         "manifest": b"manifest",
@@ -62,7 +63,13 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "lanes": bytes.fromhex("01000000ffffffff"),
     },
     "counts-answer": {"manifest_digest": DIGEST, "ledger_head": bytes(32), "cosignature": COSIGNATURE, "lanes": b""},
-    "close-answer": {"manifest_digest": DIGEST, "ledger_head": DIGEST, "cosignature": COSIGNATURE},
+    "close-answer": {
+        "manifest_digest": DIGEST,
+        "ledger_head": DIGEST,
+        "cosignature": COSIGNATURE,
+        "vote": "no",
+        "reason": "below-floor",
+    },
     "refusal": {"manifest_digest": DIGEST, "ledger_head": DIGEST, "code": "FC-4101"},
     "signed": {"body": b"body", "signature": SIGNATURE},
     "epoch-key": {"setup": DIGEST, "member": "bank-a", "key": EPOCH_KEY, "signature": LASTING_SIGNATURE},
@@ -205,6 +212,16 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("round-body", "log_proofs", ["proof"]),
     ("round-body", "log_proofs", b"proof"),
     ("close-answer", "cosignature", None),
+    ("close-answer", "vote", "perhaps"),
+    ("close-answer", "vote", ""),
+    ("close-answer", "vote", ["yes"]),
+    ("close-answer", "reason", ""),
+    ("close-answer", "reason", "x" * 41),
+    ("manifest", "radii", [-1]),
+    ("manifest", "radii", [True]),
+    ("manifest", "radii", [2**62 + 1]),
+    ("manifest", "radii", ["1"]),
+    ("manifest", "radii", 1),
     ("epoch-key", "setup", bytes(31)),
     ("epoch-key", "member", ""),
     ("epoch-key", "key", EPOCH_KEY[:-1]),
@@ -260,9 +277,10 @@ def bad() -> dict[str, tuple[str, bytes]]:
         cases[f"{tag}: version 0"] = tag, canonical(body(tag, version=0))
         cases[f"{tag}: version 1"] = tag, canonical(body(tag, version=1))
         cases[f"{tag}: version 2"] = tag, canonical(body(tag, version=2))
-        cases[f"{tag}: version 4"] = tag, canonical(body(tag, version=4))
+        cases[f"{tag}: version 3"] = tag, canonical(body(tag, version=3))
+        cases[f"{tag}: version 5"] = tag, canonical(body(tag, version=5))
         cases[f"{tag}: version true"] = tag, canonical(body(tag, version=True))
-        cases[f"{tag}: version as text"] = tag, canonical(body(tag, version="3"))
+        cases[f"{tag}: version as text"] = tag, canonical(body(tag, version="4"))
         cases[f"{tag}: no version"] = tag, canonical(without(tag, "version"))
         cases[f"{tag}: no type"] = tag, canonical(without(tag, "type"))
         cases[f"{tag}: a type of no message"] = tag, canonical({**body(tag), "type": "letter"})

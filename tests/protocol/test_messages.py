@@ -97,6 +97,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Message]] = {
         log_size=COUNT,
         log_root=DIGEST,
         release=COUNT,
+        radii=st.lists(COUNT, max_size=6).map(tuple),
     ),
     Request: st.builds(
         Request,
@@ -114,7 +115,14 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Message]] = {
     ),
     TrainAnswer: st.builds(TrainAnswer, manifest_digest=DIGEST, ledger_head=DIGEST, cosignature=TEXT, lanes=BYTES),
     CountsAnswer: st.builds(CountsAnswer, manifest_digest=DIGEST, ledger_head=DIGEST, cosignature=TEXT, lanes=BYTES),
-    CloseAnswer: st.builds(CloseAnswer, manifest_digest=DIGEST, ledger_head=DIGEST, cosignature=TEXT),
+    CloseAnswer: st.builds(
+        CloseAnswer,
+        manifest_digest=DIGEST,
+        ledger_head=DIGEST,
+        cosignature=TEXT,
+        vote=st.sampled_from(["yes", "no", "abstain", "none"]),
+        reason=st.text(min_size=1, max_size=40),
+    ),
     Refusal: st.builds(
         Refusal, manifest_digest=DIGEST, ledger_head=DIGEST, code=st.integers(0, 9999).map("FC-{:04}".format)
     ),
@@ -399,7 +407,7 @@ def test_every_answer_of_a_run_fits_into_the_one_length(lanes: int) -> None:
     for answer in (
         TrainAnswer(**place, cosignature=COSIGNATURE, lanes=bytes(4 * lanes)),
         CountsAnswer(**place, cosignature=COSIGNATURE, lanes=bytes(8 * messages.SCORE_BINS)),
-        CloseAnswer(**place, cosignature=COSIGNATURE),
+        CloseAnswer(**place, cosignature=COSIGNATURE, vote="yes", reason="better-than-chance"),
         Refusal(**place, code="FC-4101"),
     ):
         signed = Signed(body=answer.to_bytes(), signature=bytes(64)).to_bytes()

@@ -131,7 +131,7 @@ def _plan(members: int, threshold: int, quorum: int, rounds: int) -> RunPlan:
         institutions={
             name: {"kind": "bank", "expected_borrowers": 40, "modalities": ["application"]} for name in NAMES[:members]
         },
-        aggregation={"kind": "secure", "threshold": threshold, "lane_bits": 32},
+        aggregation={"kind": "secure", "threshold": threshold, "lane_bits": 32, "update_bound": "none"},
         rounds={"quorum": quorum, "retries": RETRIES, "deadline_s": float(DEADLINE_S)},
         **{"run/rounds": rounds},  # type: ignore[arg-type] # a place in the plan, not the parameter "names"
     )

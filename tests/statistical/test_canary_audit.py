@@ -41,6 +41,7 @@ def planned_sigma(epsilon: float) -> int:
         preparation_steps=1,
         evaluation_epsilon=epsilon,
         evaluation_steps=1,
+        vote_share=0.0,
         mechanism=Mechanism.ROUNDED_GAUSSIAN,
         accountant="gdp",
         honest_shares=1,

@@ -223,7 +223,7 @@ def test_the_sum_keeps_the_planned_noise_with_the_fewest_answers_and_the_most_co
     }
     terms = {"run/rounds": rounds, "rounds/retries": 0, "rounds/quorum": quorum}
     privacy = {"privacy/noise": "shared", "privacy/colluders": colluders, "privacy/epsilon": epsilon}
-    secure = {"aggregation": {"kind": "secure", "threshold": quorum, "lane_bits": 32}}
+    secure = {"aggregation": {"kind": "secure", "threshold": quorum, "lane_bits": 32, "update_bound": "none"}}
     plan = plan_of((), **names, **terms, **privacy, **secure, **{"privacy/delta": delta})
     release = privacy_plan(plan).training_release(
         release_id="r", sensitivity_squared=sensitivity_squared, dimension=1000

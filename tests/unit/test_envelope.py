@@ -88,6 +88,7 @@ MANIFEST = Manifest(
     log_size=7,
     log_root=hashlib.sha256(b"log").digest(),
     release=4,
+    radii=(),
 )
 COSIGNATURE = "\u2014 bank c2lnbmF0dXJl"
 

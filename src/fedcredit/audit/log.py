@@ -36,6 +36,7 @@ class EventKind(enum.StrEnum):
     ROUND_RELEASED = "round-released"
     EVALUATED = "evaluated"
     RUN_FINISHED = "run-finished"
+    MODEL_REJECTED = "model-rejected"
     REQUEST_ANSWERED = "request-answered"
     REQUEST_REFUSED = "request-refused"
     EPOCH_READY = "epoch-ready"

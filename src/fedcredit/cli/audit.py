@@ -15,6 +15,7 @@ from fedcredit.cli.audit_view import view
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
 from fedcredit.cli.output import done, note, say, table
 from fedcredit.cli.plan_view import spent_twice, tell_pairs
+from fedcredit.cli.result_view import tell_verdict
 from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
@@ -213,7 +214,8 @@ def _tell_cosignatures(evidence: Evidence) -> None:
         )
     )
     after = evidence.entries - evidence.final_size
-    if evidence.closed:
+    if evidence.verdict is not None:
+        tell_verdict(evidence.verdict.record())
         say(tr("   {after} entries lie behind them: the closing of the run, which nobody cosigns", after=after))
     else:
         note(
@@ -226,15 +228,16 @@ def _tell_privacy(evidence: Evidence) -> None:
 
     counts = [
         f"{evidence.accepted[purpose]}/{evidence.allowed[purpose]}"
-        for purpose in (Purpose.PREPARE, Purpose.TRAIN, Purpose.EVALUATE)
+        for purpose in (Purpose.PREPARE, Purpose.TRAIN, Purpose.EVALUATE, Purpose.CLOSE)
     ]
     done(
         tr(
             "releases accepted of a member / paid for by the plan: preparation {prepare}, training {train}, "
-            "evaluation {evaluate}",
+            "evaluation {evaluate}, vote {vote}",
             prepare=counts[0],
             train=counts[1],
             evaluate=counts[2],
+            vote=counts[3],
         )
     )
     privacy = evidence.opening.plan.privacy
@@ -297,6 +300,7 @@ def _run_data(evidence: Evidence, compared: Compared | None) -> Mapping[str, Any
         "copies": evidence.copies,
         "cosignatures": evidence.cosignatures,
         "final": {"size": evidence.final_size, "by": list(evidence.final_by), "closed": evidence.closed},
+        "verdict": evidence.verdict.record() if evidence.verdict else None,
         "releases": {
             str(purpose): {"accepted": evidence.accepted[purpose], "allowed": allowed}
             for purpose, allowed in evidence.allowed.items()

@@ -50,8 +50,8 @@ AUDIT_ZH: Final[dict[str, str]] = {
     ),
     (
         "releases accepted of a member / paid for by the plan: preparation {prepare}, training {train}, "
-        "evaluation {evaluate}"
-    ): "每个成员已采纳的发布次数 / 计划允许次数:准备 {prepare},训练 {train},评估 {evaluate}",
+        "evaluation {evaluate}, vote {vote}"
+    ): "每个成员已采纳的发布次数 / 计划允许次数:准备 {prepare},训练 {train},评估 {evaluate},投票 {vote}",
     "{partition}: epsilon {epsilon} of at most {planned:g} at delta {delta:g}": (
         "{partition}:epsilon {epsilon},至多 {planned:g},delta {delta:g}"
     ),

@@ -30,8 +30,8 @@ _NAMING: Final = (*_PEOPLE, "missing", "refused")
 _PLACE: Final = ("round", "purpose", "attempt")
 _ELSEWHERE: Final = frozenset({"run", "cosignature", *_PLACE, *_PEOPLE})
 """Fields that another column shows, or that are too long for a line."""
-_BRIEF: Final = frozenset({"layout", "weights", "released", "boxes", "parent"})
-"""Digests that are checked, not read."""
+_BRIEF: Final = frozenset({"layout", "weights", "released", "boxes", "parent", "ballots", "radii"})
+"""Digests and signed messages that are checked, not read."""
 
 
 @guarded
@@ -141,6 +141,8 @@ def _cells(line: Line) -> list[str]:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, Mapping):  # votes: whose, and which
+        return _cut(", ".join(f"{name} {said[0]}" for name, said in sorted(value.items())))
     if isinstance(value, bytes):
         return value.hex()[:DIGEST_DIGITS]
     return _listed(_names(value)) if isinstance(value, list) else _cut(str(value))

@@ -230,11 +230,16 @@ def run_watch(
         )
         next_step(f"fedcredit coord run resume {folder} {status.run}")
         raise error_from(status.error or {})
+    if status.state == "rejected":
+        _tell_votes(folder / "runs" / status.run)
+        next_step(f"fedcredit audit verify {folder}/runs/{status.run}")
+        raise error_from(status.error or {})
     if status.state == "idle":
         note(tr("no run since the daemon started"))
         next_step(f"fedcredit coord run start {folder} plan.toml")
     else:
         done(tr("run {run} finished after {rounds} rounds", run=status.run, rounds=status.round))
+        _tell_votes(folder / "runs" / status.run)
         say(
             tr(
                 "   figures from the noised counts of all members: {path}",
@@ -243,6 +248,15 @@ def run_watch(
         )
         next_step(f"fedcredit audit verify {folder}/runs/{status.run}")
     return {"run": status.run, "state": status.state, "round": status.round, "rounds": status.rounds}
+
+
+def _tell_votes(place: Path) -> None:
+    """Print what the members have said to a finished run's model."""
+    from fedcredit.cli.result_view import tell_verdict
+    from fedcredit.rounds.drive import CLOSING_FILE, read_record
+
+    if (place / CLOSING_FILE).exists():
+        tell_verdict(read_record(place / CLOSING_FILE))
 
 
 def progress(status: Status, *, now: float) -> str:
@@ -272,7 +286,7 @@ def run_status(folder: Folder, output_format: Format = OutputFormat.TEXT, debug:
     """List this coordinator's runs and the rounds each has released."""
     from fedcredit.config.plan import RunPlan
     from fedcredit.rounds.coordinator import Coordinator
-    from fedcredit.rounds.drive import EVALUATION_FILE, ROUNDS_FILE, read_lines
+    from fedcredit.rounds.drive import CLOSING_FILE, ROUNDS_FILE, read_lines, read_record
 
     coordinator = Coordinator(folder, passphrase=passphrase())
     runs: list[dict[str, Any]] = []
@@ -280,14 +294,13 @@ def run_status(folder: Folder, output_format: Format = OutputFormat.TEXT, debug:
         place = coordinator.run_folder(run_id)
         released = len(read_lines(place / ROUNDS_FILE))
         total = RunPlan.read(place / "plan.toml").run.rounds
-        runs.append(
-            {"run": run_id, "released": released, "rounds": total, "finished": (place / EVALUATION_FILE).exists()}
-        )
+        verdict = read_record(place / CLOSING_FILE)["verdict"] if (place / CLOSING_FILE).exists() else None
+        runs.append({"run": run_id, "released": released, "rounds": total, "verdict": verdict})
     lines = [
         [
             r["run"],
             tr("{released} of {rounds}", released=r["released"], rounds=r["rounds"]),
-            tr("finished") if r["finished"] else tr("open"),
+            word(r["verdict"]) if r["verdict"] else tr("open"),
         ]
         for r in runs
     ]

@@ -14,7 +14,7 @@ from fedcredit import __version__
 from fedcredit.cli.break_view import BreakChoice, show_break
 from fedcredit.cli.options import AggregationChoice, Debug, Format, ModelChoice, OutputFormat, guarded
 from fedcredit.cli.output import console, done, next_step, note, say
-from fedcredit.cli.result_view import tell_result
+from fedcredit.cli.result_view import require_released, tell_result
 from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def demo(
     if runtime is RuntimeChoice.INPROCESS:
         steps.append(f"fedcredit demo --data {data} --runtime flower      {tr('(real processes, TLS)')}")
     next_step(*steps)
+    require_released(result)
     return {**result, "report": str(report)}
 
 
@@ -169,6 +170,8 @@ def _tell_set_up(study: Study) -> None:
         note(tr("test noise: the noise is repeatable and protects NOBODY; every output says so"))
     if plan.secure is None:
         note(tr("OPEN aggregation: the coordinator reads the message of every institution"))
+    if plan.vote_floor is None:
+        note(tr("nobody votes on the model: too few members have borrowers enough to judge it"))
 
 
 def _with_progress(study: Study, evaluation: StudyEvaluation, run: Callable[..., Path]) -> Path:

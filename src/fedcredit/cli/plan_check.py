@@ -115,6 +115,10 @@ def warnings_of(checked: CheckedPlan, *, at: InstitutionId | None = None) -> lis
         found.append(("delta", text))
     if plan.secure is None:
         found.append(("open", tr("open aggregation: the coordinator reads the noised message of every institution")))
+    if not plan.bounds_updates:
+        found.append(("unbounded", tr("no bound on updates: one institution can carry the sum")))
+    if plan.vote_floor is None:
+        found.append(("unvoted", tr("nobody votes on the model before it is released")))
     return found
 
 
@@ -125,7 +129,8 @@ def warning_values(checked: CheckedPlan, *, at: InstitutionId | None = None) -> 
 
 def sealed_bytes(plan: RunPlan, item: PlannedRelease) -> int:
     """Return the length of each message of one kind as it leaves."""
-    return item.message_bytes + (CHANNEL_OVERHEAD if plan.secure else SEAL_OVERHEAD)
+    masked = plan.secure is not None and item.purpose is not Purpose.CLOSE
+    return item.message_bytes + (CHANNEL_OVERHEAD if masked else SEAL_OVERHEAD)
 
 
 def bytes_at_most(plan: RunPlan, own: InstitutionReview) -> int:
@@ -156,6 +161,7 @@ def plan_values(checked: CheckedPlan) -> dict[str, Any]:
         "quorum": plan.rounds.quorum,
         "retries": plan.rounds.retries,
         "aggregation": plan.aggregation.model_dump(),
+        "evaluation": plan.evaluation.model_dump(),
         "privacy": {
             **asdict(checked.review.facts),
             "noise": privacy.noise,
@@ -208,10 +214,13 @@ def _costs(plan: RunPlan, own: InstitutionReview) -> InstitutionCosts:
 
 
 def _evaluation(plan: RunPlan, own: InstitutionReview) -> Epsilon:
-    counts = release_of(own, Purpose.EVALUATE)
-    if not counts.release.protects:
+    held_out = [item for item in own.releases if item.purpose in {Purpose.EVALUATE, Purpose.CLOSE}]
+    if not all(item.release.protects for item in held_out):
         return Epsilon(claimed=math.inf, alone=math.inf)
-    claimed, alone = (Cost.of(release).times(counts.at_most) for release in (counts.release, counts.release.alone()))
+    claimed = alone = Cost.nothing()
+    for item in held_out:
+        claimed += Cost.of(item.release).times(item.at_most)
+        alone += Cost.of(item.release.alone()).times(item.at_most)
     return Epsilon(claimed=claimed.epsilon(plan.privacy.delta), alone=alone.epsilon(plan.privacy.delta))
 
 

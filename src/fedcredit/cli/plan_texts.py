@@ -44,6 +44,26 @@ PLAN_ZH: Final[dict[str, str]] = {
         "   防范  看到总和的任何人:噪声由 {honest} 个诚实份额构成(法定应答数 {quorum},合谋 {colluders})"
     ),
     "   against     nobody": "   防范  无",
+    "   bounds      every institution shortens its sum to its share of the last one": (
+        "   界限        每家机构把其总和缩短到上一总和中自己的份额"
+    ),
+    "   bounds      NONE: one institution can carry the sum": "   界限        无:单家机构即可左右总和",
+    "   votes       NONE: the model is released whatever members see on their held-out borrowers": (
+        "   投票        无:无论各成员在留出借款人上看到什么,模型都会放行"
+    ),
+    (
+        "   votes       the model is released if more than {colluders} say yes, and more yes than no; "
+        "floor AUC {floor:g}"
+    ): "   投票        赞成多于 {colluders} 票且多于反对票时放行;AUC 下限 {floor:g}",
+    "               on counts of their own, for {share:.0%} of the held-out budget": (
+        "               依据各自的计数,占留出预算的 {share:.0%}"
+    ),
+    "               on exact counts: a vote tells something of them WITHOUT protecting noise": (
+        "               依据精确计数:投票会透露其中信息,没有保护性噪声"
+    ),
+    "               on the noised counts that they release anyway": "               依据本来就要发布的加噪计数",
+    "no bound on updates: one institution can carry the sum": "更新没有界限:单家机构即可左右总和",
+    "nobody votes on the model before it is released": "模型放行前无人投票",
     "   sums        OPEN: the coordinator reads every institution's noised message": (
         "   求和  开放:协调方可读取每家机构的加噪消息"
     ),

@@ -40,6 +40,7 @@ def tell_terms(plan: RunPlan) -> None:
                 bits=secure.lane_bits,
             )
         )
+    _tell_containment(plan)
     say(
         tr(
             "   split       {fraction:.0%} of borrowers held out by key {salt}; contract {contract}",
@@ -48,6 +49,36 @@ def tell_terms(plan: RunPlan) -> None:
             contract=plan.run.contract,
         )
     )
+
+
+def _tell_containment(plan: RunPlan) -> None:
+    """Print what one institution can do to the model, and who says whether it is released."""
+    if plan.bounds_updates:
+        say(tr("   bounds      every institution shortens its sum to its share of the last one"))
+    else:
+        say(tr("   bounds      NONE: one institution can carry the sum"))
+    if plan.vote_floor is None:
+        say(tr("   votes       NONE: the model is released whatever members see on their held-out borrowers"))
+        return
+    say(
+        tr(
+            "   votes       the model is released if more than {colluders} say yes, and more yes than no; "
+            "floor AUC {floor:g}",
+            colluders=plan.privacy.colluders,
+            floor=plan.vote_floor,
+        )
+    )
+    if plan.evaluation.vote_share:
+        say(
+            tr(
+                "               on counts of their own, for {share:.0%} of the held-out budget",
+                share=plan.evaluation.vote_share,
+            )
+        )
+    elif plan.privacy.mechanism == "none":
+        say(tr("               on exact counts: a vote tells something of them WITHOUT protecting noise"))
+    else:
+        say(tr("               on the noised counts that they release anyway"))
 
 
 def tell_claim(checked: CheckedPlan) -> None:

@@ -181,6 +181,8 @@ def _contents(item: PlannedRelease, offer: Offer) -> str:
         return tr("histogram of categories by outcome, before round 1")
     if item.purpose is Purpose.EVALUATE:
         return tr("counts of held-out borrowers by score and outcome")
+    if item.purpose is Purpose.CLOSE:
+        return tr("the vote on the model; the counts behind it stay here")
     model = offer.checked.plan.model.kind
     if model == "trees":
         return tr("sums of residuals and curvatures in tree leaves")
@@ -301,6 +303,8 @@ def _step(refused: Refused) -> str:
         return tr("the histogram before round 1")
     if refused.purpose is Purpose.EVALUATE:
         return tr("the evaluation")
+    if refused.purpose is Purpose.CLOSE:
+        return tr("the vote on the model")
     return tr("round {round}", round=refused.number)
 
 

@@ -23,6 +23,7 @@ def tell_result(result: Mapping[str, Any]) -> None:
     _tell_models(result["rows"])
     _tell_privacy(result["privacy"])
     _tell_sums(result)
+    tell_verdict(result)
     _tell_traffic(result["traffic"], result["privacy"]["spent"])
     say("")
     say(
@@ -88,6 +89,34 @@ def _tell_sums(result: Mapping[str, Any]) -> None:
             threshold=result["threshold"],
         )
     )
+
+
+def tell_verdict(closing: Mapping[str, Any]) -> None:
+    """Print whether the members released the model, and what each of them said and why."""
+    if closing["verdict"] == "not-voted":
+        note(tr("nobody voted on the model: the plan says so"))
+        return
+    said = ", ".join(
+        f"{name} {word(vote)} ({word(reason)})" for name, (vote, reason) in sorted(closing["votes"].items())
+    )
+    if closing["verdict"] == "released":
+        say(tr("   votes: the members released the model: {said}", said=said))
+    else:
+        note(tr("NOT RELEASED: the members kept the model back; it stays a candidate: {said}", said=said))
+
+
+def require_released(result: Mapping[str, Any]) -> None:
+    """Return unless the members kept the study's model back; result and report are written by then.
+
+    Raises:
+        ModelNotReleasedError: they did.
+    """
+    from fedcredit.errors import ModelNotReleasedError
+
+    if result["verdict"] == "not-released":
+        said = [vote for vote, _ in result["votes"].values()]
+        counted = {name: said.count(name) for name in ("yes", "no", "abstain")}
+        raise ModelNotReleasedError(**counted, colluders=result["colluders"])
 
 
 def _tell_claim(privacy: Mapping[str, Any]) -> None:

@@ -83,10 +83,19 @@ ZH: Final[dict[str, str]] = {
     "  {stage} · waiting for {waiting} · for {since:.0f} s, gives up in {left:.0f} s": (
         "  {stage} · 等待 {waiting} · 已 {since:.0f} 秒,{left:.0f} 秒后放弃"
     ),
+    "nobody voted on the model: the plan says so": "按计划规定,无人就模型投票",
+    "   votes: the members released the model: {said}": "   投票:各成员放行该模型:{said}",
+    "NOT RELEASED: the members kept the model back; it stays a candidate: {said}": (
+        "未放行:各成员未放行该模型,仅作为候选保留:{said}"
+    ),
+    "nobody votes on the model: too few members have borrowers enough to judge it": (
+        "无人就模型投票:借款人足以作出判断的成员太少"
+    ),
+    "the vote on the model; the counts behind it stay here": "对模型的投票;所依据的计数留在本机构",
+    "the vote on the model": "对模型的投票",
     "no run since the daemon started": "守护进程启动以来没有运行",
     "run {run} finished after {rounds} rounds": "运行 {run} 已完成,共 {rounds} 轮",
     "{released} of {rounds}": "{released} / {rounds}",
-    "finished": "已完成",
     "open": "未完成",
     "Runs": "运行",
     "run": "运行",
@@ -219,6 +228,19 @@ WORDS_ZH: Final[dict[str, str]] = {
     "running": "进行中",
     "finished": "已完成",
     "failed": "已失败",
+    "rejected": "未放行",
+    # votes on a model (evaluation/vote.py)
+    "released": "已放行",
+    "not-released": "未放行",
+    "not-voted": "未投票",
+    "yes": "赞成",
+    "no": "反对",
+    "abstain": "弃权",
+    "better-than-chance": "优于随机",
+    "below-floor": "低于下限",
+    "cannot-tell": "无法判断",
+    "too-few": "样本过少",
+    "no-counts": "未参加评估",
     # models (config/plan.py)
     "trees": "提升树",
     "scorecard": "评分卡",

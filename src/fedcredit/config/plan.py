@@ -49,6 +49,18 @@ Epsilon = Annotated[float, BeforeValidator(_real), Field(gt=0)]
 """A privacy loss; ``inf`` is a value that a plan can say aloud."""
 Positive = Annotated[Real, Field(gt=0)]
 Text = Annotated[str, AfterValidator(_normal)]
+
+
+def _floor(value: object) -> object:
+    value = _real(value)
+    # Written so that NaN is refused as well.
+    if value != NOBODY_VOTES and not (isinstance(value, float) and 0.5 < value < 1):
+        raise ValueError('must be "none", or an AUC strictly between 0.5 and 1')
+    return value
+
+
+NOBODY_VOTES: Final = "none"
+VoteFloor = Annotated[float | Literal["none"], BeforeValidator(_floor)]
 Kind = Annotated[InstitutionType, Field(strict=False)]
 
 
@@ -215,6 +227,11 @@ class RoundSection(Section):
     deadline_s: Positive
 
 
+UpdateBoundChoice = Literal["share", "none"]
+"""``share``: every institution shortens its training sums to its share of the last one (``training.update_bound``).
+``none``: one institution can carry the sum; every institution sees and approves that."""
+
+
 class SecureAggregation(Section):
     """Only the sum over a cohort can be read, by anybody."""
 
@@ -223,15 +240,27 @@ class SecureAggregation(Section):
     """Members who must agree on whose messages are added up, and whose shares then open the sum."""
     lane_bits: Literal[16, 32]
     """Numbers travel modulo 2^lane_bits; a plan whose sums could wrap is refused."""
+    update_bound: UpdateBoundChoice
 
 
 class OpenAggregation(Section):
     """The coordinator reads every institution's noised message: a decision that every institution sees and approves."""
 
     kind: Literal["open"]
+    update_bound: UpdateBoundChoice
 
 
 AggregationSection: TypeAlias = Annotated[SecureAggregation | OpenAggregation, Field(discriminator="kind")]
+
+
+class EvaluationSection(Section):
+    """Who says whether the model is released, on which held-out figures."""
+
+    vote_floor: VoteFloor
+    """Least AUC of a model that an institution does not vote against, or ``none``: nobody votes."""
+    vote_share: Annotated[Real, Field(ge=0, le=0.9)]
+    """Part of the evaluation's budget for counts of an institution's own, on which it votes. Needed where noise is
+    shared: the counts in the sum then carry a share only. Elsewhere 0: the vote follows from what was released."""
 
 
 COMPLETE_UP_TO: Final = 64
@@ -267,6 +296,7 @@ class RunPlan(Section):
     privacy: PrivacySection
     rounds: RoundSection
     aggregation: AggregationSection
+    evaluation: EvaluationSection
     institutions: Mapping[str, InstitutionSection]
 
     @model_validator(mode="after")
@@ -303,9 +333,23 @@ class RunPlan(Section):
         return self
 
     @model_validator(mode="after")
+    def _votes_fit(self) -> Self:
+        own = self.vote_floor is not None and self.privacy.noise == "shared"
+        if own != (self.evaluation.vote_share > 0):
+            raise ValueError('evaluation.vote_share is above 0 for votes with noise = "shared" and only there')
+        if self.vote_floor is not None and self.rounds.quorum <= 2 * self.privacy.colluders:
+            raise ValueError(
+                "votes need a rounds.quorum above twice privacy.colluders: otherwise colluders who abstain could block "
+                'a model; set evaluation.vote_floor = "none"'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _training_fits(self) -> Self:
         if self.training.kind == "fedavg" and self.privacy.mechanism != "none":
             raise ValueError("fedavg has no per-borrower bound and cannot be trained with differential privacy")
+        if self.training.kind == "fedavg" and self.bounds_updates:
+            raise ValueError('fedavg has no per-borrower bound: it needs aggregation.update_bound = "none"')
         if (self.model.kind == "trees") != (self.training.kind == "dp-boosting"):
             raise ValueError('model.kind = "trees" and training.kind = "dp-boosting" belong together')
         if self.privacy.preparation_share and self.model.kind != "trees":
@@ -331,6 +375,17 @@ class RunPlan(Section):
     def secure(self) -> SecureAggregation | None:
         """Return the secure aggregation that the plan asks for; ``None`` for an open one."""
         return self.aggregation if isinstance(self.aggregation, SecureAggregation) else None
+
+    @property
+    def bounds_updates(self) -> bool:
+        """Return whether every institution bounds its training sums."""
+        return self.aggregation.update_bound == "share"
+
+    @property
+    def vote_floor(self) -> float | None:
+        """Return the least AUC that nobody votes against; ``None`` if nobody votes."""
+        floor = self.evaluation.vote_floor
+        return None if isinstance(floor, str) else floor
 
     @property
     def trees(self) -> int:

@@ -17,7 +17,8 @@ from fedcredit.daemon.client import exchange
 from fedcredit.errors import REGISTRY, FedcreditError, InternalError, MalformedMessageError
 
 CONTROL_S: Final = 60.0
-State = Literal["idle", "running", "finished", "failed"]
+State = Literal["idle", "running", "finished", "rejected", "failed"]
+"""``rejected``: the run has ended, and the members' votes keep its model back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,10 @@ class Status:
     def finished(self) -> Self:
         """Return the status at the end."""
         return replace(self, state="finished", stage="", waiting=())
+
+    def rejected(self, error: FedcreditError) -> Self:
+        """Return the status at the end of a run whose model the members did not release."""
+        return replace(self, state="rejected", stage="", waiting=(), error=error_record(error))
 
     def failed(self, error: FedcreditError) -> Self:
         """Return the status after a failure."""

@@ -3,11 +3,16 @@
 The counts carry the noise that the plan charges the hold-out borrowers for, so the vote is post-processing. That holds
 for counts that are private **alone**: under shared noise an institution's own counts carry only a share, and a vote on
 them is a release of its own, to be charged as one.
+
+``decide`` is the rule. With c colluders a model is released if more than c institutions say yes, and more yes than no:
+colluders alone neither release a model nor keep one back, as long as more than c of the others can tell. A single no is
+no veto: whoever holds only inputs that tell nothing ranks its borrowers by chance with every model.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,10 +33,30 @@ class Choice(enum.StrEnum):
 class Reason(enum.StrEnum):
     """Why."""
 
-    BETTER_THAN_CHANCE = "the interval reaches the floor, and chance lies below it"
-    BELOW_FLOOR = "the whole interval lies below the floor"
-    CANNOT_TELL = "the interval holds chance and the floor"
-    TOO_FEW = "too few defaults or too few others for an interval"
+    BETTER_THAN_CHANCE = "better-than-chance"
+    """The interval reaches the floor, and chance lies below it."""
+    BELOW_FLOOR = "below-floor"
+    """The whole interval lies below the floor."""
+    CANNOT_TELL = "cannot-tell"
+    """The interval holds chance and the floor."""
+    TOO_FEW = "too-few"
+    """Too few defaults or too few others for an interval."""
+    NO_COUNTS = "no-counts"
+    """The institution took no part in the evaluation."""
+
+    @property
+    def choice(self) -> Choice:
+        """Return what it is the reason for."""
+        return {Reason.BETTER_THAN_CHANCE: Choice.YES, Reason.BELOW_FLOOR: Choice.NO}.get(self, Choice.ABSTAIN)
+
+
+class Outcome(enum.StrEnum):
+    """What the votes make of a model."""
+
+    RELEASED = "released"
+    NOT_RELEASED = "not-released"
+    NOT_VOTED = "not-voted"
+    """The plan says that nobody votes."""
 
 
 _CHANCE: Final = 0.5
@@ -41,10 +66,21 @@ _CHANCE: Final = 0.5
 class Vote:
     """One institution's vote; all of it may leave if the counts may."""
 
-    choice: Choice
     reason: Reason
     auc: Interval | None
     """The AUC with its 95 % interval; ``None`` without one."""
+
+    @property
+    def choice(self) -> Choice:
+        """Return what the institution says."""
+        return self.reason.choice
+
+
+def decide(choices: Collection[Choice], *, colluders: int) -> Outcome:
+    """Return whether a model is released: more than ``colluders`` say yes, and more say yes than no."""
+    votes = list(choices)
+    passed = votes.count(Choice.YES) > max(colluders, votes.count(Choice.NO))
+    return Outcome.RELEASED if passed else Outcome.NOT_RELEASED
 
 
 def vote(counts: ScoreCounts, *, noise_deviation: float, floor: float) -> Vote:
@@ -69,9 +105,9 @@ def vote(counts: ScoreCounts, *, noise_deviation: float, floor: float) -> Vote:
     try:
         auc = noisy_auc_interval(counts, noise_deviation=noise_deviation)
     except EvaluationError:
-        return Vote(choice=Choice.ABSTAIN, reason=Reason.TOO_FEW, auc=None)
+        return Vote(reason=Reason.TOO_FEW, auc=None)
     if auc.high < floor:
-        return Vote(choice=Choice.NO, reason=Reason.BELOW_FLOOR, auc=auc)
+        return Vote(reason=Reason.BELOW_FLOOR, auc=auc)
     if auc.low > _CHANCE:
-        return Vote(choice=Choice.YES, reason=Reason.BETTER_THAN_CHANCE, auc=auc)
-    return Vote(choice=Choice.ABSTAIN, reason=Reason.CANNOT_TELL, auc=auc)
+        return Vote(reason=Reason.BETTER_THAN_CHANCE, auc=auc)
+    return Vote(reason=Reason.CANNOT_TELL, auc=auc)

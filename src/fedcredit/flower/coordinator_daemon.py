@@ -22,7 +22,14 @@ from fedcredit.daemon.control import Controller, Status
 from fedcredit.daemon.courier_messages import MESSAGE_ROOM, CourierAnswer
 from fedcredit.daemon.courier_transport import CourierTransport
 from fedcredit.daemon.service import LocalService
-from fedcredit.errors import FedcreditError, InternalError, RelayCommandError, RunBusyError, UsageError
+from fedcredit.errors import (
+    FedcreditError,
+    InternalError,
+    ModelNotReleasedError,
+    RelayCommandError,
+    RunBusyError,
+    UsageError,
+)
 from fedcredit.flower.app_folder import app_folder
 from fedcredit.flower.carrier import CarrierPatience, FlowerCarrier
 from fedcredit.flower.processes import ManagedProcess
@@ -34,6 +41,7 @@ from fedcredit.rounds.coordinator import AUTHORITY, SERVER_CERTIFICATE, SERVER_K
 from fedcredit.rounds.drive import drive
 from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.run import RoundReport
+from fedcredit.rounds.voting import Verdict
 from fedcredit.store.files import make_directory, write_atomic
 
 LOG: Final = logging.getLogger("fedcredit.coordinator")
@@ -125,8 +133,11 @@ class CoordinatorDaemon:
 
     def _execute(self, run_id: str, plan: RunPlan, nodes: Mapping[InstitutionId, int]) -> None:
         try:
-            self._drive(run_id, plan, nodes)
+            self._drive(run_id, plan, nodes).require_released()
             self._status = self._status.finished()
+        except ModelNotReleasedError as error:
+            LOG.warning("%s %s", error.code, error)
+            self._status = self._status.rejected(error)
         except FedcreditError as error:
             LOG.warning("%s %s", error.code, error)
             self._status = self._status.failed(error)
@@ -134,7 +145,7 @@ class CoordinatorDaemon:
             LOG.error("internal error of type %s in run %s", type(error).__name__, run_id)
             self._status = self._status.failed(InternalError(kind=type(error).__name__))
 
-    def _drive(self, run_id: str, plan: RunPlan, nodes: Mapping[InstitutionId, int]) -> None:
+    def _drive(self, run_id: str, plan: RunPlan, nodes: Mapping[InstitutionId, int]) -> Verdict:
         transport = CourierTransport(
             nodes=nodes,
             incarnation=secrets.token_hex(8),
@@ -153,7 +164,7 @@ class CoordinatorDaemon:
         )
         with carrier, self._coordinator.open_run(run_id, plan, transport) as opened:
             self._status = self._status.at_round(opened.run.state.round)
-            drive(opened, privacy_plan(plan), on_round=self._on_round, on_reply=self._on_reply)
+            return drive(opened, privacy_plan(plan), on_round=self._on_round, on_reply=self._on_reply)
 
     def _on_round(self, report: RoundReport) -> None:
         LOG.info("round %d of %d released", report.round, report.rounds)

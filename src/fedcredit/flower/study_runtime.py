@@ -47,7 +47,7 @@ def run_through_flower(study: Study, *, on_round: OnRound) -> Path:
             told = _tell_new_rounds(folder, told, on_round)
             if status.state == "failed":
                 raise error_from(status.error or {})
-            if status.state == "finished":
+            if status.state in {"finished", "rejected"}:
                 _tell_new_rounds(folder, told, on_round)
                 return folder
             time.sleep(POLL_S)

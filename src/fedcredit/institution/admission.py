@@ -24,6 +24,7 @@ from fedcredit.messages import NO_EPOCH, Manifest, Purpose, Stage
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.store.files import make_directory, write_atomic
+from fedcredit.training.update_bound import lane_blocks
 
 _STAGES = {
     Purpose.SETUP: (Stage.KEYS, Stage.ROOTS),
@@ -170,6 +171,9 @@ def _require_fitting(manifest: Manifest, terms: Terms) -> None:
         raise WrongContextError(what="round manifest", field="cohort, which is below the quorum")
     if len(manifest.ledger_heads) != len(manifest.cohort):
         raise WrongContextError(what="round manifest", field="ledger heads")
+    bounded = plan.bounds_updates and manifest.purpose == Purpose.TRAIN
+    if len(manifest.radii) != (len(manifest.cohort) * len(lane_blocks(plan)) if bounded else 0):
+        raise WrongContextError(what="round manifest", field="radii")
     masked = plan.secure is not None and manifest.purpose not in {Purpose.SETUP, Purpose.CLOSE}
     if masked == (manifest.epoch == NO_EPOCH):
         raise WrongContextError(what="round manifest", field="epoch")

@@ -228,7 +228,9 @@ class _Past:
 def _still_to_come(plan: RunPlan, private: PrivacyPlan, past: _Past) -> Mapping[str, Cost | None]:
     """Return what a plan may still cost each partition, every retry included; ``None`` for what no number bounds."""
     digest = plan.digest()
-    trained, prepared, evaluated = (past.charges[digest, kind] for kind in ("train", "prepare", "evaluate"))
+    trained, prepared, evaluated, voted = (
+        past.charges[digest, kind] for kind in ("train", "prepare", "evaluate", "close")
+    )
     over = (digest, str(plan.run.rounds)) in past.evaluated
     mu_squared = _mu_squared(private, private.epsilon) * (1 - private.preparation_share)
     steps = 0 if over else private.steps - trained
@@ -238,7 +240,11 @@ def _still_to_come(plan: RunPlan, private: PrivacyPlan, past: _Past) -> Mapping[
         left = private.preparation_steps - prepared
         training = _sum(training, _cost(private.preparation_release, private, part, times=left))
     part = _mu_squared(private, private.evaluation_epsilon) / private.evaluation_steps
-    evaluation = _cost(private.evaluation_release, private, part, times=private.evaluation_steps - evaluated)
+    counted = part * (1 - private.vote_share)
+    evaluation = _cost(private.evaluation_release, private, counted, times=private.evaluation_steps - evaluated)
+    if private.vote_share:
+        left = private.evaluation_steps - voted
+        evaluation = _sum(evaluation, _cost(private.vote_release, private, part * private.vote_share, times=left))
     return {TRAIN: training, HOLDOUT: evaluation}
 
 

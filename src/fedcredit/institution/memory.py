@@ -197,6 +197,16 @@ class RunMemory:
         selections = [list(names) for names in {*self.opened(manifest), tuple(members)}]
         self._put(f"opened/{manifest.run}", encode([manifest.round, manifest.purpose, sorted(selections)]))
 
+    # --- the vote ----------------------------------------------------------------------------------------------------
+
+    def table(self, run: str) -> bytes | None:
+        """Return the encoded ``VotingTable`` that the institution votes on at the end of the run."""
+        return self._get(f"table/{run}")
+
+    def keep_table(self, run: str, table: bytes) -> None:
+        """Replace it. Part of the caller's transaction."""
+        self._put(f"table/{run}", table)
+
     # --- the coordinator's log ---------------------------------------------------------------------------------------
 
     def witnessed(self, run: str) -> WitnessState:

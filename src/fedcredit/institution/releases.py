@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fedcredit.contract import Contract
 from fedcredit.crypto.streams import KeyStream
 from fedcredit.data.inputs import model_inputs
-from fedcredit.errors import NoiseRangeError, PolicyError, PrivacyPlanError, ReplayError
+from fedcredit.errors import NoiseRangeError, PolicyError, PrivacyPlanError, ReplayError, WrongContextError
 from fedcredit.evaluation import count_scores, score_edges
 from fedcredit.institution.holdings import Holdings, Split
 from fedcredit.institution.memory import Terms
@@ -30,6 +30,7 @@ from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.training.families import LocalComputation, ModelFamily, model_family
 from fedcredit.training.integer_sum import IntegerSum, SumBounds
 from fedcredit.training.plan_review import lane_limits
+from fedcredit.training.update_bound import UpdateBound, bound_of, charged, clamp
 
 Integers = npt.NDArray[np.int64]
 Vector = npt.NDArray[np.float64]
@@ -46,20 +47,47 @@ class RunContext:
     privacy: PrivacyPlan
     limits: Mapping[Purpose, float]
     """Largest magnitude that this institution may send: the room that the plan counts on."""
+    bounds: SumBounds
+    """Of its training sums as they leave, shortened where the plan bounds updates; the noise is made for them."""
+    widest: UpdateBound | None
+    """What bounds its sum in the first round, and never widens; ``None`` where the plan bounds nothing."""
 
     @classmethod
     def make(cls, terms: Terms, holdings: Holdings) -> RunContext:
         """Return the context of a run of an admitted plan."""
         plan, split = terms.plan, holdings.split(terms.plan)
-        family = plan_family(terms, holdings.contract)
+        family, name = plan_family(terms, holdings.contract), holdings.institution
+        own = family.bounds(plan, name)
         return cls(
             terms=terms,
             family=family,
             split=split,
-            computation=family.computation(plan, holdings.institution, split.train),
+            computation=family.computation(plan, name, split.train),
             privacy=privacy_plan(plan),
-            limits=lane_limits(plan, holdings.contract, holdings.institution),
+            limits=lane_limits(plan, holdings.contract, name),
+            bounds=charged(plan, own),
+            widest=bound_of(plan, name, bounds={name: own}, previous=None) if plan.bounds_updates else None,
         )
+
+    def update_bound(self, manifest: Manifest, institution: InstitutionId) -> UpdateBound | None:
+        """Return what bounds the institution's sum in a training round; ``None`` where nothing does.
+
+        ``admission`` has counted the radii. Any radius is private, so what is checked is what the plan promises about
+        them: in the first round they follow from it, and none is ever larger than then.
+
+        Raises:
+            WrongContextError: the radius is not one that the plan can have.
+        """
+        if self.widest is None or manifest.purpose != Purpose.TRAIN:
+            return None
+        blocks, place = self.widest.blocks, manifest.cohort.index(institution)
+        radii = manifest.radii[place * len(blocks) : (place + 1) * len(blocks)]
+        first = manifest.round == 1
+        if any(radius > most for radius, most in zip(radii, self.widest.radii, strict=True)) or (
+            first and radii != self.widest.radii
+        ):
+            raise WrongContextError(what="round manifest", field="radii")
+        return UpdateBound(blocks=blocks, radii=radii)
 
 
 def plan_family(terms: Terms, contract: Contract) -> ModelFamily:
@@ -92,7 +120,7 @@ class NoisedSums:
         self._entropy = entropy
 
     def of(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
-        """Return the noised numbers of one round, shape (lanes of the purpose,).
+        """Return the noised numbers of one round, shape (lanes of the purpose,); of a closing, counts for the own vote.
 
         Raises:
             BudgetExhaustedError and others of ``PrivacyLedger.reserve``: nothing was computed.
@@ -100,10 +128,16 @@ class NoisedSums:
             NoiseRangeError: a number exceeds the plan's room; there are far more borrowers than the plan says.
             ReplayError: this release was charged before, and a crash lost its answer.
         """
-        purposes = {Purpose.PREPARE: self._histogram, Purpose.TRAIN: self._gradient, Purpose.EVALUATE: self._counts}
+        purposes = {
+            Purpose.PREPARE: self._histogram,
+            Purpose.TRAIN: self._gradient,
+            Purpose.EVALUATE: self._counts,
+            Purpose.CLOSE: self._counts_for_a_vote,
+        }
         purpose = Purpose(manifest.purpose)
         values = purposes[purpose](manifest, context, weights)
-        if np.abs(values).max(initial=0) > context.limits[purpose]:
+        # Nobody adds up the counts for a vote, so no lane has to hold them.
+        if purpose is not Purpose.CLOSE and np.abs(values).max(initial=0) > context.limits[purpose]:
             raise NoiseRangeError(problem="a noised sum exceeds what the plan has room for")
         return values
 
@@ -123,7 +157,7 @@ class NoisedSums:
         return _with_noise(total, bounds, noise)
 
     def _gradient(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
-        bounds = context.family.bounds(context.terms.plan, self._institution)
+        bounds, limit = context.bounds, context.update_bound(manifest, self._institution)
         if bounds.sensitivity_squared is None and context.privacy.mechanism is not Mechanism.NONE:
             raise PrivacyPlanError(problem="this training has no bound on what one borrower can change")
         release = context.privacy.training_release(
@@ -138,13 +172,19 @@ class NoisedSums:
             records=len(context.split.train),
         )
         total = context.computation.integer_sum(weights, round_number=manifest.round, batch=batch)
-        return _with_noise(total, bounds, noise)
+        return _with_noise(total if limit is None else clamp(total, limit), bounds, noise)
 
     def _counts(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
+        return self._noised_counts(manifest, context, weights, make=context.privacy.evaluation_release)
+
+    def _counts_for_a_vote(self, manifest: Manifest, context: RunContext, weights: Vector) -> Integers:
+        return self._noised_counts(manifest, context, weights, make=context.privacy.vote_release)
+
+    def _noised_counts(
+        self, manifest: Manifest, context: RunContext, weights: Vector, *, make: Callable[..., Release]
+    ) -> Integers:
         # One borrower is one held-out record and falls into exactly one cell.
-        release = context.privacy.evaluation_release(
-            release_id=_release_id(manifest), sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
-        )
+        release = make(release_id=_release_id(manifest), sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS)
         noise = self._reserved_noise(release, manifest, context.privacy)
         holdout = context.split.holdout
         scores = context.family.probabilities(weights, holdout)
@@ -159,6 +199,7 @@ class NoisedSums:
             Purpose.PREPARE: privacy.preparation_steps,
             Purpose.TRAIN: privacy.steps,
             Purpose.EVALUATE: privacy.evaluation_steps,
+            Purpose.CLOSE: privacy.evaluation_steps,
         }[purpose]
         if self._ledger.charges(run=manifest.run, partition=release.partition, kind=str(purpose)) >= allowed:
             raise PolicyError(reason="the plan's epsilon pays for no further release in this run")

@@ -27,7 +27,9 @@ from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.lineage import checkpoint_of, follow, require_lineage
 from fedcredit.institution.memory import Terms
 from fedcredit.institution.releases import Integers, RunContext, Sums
+from fedcredit.institution.voting import VotingTable, cast_vote, votes_on_its_own_counts
 from fedcredit.messages import (
+    NO_VOTE,
     CloseAnswer,
     CountsAnswer,
     Manifest,
@@ -179,6 +181,7 @@ class Stages:
         def store() -> None:
             self._memory.remember_place(opened.manifest)
             self._memory.keep_witnessed(opened.manifest.run, witnessed)
+            self._keep_table(opened.manifest, values)
 
         return Reaction(answer=answer, store=store)
 
@@ -193,8 +196,14 @@ class Stages:
             prepared=bool(terms.plan.privacy.preparation_share),
             initial=_initial_digest(context),
         )
+        context.update_bound(manifest, self._institution)  # a radius that no plan can have is refused before a charge
         weights = weights_from_bytes(body.weights, count=context.family.layout.size)
         return witnessed, self._sums.of(manifest, context, weights)
+
+    def _keep_table(self, manifest: Manifest, values: Integers) -> None:
+        """Keep what was released for the evaluation: at the end the institution votes on it."""
+        if manifest.purpose == Purpose.EVALUATE:
+            self._memory.keep_table(manifest.run, VotingTable.of(manifest, values).to_bytes())
 
     # --- a round with secure aggregation -----------------------------------------------------------------------------
 
@@ -228,6 +237,9 @@ class Stages:
             self._memory.keep_epoch(manifest.run, roots.at(manifest.step + 1))
             self._memory.keep_round(manifest.run, state)
             self._memory.keep_witnessed(manifest.run, witnessed)
+            if not terms.plan.evaluation.vote_share:
+                # Shared noise does not protect these numbers alone: they are not kept beyond the round.
+                self._keep_table(manifest, values)
 
         return Reaction(answer=upload, bulk=bulk, store=store)
 
@@ -316,17 +328,32 @@ class Stages:
         witnessed = follow(self._memory.witnessed(manifest.run), manifest, body)
         context = self._context_of(manifest.run, terms)
         require_lineage(manifest, body, prepared=False, initial=_initial_digest(context))
+        table = self._table(manifest, context, body)
+        vote = cast_vote(context, manifest, table)
 
         def store() -> None:
             self._memory.remember_place(manifest)
             self._memory.keep_witnessed(manifest.run, witnessed)
+            if table is not None:
+                self._memory.keep_table(manifest.run, table.to_bytes())
 
         answer = CloseAnswer(
             manifest_digest=opened.manifest_digest,
             ledger_head=self._ledger.head,
             cosignature=self._cosignature(manifest),
+            vote=str(vote.choice) if vote else NO_VOTE,
+            reason=str(vote.reason) if vote else NO_VOTE,
         )
         return Reaction(answer=answer, store=store)
+
+    def _table(self, manifest: Manifest, context: RunContext, body: RoundBody) -> VotingTable | None:
+        """Return the counts to vote on: those that were kept, or where noise is shared new ones, which are charged."""
+        kept = self._memory.table(manifest.run)
+        table = None if kept is None else VotingTable.from_bytes(kept)
+        if table is not None or not votes_on_its_own_counts(context):
+            return table
+        weights = weights_from_bytes(body.weights, count=context.family.layout.size)
+        return VotingTable.of(manifest, self._sums.of(manifest, context, weights))
 
     # --- shared ------------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,9 @@ AUDIT_CONSORTIUM: Final = "audit"
 DELTA: Final = 1e-5
 BORROWERS: Final = 30
 """Of each institution, canaries excluded."""
+_ROOM: Final = 24
+"""The plans expect so many times the borrowers that there are: 8 x 3 lift the bound of updates (``update_bound``) above
+everything that these can sum up to. A shortened canary would be the easier to hide."""
 HOLDOUT: Final = ("audit", 0.05)
 SURE: Final = 0.95
 """The default rate that the scorecard starts from; a good borrower's residual is as much, three clip bounds."""
@@ -202,7 +205,7 @@ def _gradient_training(*, clip: float, grid: int) -> dict[str, Any]:
     # Every canary's residual stays above the clip bound for a whole training.
     return {
         "kind": "dp-gradient",
-        "learning_rate": 2.0,
+        "learning_rate": 2.0 * _ROOM,  # it is divided by the expected borrowers
         "momentum": 0.0,
         "clip": clip,
         "grid": grid,
@@ -253,11 +256,12 @@ def _plan(
             "aggregation": aggregation_values(
                 "secure" if institutions > 1 else "open", threshold=usual_threshold(institutions)
             ),
+            "evaluation": {"vote_floor": "none", "vote_share": 0.0},
             "institutions": {
                 name: {
                     "kind": "bank",
                     "identity": hashlib.sha256(name.encode()).hexdigest(),  # nobody's keys: a scene alone sends nothing
-                    "expected_borrowers": BORROWERS,
+                    "expected_borrowers": _ROOM * BORROWERS,
                     "modalities": [modality],
                 }
                 for name in names

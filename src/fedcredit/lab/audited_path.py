@@ -37,6 +37,8 @@ from fedcredit.privacy.spending import BudgetCap
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 from fedcredit.training.families import LocalComputation, ModelFamily, model_family
+from fedcredit.training.integer_sum import IntegerSum
+from fedcredit.training.update_bound import UpdateBound, charged, clamp, update_bounds
 
 Draw = Callable[[Reservation, KeyStream], Integers]
 Entropy = Callable[[int], bytes]
@@ -81,7 +83,7 @@ class Scene:
 
     def release(self, release_id: str) -> Release:
         """Return one training release under the plan; with shared noise it is the same for every institution."""
-        bounds = self.family.bounds(self.plan, self.honest[0])
+        bounds = charged(self.plan, self.family.bounds(self.plan, self.honest[0]))
         return privacy_plan(self.plan).training_release(
             release_id=release_id,
             sensitivity_squared=bounds.sensitivity_squared or 0,
@@ -183,7 +185,10 @@ class ClientPath:
         self._release = scene.release("audit/0/1/train")
         self._plan_digest = scene.plan.digest()
         family = scene.family
-        self._reached = {name: family.bounds(scene.plan, name).reached for name in scene.honest}
+        bounds = {name: family.bounds(scene.plan, name) for name in scene.honest}
+        self._reached = {name: own.reached for name, own in bounds.items()}
+        # The widest there are: a coordinator that attacks leaves the canaries all the room that members accept.
+        self._limits = update_bounds(scene.plan, scene.honest, bounds=bounds, previous=None)
 
     def run(self, *, with_canaries: bool) -> ClientRun:
         """Return a new run: new ledgers, new keys, and a new entropy even where it gives the same bytes for ever."""
@@ -193,6 +198,7 @@ class ClientPath:
                 name,
                 computations[name],
                 reached=self._reached[name],
+                limit=self._limits[name],
                 delta=self.scene.plan.privacy.delta,
                 draw=self._build.draw_of(position),
                 entropy=entropy_of(self._build, self._entropy),
@@ -237,12 +243,14 @@ class _Client:
         computation: LocalComputation,
         *,
         reached: NDArray[np.bool_],
+        limit: UpdateBound,
         delta: float,
         draw: Draw,
         entropy: Entropy,
     ) -> None:
         self._computation = computation
         self._reached = reached
+        self._limit = limit
         self._draw = draw
         self._entropy = entropy
         self._ledger = PrivacyLedger(
@@ -259,7 +267,8 @@ class _Client:
     def answer(self, release: Release, weights: Vector, round_number: int, *, plan_digest: bytes) -> Integers:
         reservation = self._ledger.reserve(release, plan_digest=plan_digest)
         noise = self._draw(reservation, streams_for(release, test_place="unused", entropy=self._entropy))
-        released = _sum_of(self._computation, weights, round_number).copy()
+        total = IntegerSum(values=_sum_of(self._computation, weights, round_number))
+        released = clamp(total, self._limit).values
         released[self._reached] += noise
         return from_lanes(to_lanes(released), what="answer", count=released.size)
 

@@ -30,6 +30,7 @@ from fedcredit.lab.privacy_audit import Integers, Vector
 from fedcredit.messages import Purpose, weights_to_bytes
 from fedcredit.parties import InstitutionId, InstitutionType, Member, Roster
 from fedcredit.privacy.noise_share import draw_noise
+from fedcredit.rounds.containment import Containment
 from fedcredit.rounds.engine import Resumed, RoundCall, RoundEngine
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.store.database import Database
@@ -84,7 +85,8 @@ class WorkerPath:
         if with_canaries:
             tables[first] = joined(tables[first], self.scene.canaries)
         log = AuditLog(Journal(Database.in_memory(), "audit"))
-        return WorkerRun(self._engine({name: self._worker(name, table) for name, table in tables.items()}, log), log)
+        workers = {name: self._worker(name, table) for name, table in tables.items()}
+        return WorkerRun(self.scene, self._engine(workers, log), log)
 
     def known(self, weights: Vector, round_number: int) -> Integers:
         """Return the exact sum of everybody but the canaries, shape (lanes,)."""
@@ -140,7 +142,8 @@ class WorkerPath:
 class WorkerRun:
     """One run of a ``WorkerPath``."""
 
-    def __init__(self, engine: RoundEngine, log: AuditLog) -> None:
+    def __init__(self, scene: Scene, engine: RoundEngine, log: AuditLog) -> None:
+        self._scene = scene
         self._engine = engine
         self._log = log
 
@@ -158,6 +161,8 @@ class WorkerRun:
             purpose=Purpose.TRAIN,
             weights=weights,
             release=self._released(weights, before=round_number),
+            # Without a last sum: the widest bounds, which members accept in every round.
+            contained=Containment(self._scene.plan, self._scene.family),
         )
         return self._engine.run(call).total
 

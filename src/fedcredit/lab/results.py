@@ -35,7 +35,7 @@ from fedcredit.parties import InstitutionId
 from fedcredit.privacy.cost import Cost
 from fedcredit.privacy.plan import HOLDOUT, TRAIN, PrivacyPlan
 from fedcredit.privacy.run_plan import privacy_plan
-from fedcredit.rounds.drive import CLOSING_FILE, EVALUATION_FILE, PREPARATION_FILE, ROUNDS_FILE, read_lines
+from fedcredit.rounds.drive import CLOSING_FILE, EVALUATION_FILE, PREPARATION_FILE, ROUNDS_FILE, read_lines, read_record
 from fedcredit.secagg.wire import Accept, EpochBoxes, EpochHello, Reveal, Upload
 from fedcredit.store.database import Database
 from fedcredit.store.files import write_atomic
@@ -125,6 +125,10 @@ class StudyEvaluation:
             "protected": privacy_plan(plan).describe().protects,
             "aggregation": plan.aggregation.kind,
             "threshold": plan.secure.threshold if plan.secure else 1,
+            "update_bound": plan.aggregation.update_bound,
+            "vote_floor": plan.vote_floor,
+            "colluders": plan.privacy.colluders,
+            **_verdict(run_folder),
             "rows": lines,
             "summary": {
                 "test_n": len(labels),
@@ -256,14 +260,22 @@ class StudyEvaluation:
         return {**record, "epsilon": self._study.plan.privacy.evaluation_epsilon}
 
 
+def _verdict(run_folder: Path) -> dict[str, Any]:
+    """Return what the members said to the model: the outcome, and every vote with its reason."""
+    closing = read_record(run_folder / CLOSING_FILE)
+    return {"verdict": closing["verdict"], "votes": closing["votes"]}
+
+
 def _evaluation_alone(privacy: PrivacyPlan) -> float:
     """Return the epsilon of the evaluation if secure aggregation fails and one institution's counts are read alone."""
-    release = privacy.evaluation_release(
-        release_id="evaluation", sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
-    ).alone()
+    sizes = {"sensitivity_squared": COUNT_GRID**2, "dimension": 2 * SCORE_BINS}
+    release = privacy.evaluation_release(release_id="evaluation", **sizes).alone()
     if not release.protects:
         return math.inf
-    return Cost.of(release).times(privacy.evaluation_steps).epsilon(privacy.delta)
+    cost = Cost.of(release)
+    if privacy.vote_share:
+        cost += Cost.of(privacy.vote_release(release_id="vote", **sizes))
+    return cost.times(privacy.evaluation_steps).epsilon(privacy.delta)
 
 
 def _figures(

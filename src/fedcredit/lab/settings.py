@@ -7,12 +7,16 @@ their figures.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from fedcredit.contract import Contract
 from fedcredit.data.bins import is_nominal
+from fedcredit.evaluation import ScoreCounts, noisy_auc_interval, score_edges
+from fedcredit.messages import SCORE_BINS
 from fedcredit.privacy.accounting import mu_for_epsilon
 
 
@@ -84,6 +88,9 @@ _SCORECARD: Final[Mapping[str, tuple[int, float, float]]] = {"taiwan": (20, 30.0
 _STRONG_PRIVACY_ROUNDS: Final = 12
 """Below epsilon 2 fewer, less noisy steps win."""
 _BASE_RATE: Final = 0.2
+_CHANCE: Final = 0.5
+_FEWEST: Final = 5
+"""Below so many of one outcome an interval means nothing."""
 
 
 def settings_for(contract: Contract, model: str, privacy: PrivacyChoice, consortium: Consortium) -> Settings:
@@ -184,13 +191,66 @@ def plan_values(
         "privacy": _privacy_values(privacy, settings),
         "rounds": {"quorum": quorum, "retries": retries, "deadline_s": deadline_s},
         "aggregation": aggregation,
+        "evaluation": evaluation_values(
+            privacy,
+            quorum=quorum,
+            retries=retries,
+            holdout=fraction,
+            borrowers=[section["expected_borrowers"] for section in institutions.values()],
+            base_rate=settings.model["base_rate"],
+        ),
         "institutions": institutions,
     }
 
 
 def aggregation_values(kind: str, *, threshold: int) -> dict[str, Any]:
     """Return a plan's [aggregation]: "secure" with 32-bit numbers, or "open"."""
-    return {"kind": "secure", "threshold": threshold, "lane_bits": 32} if kind == "secure" else {"kind": "open"}
+    if kind != "secure":
+        return {"kind": "open", "update_bound": "share"}
+    return {"kind": "secure", "threshold": threshold, "lane_bits": 32, "update_bound": "share"}
+
+
+VOTE_FLOOR: Final = 0.55
+"""Above chance, so that a model that ranks by chance gets a no from whoever has borrowers enough; and low, because a
+sound model ranks the borrowers of a member that holds a weak part of its inputs little better than chance."""
+_VOTE_SHARE: Final = 0.5
+"""With shared noise, votes and evaluation count equally."""
+_USUAL = np.arange(SCORE_BINS)
+"""Defaults that rise, and others that fall, from score bin to score bin in a straight line: an AUC of about 0.7."""
+
+
+def evaluation_values(
+    privacy: PrivacyChoice, *, quorum: int, retries: int, holdout: float, borrowers: Collection[int], base_rate: float
+) -> dict[str, Any]:
+    """Return a plan's [evaluation]: votes with the floor 0.55 where members can tell, and otherwise that nobody votes.
+
+    ``borrowers`` are the public sizes of the training parts. Twice as many members as colluders and one more must be
+    able to tell: so many that colluders alone decide nothing. Members who cannot tell abstain, and a model that nobody
+    can judge would never be released.
+    """
+    share = _VOTE_SHARE if privacy.noise == "shared" and not privacy.off else 0.0
+    deviation = 0.0
+    if not privacy.off:
+        paid = (1 + retries) / (share or 1.0)
+        deviation = math.sqrt(paid) / mu_for_epsilon(privacy.evaluation_epsilon, privacy.delta)
+    held_out = [count * holdout / (1 - holdout) for count in borrowers]
+    telling = sum(_can_tell(rows, base_rate=base_rate, deviation=deviation) for rows in held_out)
+    if min(telling, quorum) <= 2 * privacy.colluders:
+        return {"vote_floor": "none", "vote_share": 0.0}
+    return {"vote_floor": VOTE_FLOOR, "vote_share": share}
+
+
+def _can_tell(rows: float, *, base_rate: float, deviation: float) -> bool:
+    """Return whether the vote on a usual model is a yes in 39 of 40 tables of so many held-out borrowers."""
+    bad = np.rint(rows * base_rate * (_USUAL + 1) / (_USUAL + 1).sum()).astype(np.int64)
+    good = np.rint(rows * (1 - base_rate) * (SCORE_BINS - _USUAL) / (SCORE_BINS - _USUAL).sum()).astype(np.int64)
+    if min(bad.sum(), good.sum()) < _FEWEST:
+        return False
+    interval = noisy_auc_interval(
+        ScoreCounts(edges=score_edges(base_rate), good=good, bad=bad), noise_deviation=deviation
+    )
+    # A yes has chance below its interval; and so that it is one nearly always, by the interval's half width again.
+    return interval.low - (interval.value - interval.low) > _CHANCE
 
 
 def _privacy_values(privacy: PrivacyChoice, settings: Settings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Self, cast
 from fedcredit.encoding import Encodable, decode, encode
 from fedcredit.errors import MalformedMessageError
 
-WIRE_VERSION: Final = 3
+WIRE_VERSION: Final = 4
 MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 LARGEST_COHORT: Final = 100_000
 _KEPT_BYTES: Final = 256 * 1024
@@ -76,6 +76,12 @@ def text_field(limit: int) -> Callable[[Any], bool]:
 def count_field(limit: int) -> Callable[[Any], bool]:
     """Return the check of an integer from 0 to ``limit``."""
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
+
+
+def counts_field(limit: int, *, each: int) -> Callable[[Any], bool]:
+    """Return the check of a list of at most ``limit`` integers from 0 to ``each``."""
+    one = count_field(each)
+    return lambda value: isinstance(value, list) and len(value) <= limit and all(map(one, value))
 
 
 def octets_field(limit: int, *, exactly: int | None = None) -> Callable[[Any], bool]:

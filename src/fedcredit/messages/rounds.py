@@ -16,6 +16,7 @@ from fedcredit.messages.base import (
     MAX_MESSAGE_BYTES,
     Message,
     count_field,
+    counts_field,
     digest_field,
     digests_field,
     large_count_field,
@@ -34,7 +35,14 @@ LASTING_SIGNATURE_LENGTH: Final = 64 + 3309
 COSIGNATURE_LIMIT: Final = 256
 LOG_PROOF_LIMIT: Final = 64
 """Most digests of one proof in a log: it has fewer than 2^63 entries."""
+LARGEST_BLOCKS: Final = 2
+"""Most blocks of numbers that a training sum is bounded by."""
+LARGEST_RADIUS: Final = 2**62
+REASON_LIMIT: Final = 40
+NO_VOTE: Final = "none"
+"""Vote and reason where the plan says that nobody votes."""
 
+_VOTES: Final = frozenset({"yes", "no", "abstain", NO_VOTE})
 _CODE: Final = re.compile(r"FC-[0-9]{4}")
 
 
@@ -92,6 +100,9 @@ class Manifest(Message):
     """RFC 6962 root over them: a member follows the log from manifest to manifest and cosigns it."""
     release: int
     """Index of the log's entry that released these weights."""
+    radii: tuple[int, ...]
+    """In a training round of a plan that bounds updates: the largest norm of every member's sum, per block of numbers,
+    member after member. Empty otherwise."""
 
     @classmethod
     def checks(cls) -> dict[str, Callable[[Any], bool]]:
@@ -114,6 +125,7 @@ class Manifest(Message):
             "log_size": large_count_field(),
             "log_root": digest_field(),
             "release": large_count_field(),
+            "radii": counts_field(LARGEST_COHORT * LARGEST_BLOCKS, each=LARGEST_RADIUS),
         }
 
     def digest(self) -> bytes:
@@ -250,13 +262,17 @@ class CountsAnswer(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class CloseAnswer(Message):
-    """At the end of a run: the institution has seen the whole log, and cosigns it."""
+    """At the end of a run: the institution has seen the whole log, cosigns it, and votes on the model."""
 
     TAG: ClassVar[str] = "close-answer"
 
     manifest_digest: bytes
     ledger_head: bytes
     cosignature: str
+    vote: str
+    """"yes", "no" or "abstain"; "none" where nobody votes."""
+    reason: str
+    """Why, a word of ``evaluation.vote.Reason``; "none" where nobody votes."""
 
     @classmethod
     def checks(cls) -> dict[str, Callable[[Any], bool]]:
@@ -265,6 +281,8 @@ class CloseAnswer(Message):
             "manifest_digest": digest_field(),
             "ledger_head": digest_field(),
             "cosignature": text_field(COSIGNATURE_LIMIT),
+            "vote": lambda value: isinstance(value, str) and value in _VOTES,
+            "reason": text_field(REASON_LIMIT),
         }
 
 

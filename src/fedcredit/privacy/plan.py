@@ -69,6 +69,9 @@ class PrivacyPlan:
     """Bound for all ``evaluation_steps`` releases on the hold-out partition together."""
     evaluation_steps: int
     """One, and as many more as may have to be repeated."""
+    vote_share: float
+    """Part of the evaluation budget for counts that an institution votes on, private alone; 0 for none. They may be
+    asked as often as the evaluation."""
     mechanism: Mechanism
     accountant: str
     """How training is calibrated: "gdp", exact, or "rdp", Renyi; "none" for ``Mechanism.NONE``."""
@@ -87,8 +90,7 @@ class PrivacyPlan:
             steps = getattr(self, name)
             if type(steps) is not int or not 1 <= steps <= _LARGEST_STEPS:
                 raise PrivacyPlanError(problem=f"{name} must be an integer from 1 to {_LARGEST_STEPS}")
-        if not 0 <= self.preparation_share <= 0.5:
-            raise PrivacyPlanError(problem="preparation_share must be from 0 to 0.5")
+        self._check_shares()
         check_delta(self.delta)
         if Mechanism.parse(self.mechanism) is Mechanism.NONE:
             if not (self.epsilon == self.evaluation_epsilon == math.inf):
@@ -99,6 +101,11 @@ class PrivacyPlan:
             check_epsilon(self.epsilon)
             check_epsilon(self.evaluation_epsilon)
         self._check_accountant()
+
+    def _check_shares(self) -> None:
+        for name, largest in (("preparation_share", 0.5), ("vote_share", 0.9)):
+            if not 0 <= getattr(self, name) <= largest:
+                raise PrivacyPlanError(problem=f"{name} must be from 0 to {largest:g}")
 
     def training_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
         """Return one of the ``steps`` training releases, with the smallest integer sigma (at least 8) that suffices.
@@ -138,17 +145,12 @@ class PrivacyPlan:
             sensitivity_squared=sensitivity_squared,
             dimension=dimension,
         )
-        if not blank.sigma:
-            return blank
-        return _with_sigma(
-            replace(blank, mechanism=Mechanism.ROUNDED_GAUSSIAN),
-            mu_squared=self._preparation_cost().mu_squared / self.preparation_steps,
-        )
+        return _paid(blank, self._preparation_cost(), steps=self.preparation_steps)
 
     def evaluation_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
         """Return one of the ``evaluation_steps`` releases on the hold-out partition.
 
-        All of them together stay within (``evaluation_epsilon``, ``delta``).
+        All of them together, and the counts for votes, stay within (``evaluation_epsilon``, ``delta``).
 
         Raises:
             NoiseRangeError: the sigma needed is above 200,000.
@@ -162,8 +164,26 @@ class PrivacyPlan:
             dimension=dimension,
         )
         return self._calibrated(
-            blank, epsilon=self.evaluation_epsilon, steps=self.evaluation_steps, set_aside=Cost.nothing()
+            blank, epsilon=self.evaluation_epsilon, steps=self.evaluation_steps, set_aside=self._vote_cost()
         )
+
+    def vote_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
+        """Return one of the releases that an institution votes on; a rounded Gaussian that is private alone.
+
+        Raises:
+            NoiseRangeError: the sigma needed is above 200,000.
+            PrivacyPlanError: the plan has no budget for votes, or a field of the release is out of range.
+        """
+        if not self.vote_share:
+            raise PrivacyPlanError(problem="it has no budget for votes")
+        blank = self._blank(
+            release_id=release_id,
+            partition=HOLDOUT,
+            purpose="counts of scores by outcome for the own vote",
+            sensitivity_squared=sensitivity_squared,
+            dimension=dimension,
+        )
+        return _paid(replace(blank, honest_shares=1), self._vote_cost(), steps=self.evaluation_steps)
 
     def training_cost(self, release: Release) -> Cost:
         """Return what a borrower pays for the whole training if every step is like ``release``.
@@ -323,12 +343,19 @@ class PrivacyPlan:
 
     def _preparation_cost(self) -> Cost:
         """Return what is set aside for the preparation, its sampler included; training is calibrated beside it."""
-        if not self.preparation_share or self.mechanism is Mechanism.NONE:
+        return self._set_aside(self.preparation_share, epsilon=self.epsilon, steps=self.preparation_steps)
+
+    def _vote_cost(self) -> Cost:
+        """Return what is set aside for the votes, their sampler included; the evaluation is calibrated beside it."""
+        return self._set_aside(self.vote_share, epsilon=self.evaluation_epsilon, steps=self.evaluation_steps)
+
+    def _set_aside(self, share: float, *, epsilon: float, steps: int) -> Cost:
+        if not share or self.mechanism is Mechanism.NONE:
             return Cost.nothing()
-        numbers = self._numbers(self.preparation_steps)
-        total = Fraction(mu_within(self.epsilon, self.delta, numbers=numbers)) ** 2
+        numbers = self._numbers(steps)
+        total = Fraction(mu_within(epsilon, self.delta, numbers=numbers)) ** 2
         return Cost(
-            mu_squared=Fraction(self.preparation_share) * total,
+            mu_squared=Fraction(share) * total,
             renyi=None,
             sampler_distance=numbers * _SAMPLER_DISTANCE,
         )
@@ -368,6 +395,13 @@ class PlanFacts:
     """No membership test with 1 % false alarms finds a larger share of the members."""
     evaluation_epsilon: float
     """For all evaluation releases together, on other borrowers; the two do not add up."""
+
+
+def _paid(blank: Release, cost: Cost, *, steps: int) -> Release:
+    """Return a rounded Gaussian of which ``steps`` are paid with ``cost``; ``blank`` itself if there is no noise."""
+    if not blank.sigma:
+        return blank
+    return _with_sigma(replace(blank, mechanism=Mechanism.ROUNDED_GAUSSIAN), mu_squared=cost.mu_squared / steps)
 
 
 def _with_sigma(blank: Release, *, mu_squared: Fraction) -> Release:

@@ -25,6 +25,7 @@ def privacy_plan(plan: RunPlan) -> PrivacyPlan:
         preparation_steps=1 + plan.rounds.retries,
         evaluation_epsilon=plan.privacy.evaluation_epsilon,
         evaluation_steps=1 + plan.rounds.retries,
+        vote_share=plan.evaluation.vote_share,
         mechanism=Mechanism.parse(plan.privacy.mechanism),
         accountant=plan.privacy.accountant,
         honest_shares=plan.honest_shares,

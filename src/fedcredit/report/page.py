@@ -77,6 +77,8 @@ def _page(result: Result, rounds: Sequence[Round]) -> str:
             trust=wording.trust(result),
             model=wording.model(result),
             limits=wording.limits(result),
+            votes=wording.votes(result),
+            containment=wording.containment(result),
             why_not_private=None if result.private else wording.why_not_private(result),
         )
     )

@@ -209,6 +209,14 @@ class Result(_Value):
     """Whether the coordinator could read sums only, or every institution's noised message."""
     threshold: Annotated[int, Field(ge=1)]
     """Members who had to agree to open a sum; 1 for open aggregation."""
+    update_bound: Literal["share", "none"]
+    """Whether every institution shortened its sums to its share of the last one."""
+    vote_floor: Share | None
+    """Least AUC that nobody voted against; ``None`` if nobody voted."""
+    colluders: Count
+    verdict: Literal["released", "not-released", "not-voted"]
+    votes: Mapping[str, Annotated[tuple[str, str], Field(strict=False)]]
+    """Per institution: what it said to the model, and why."""
     rows: tuple[InstitutionRow, ...] = Field(strict=False, min_length=1)
     summary: Summary
     calibration: tuple[CalibrationBin, ...] = Field(strict=False, min_length=1)

@@ -301,6 +301,27 @@ def _open_sums(result: Result) -> str:
     )
 
 
+def votes(result: Result) -> str:
+    """Return whether the members released the model, and by which rule."""
+    if result.verdict == "not-voted" or result.vote_floor is None:
+        return "Nobody voted on the model: the plan said so. Whether it is fit for use, somebody else has to say."
+    said = [vote for vote, _ in result.votes.values()]
+    counted = f"{said.count('yes')} said yes, {said.count('no')} no, {said.count('abstain')} abstained"
+    rule = f"a release needs more than {result.colluders} yes, and more yes than no"
+    outcome = "The members released the model" if result.verdict == "released" else "The members kept the model back"
+    return f"{outcome}: {counted}; {rule}. The floor was an AUC of {result.vote_floor:g} on own held-out borrowers."
+
+
+def containment(result: Result) -> str:
+    """Return what one institution could have done to the model."""
+    if result.update_bound == "none":
+        return "No bound on updates: one institution could carry every sum."
+    return (
+        "Every institution shortened its sum in each round to its share of the last one, and each sum was checked "
+        "against that. A member that changed its program could still do harm within that range."
+    )
+
+
 def limits(result: Result) -> tuple[str, ...]:
     """Return what this report does not show, most important first."""
     return (

@@ -3,7 +3,7 @@
 preparation.json what the round before the first one was, if the plan has one
 rounds.jsonl     one line per released round: who contributed, sealed bytes each way
 evaluation.json  figures from the noised score counts of all institutions
-closing.json     who has cosigned the whole log at the end
+closing.json     who has cosigned the whole log at the end, and who voted what on the model
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fedcredit.privacy.plan import PrivacyPlan
 from fedcredit.rounds.coordinator import OpenRun
 from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.run import RoundReport
+from fedcredit.rounds.voting import Verdict
 from fedcredit.store.files import write_atomic
 
 PREPARATION_FILE: Final = "preparation.json"
@@ -34,13 +35,15 @@ def drive(
     *,
     on_round: Callable[[RoundReport], None] = lambda _: None,
     on_reply: Callable[[RoundResult], None] = lambda _: None,
-) -> None:
-    """Run what is left of a run, evaluate the released model once, show everybody the log, and finish.
+) -> Verdict:
+    """Run what is left of a run, evaluate the last model once, show everybody the log, have them vote, and finish.
 
-    ``on_reply`` hears of every stage as it begins, and of every answer in it.
+    Returns what the members say to the model. A model that they keep back stays a candidate: whoever uses a run's model
+    calls ``Verdict.require_released`` first. ``on_reply`` hears of every stage as it begins, and of every answer in it.
 
     Raises:
-        QuorumError, SumNotOpenedError, RoundRefusedError: a round failed; call again later to resume.
+        QuorumError, SumNotOpenedError, UpdateOutOfRangeError, RoundRefusedError: a round failed; call again later to
+            resume.
     """
     run = opened.run
     preparation = run.prepare(on_reply=on_reply)
@@ -59,9 +62,10 @@ def drive(
         write_atomic(opened.folder / EVALUATION_FILE, json.dumps(figures, indent=1).encode())
     closing = run.close(on_reply=on_reply)
     if closing is not None:
-        record = json.dumps(_round_line(run.state.round, closing), indent=1)
+        said = run.verdict.record() if run.verdict else {}
+        record = json.dumps({**_round_line(run.state.round, closing), **said}, indent=1)
         write_atomic(opened.folder / CLOSING_FILE, record.encode())
-    run.finish()
+    return run.finish()
 
 
 def evaluation_record(counts: ScoreCounts, result: RoundResult, privacy: PrivacyPlan) -> dict[str, Any]:
@@ -76,6 +80,12 @@ def evaluation_record(counts: ScoreCounts, result: RoundResult, privacy: Privacy
         "contributors": list(result.contributors),
         "note": "from noised score counts of all institutions on held-out borrowers",
     }
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the one record of a JSON file that ``drive`` wrote."""
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from fedcredit.errors import (
     QuorumError,
     RoundRefusedError,
     SumNotOpenedError,
+    UpdateOutOfRangeError,
 )
 from fedcredit.messages import (
     NO_EPOCH,
@@ -43,12 +44,14 @@ from fedcredit.messages import (
     weights_to_bytes,
 )
 from fedcredit.parties import InstitutionId, Roster
+from fedcredit.rounds.containment import Containment
 from fedcredit.rounds.epochs import Epoch, Epochs, name_with_reason
 from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult, answer_digest
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.secure import SecureCall, SecureRound
 from fedcredit.rounds.shown_log import ShownLog
 from fedcredit.rounds.transcript import transcript_name
+from fedcredit.rounds.voting import reason_of
 from fedcredit.secagg.wire import Upload
 from fedcredit.transport import Clock, Deadline, Transport
 
@@ -71,6 +74,8 @@ class RoundCall:
     weights: npt.NDArray[np.float64]
     release: int
     """Index of the log's entry that released the weights."""
+    contained: Containment | None
+    """Bounds what each member may add, and refuses a sum beyond that; ``None`` for everything but training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +151,7 @@ class RoundEngine:
         Raises:
             QuorumError: too few answers before the deadline.
             SumNotOpenedError: too few members agreed whose answers to add up, or revealed the shares that open them.
+            UpdateOutOfRangeError: its contributors cannot have made this sum if each of them bounded its part.
             RoundRefusedError: so many institutions refused that the quorum cannot be met.
         """
         secure = self._plan.secure is not None and call.purpose is not Purpose.CLOSE
@@ -164,6 +170,7 @@ class RoundEngine:
             manifest=result.manifest_digest,
             cohort=list(manifest.cohort),
             weights=manifest.weights_digest,
+            radii=list(manifest.radii),
         )
         self._notes.write()
         try:
@@ -171,7 +178,9 @@ class RoundEngine:
                 self._open_round(manifest, call, result, on_reply)
             else:
                 self._secure_round(manifest, call, epoch, result, on_reply)
-        except (QuorumError, RoundRefusedError, SumNotOpenedError) as error:
+            if call.contained is not None:
+                call.contained.require(result.total, result.contributors, round_number=call.round)
+        except (QuorumError, RoundRefusedError, SumNotOpenedError, UpdateOutOfRangeError) as error:
             # Whoever is back, or has lost its keys, is in the next epoch.
             self._epochs.drop()
             self._notes.add(
@@ -201,6 +210,7 @@ class RoundEngine:
             epoch=epoch.epoch if epoch else NO_EPOCH,
             step=epoch.step if epoch else 0,
             release=call.release,
+            radii=call.contained.radii(cohort) if call.contained else (),
         )
 
     def _fill(self, run: str, cohort: Iterable[str], **fields: Any) -> Manifest:
@@ -249,8 +259,12 @@ class RoundEngine:
             if not isinstance(answer, TrainAnswer | CountsAnswer | CloseAnswer):
                 raise MalformedMessageError(what="answer", problem="it answers another question")
             lanes = None if isinstance(answer, CloseAnswer) else from_lanes(answer.lanes, what="answer", count=count)
+            if isinstance(answer, CloseAnswer):
+                reason_of(self._plan, answer)
             self._log.require_cosigned(manifest, name, answer.cosignature)
             self._accept(manifest, name, answer, answer_digest(opened))
+            if isinstance(answer, CloseAnswer):
+                result.ballots[name] = opened.signed
             if lanes is not None:
                 result.total += lanes
             result.contributors.append(name)
@@ -344,6 +358,7 @@ class RoundEngine:
                 epoch=NO_EPOCH,
                 step=0,
                 release=0,
+                radii=(),
             )
 
         def setup_requests(manifest: Manifest) -> Callable[[Stage, Message, int], Request]:

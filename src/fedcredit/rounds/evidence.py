@@ -5,6 +5,7 @@
     evidence_manifests what the coordinator signed, and how the keys of an epoch were set up
     evidence_rounds   who was asked, who answered and cosigned, whose answers were added up
     evidence_sums     the signed messages of a secure round, and the sum that follows from them
+    evidence_votes    the members' votes on the model, and what follows from them
     evidence_models   the released models and figures that follow from the sums
     evidence_privacy  no release more than the plan pays for
     evidence_files    the other files say nothing else
@@ -31,8 +32,9 @@ from fedcredit.rounds.evidence_models import Models, check_evaluation
 from fedcredit.rounds.evidence_opening import Opening, read_opening
 from fedcredit.rounds.evidence_privacy import MemberSpending
 from fedcredit.rounds.evidence_rounds import Rounds
+from fedcredit.rounds.voting import Verdict
 
-_RELEASING = (Purpose.PREPARE, Purpose.TRAIN, Purpose.EVALUATE)
+_RELEASING = (Purpose.PREPARE, Purpose.TRAIN, Purpose.EVALUATE, Purpose.CLOSE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +67,19 @@ class Evidence:
     final_size: int
     """Entries of the log up to the last state that enough members have cosigned."""
     final_by: tuple[InstitutionId, ...]
-    closed: bool
-    """Whether the members have cosigned the whole log up to the closing lines."""
+    verdict: Verdict | None
+    """What the members' votes make of the model; ``None`` while they have not cosigned the whole log up to the closing
+    lines."""
     accepted: Mapping[Purpose, int]
     """Most accepted answers of one member, by purpose."""
     allowed: Mapping[Purpose, int]
     """The most that the plan pays for."""
     spent: Mapping[InstitutionId, MemberSpending]
+
+    @property
+    def closed(self) -> bool:
+        """Return whether the members have cosigned the whole log up to the closing lines."""
+        return self.verdict is not None
 
     @property
     def entries(self) -> int:
@@ -162,7 +170,7 @@ def _summary(rounds: Rounds, opening: Opening, log: RunLog, folder: Path, *, fig
         cosignatures=sum(line.kind is EventKind.ANSWER_ACCEPTED for line in log.lines),
         final_size=final_size,
         final_by=final_by,
-        closed=rounds.closed,
+        verdict=rounds.verdict,
         accepted={purpose: max(releases.count(name, purpose) for name in opening.identities) for purpose in _RELEASING},
         allowed={purpose: releases.allowed(purpose) for purpose in _RELEASING},
         spent=releases.spent(),

@@ -21,6 +21,7 @@ from fedcredit.rounds.evidence_rounds import Rounds
 from fedcredit.rounds.transcript import TRANSCRIPTS
 from fedcredit.store.journal import Journal
 
+_OF_THE_CLOSING: Final = ("contributors", "verdict", "votes")
 READABLE_LOG: Final = "audit.jsonl"
 ANCHORS: Final = "anchors"
 _PLACES: Final = (
@@ -126,8 +127,9 @@ def _check_closing(log: RunLog, folder: Path) -> int:
     count = 0
     for record in _records(log.lines[-1], folder / CLOSING_FILE):
         log.lines[-1].require(bool(closed), f"is the last one, and none closes what {CLOSING_FILE} tells of")
-        stated = [record.get("round")], record.get("contributors")
-        same = stated == (released[-1:], list(closed[-1].names("contributors")))
+        fields = closed[-1].fields
+        stated = [record.get("round")], *(record.get(name) for name in _OF_THE_CLOSING)
+        same = stated == (released[-1:], *(fields.get(name) for name in _OF_THE_CLOSING))
         closed[-1].require(same, f"closes something else than {CLOSING_FILE} says")
         count += 1
     return count

@@ -22,6 +22,7 @@ from fedcredit.errors import CheckpointError, StoreCorruptError
 from fedcredit.evaluation import ScoreCounts, score_edges
 from fedcredit.messages import COUNT_GRID, Purpose, weights_to_bytes
 from fedcredit.parties import InstitutionId
+from fedcredit.rounds.containment import NO_SUM, Containment, kept_total
 from fedcredit.rounds.drive import EVALUATION_FILE, evaluation_record
 from fedcredit.rounds.evidence_log import Line
 from fedcredit.rounds.evidence_opening import Opening
@@ -31,7 +32,7 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 CHECKPOINTS: Final = "checkpoints"
 _NO_DIGEST: Final = bytes(DIGEST_LENGTH)
-_NAMES: Final = ("weights", "velocity", "average", "averaged", "released")
+_NAMES: Final = ("weights", "velocity", "average", "averaged", "released", "total")
 
 
 class Models:
@@ -47,6 +48,8 @@ class Models:
         """The entry that released the last model."""
         self.digest = b""
         """Of the last model's checkpoint."""
+        self.contained: Final = Containment(opening.plan, opening.family)
+        """The bounds of the next round."""
         self._family = opening.family
         self._store = CheckpointStore(folder / CHECKPOINTS)
         self._step: ServerStep = server_step(
@@ -62,7 +65,7 @@ class Models:
     def start(self, line: Line) -> None:
         """Take the opening, whose model follows from the plan."""
         checkpoint = self._load(line, parent=_NO_DIGEST, manifest=_NO_DIGEST)
-        self._keep(line, self._checked(line, checkpoint, self._state))
+        self._keep(line, self._checked(line, checkpoint, self._state, NO_SUM))
 
     def prepare(self, line: Line, total: Integers | None) -> None:
         """Take the preparation's release; ``total`` is its sum where that can be computed again."""
@@ -73,19 +76,27 @@ class Models:
         if total is not None:
             with line.naming("names a model that does not follow from its sum"):
                 state = ServerState.initial(self._family.prepared(self._state.weights, total))
-        self._keep(line, self._checked(line, checkpoint, state))
+        self._keep(line, self._checked(line, checkpoint, state, NO_SUM))
         self.prepared = True
 
     def release(self, line: Line, total: Integers | None, contributors: Sequence[InstitutionId]) -> None:
-        """Take a round's release; ``total`` is its sum where that can be computed again."""
+        """Take a round's release; ``total`` is its sum where that can be computed again.
+
+        Otherwise the sum is the one beside the model: the coordinator's word, and still bound by what it says itself.
+        """
         self.released += 1
         self._require_place(line)
         checkpoint = self._load(line, parent=self.digest, manifest=line.octets("manifest"))
+        with line.naming("names a model that is not in its place"):
+            stated = kept_total(checkpoint, lanes=self._family.lanes) if total is None else total
+        with line.naming("releases a sum that its contributors cannot have made within their bounds"):
+            self.contained.require(stated, contributors, round_number=self.released)
         state = None
         if total is not None:
             with line.naming("names a model that does not follow from its sum"):
                 state = self._step.apply(self._state, total, contributors)
-        self._keep(line, self._checked(line, checkpoint, state))
+        self._keep(line, self._checked(line, checkpoint, state, stated))
+        self.contained.follow(stated, contributors)
 
     def _require_place(self, line: Line) -> None:
         line.require(line.fields.get("round", 0) == self.released, "releases a round out of order")
@@ -98,18 +109,19 @@ class Models:
         line.require((checkpoint.round, checkpoint.parent) == (self.released, parent), "names another model's place")
         return checkpoint
 
-    def _checked(self, line: Line, checkpoint: Checkpoint, state: ServerState | None) -> ServerState:
+    def _checked(self, line: Line, checkpoint: Checkpoint, state: ServerState | None, total: Integers) -> ServerState:
         """Return the state that the entry releases: the computed one, or what the checkpoint says of itself."""
         if state is None:
             with line.naming("names a model that is not in its place"):
                 state = self._stated(checkpoint)
         else:
             self.recomputed += 1
-        self._compare(line, checkpoint, state)
+        self._compare(line, checkpoint, _tensors(state, total))
+        for name, values in (("weights", state.weights), ("released", state.released())):
+            line.require(line.octets(name) == _digest_of(values), f"names other {name} than its model has")
         return state
 
-    def _compare(self, line: Line, checkpoint: Checkpoint, state: ServerState) -> None:
-        expected = _tensors(state)
+    def _compare(self, line: Line, checkpoint: Checkpoint, expected: Mapping[str, Floats]) -> None:
         tensors = checkpoint.tensors
         line.require(set(tensors) == set(expected), "names a model with other parts than a model has")
         for name, tensor in expected.items():
@@ -118,12 +130,10 @@ class Models:
                 same and tensors[name].tobytes() == tensor.tobytes(),
                 f"names a model whose {name} do not follow from the sum and the model before",
             )
-        for name, values in (("weights", state.weights), ("released", state.released())):
-            line.require(line.octets(name) == _digest_of(values), f"names other {name} than its model has")
 
     def _stated(self, checkpoint: Checkpoint) -> ServerState:
         tensors, size = checkpoint.tensors, self._family.layout.size
-        shapes = {name: (size,) for name in _NAMES} | {"averaged": (1,)}
+        shapes = {name: (size,) for name in _NAMES} | {"averaged": (1,), "total": tensors["total"].shape}
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             raise CheckpointError(path=CHECKPOINTS, problem="has another layout than the plan")
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
@@ -187,9 +197,10 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def _tensors(state: ServerState) -> dict[str, Floats]:
-    """Return what a checkpoint of ``state`` holds."""
-    values = (state.weights, state.velocity, state.average, np.array([float(state.averaged)]), state.released())
+def _tensors(state: ServerState, total: Integers) -> dict[str, Floats]:
+    """Return what a checkpoint of ``state`` holds, made from ``total``."""
+    averaged, summed = np.array([float(state.averaged)]), total.astype(np.float64)
+    values = (state.weights, state.velocity, state.average, averaged, state.released(), summed)
     return dict(zip(_NAMES, values, strict=True))
 
 

@@ -16,6 +16,7 @@ from fedcredit.privacy.release import Release
 from fedcredit.privacy.spending import Spending
 from fedcredit.rounds.evidence_log import Line
 from fedcredit.rounds.evidence_opening import Opening
+from fedcredit.training.update_bound import charged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,16 @@ class Releases:
             Purpose.PREPARE: privacy.preparation_steps if privacy.preparation_share else 0,
             Purpose.TRAIN: privacy.steps,
             Purpose.EVALUATE: privacy.evaluation_steps,
+            Purpose.CLOSE: privacy.evaluation_steps if privacy.vote_share else 0,
         }[purpose]
 
     def take(self, line: Line, name: InstitutionId, purpose: Purpose) -> None:
-        """Count an accepted answer.
+        """Count an accepted answer. One to the closing counts where members vote on counts of their own.
 
         Raises:
             AuditError: it is one more than the plan pays for.
         """
-        if purpose is Purpose.CLOSE:
+        if purpose is Purpose.CLOSE and not self.opening.privacy.vote_share:
             return
         taken = self._taken.setdefault((name, purpose), set())
         taken.add((line.number("round"), line.number("attempt")))
@@ -66,7 +68,7 @@ class Releases:
 
     def _spent_by(self, name: InstitutionId) -> MemberSpending:
         plan, family, privacy = self.opening.plan, self.opening.family, self.opening.privacy
-        bounds = family.bounds(plan, name)
+        bounds = charged(plan, family.bounds(plan, name))
         training = privacy.training_release(
             release_id="verified",
             sensitivity_squared=bounds.sensitivity_squared or 0,
@@ -86,10 +88,14 @@ class Releases:
         evaluation = privacy.evaluation_release(
             release_id="verified", sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
         )
-        return MemberSpending(
-            train=_spending(parts, privacy.delta),
-            holdout=_spending([(evaluation, self.count(name, Purpose.EVALUATE))], privacy.delta),
-        )
+        held_out = [(evaluation, self.count(name, Purpose.EVALUATE))]
+        if self.count(name, Purpose.CLOSE):
+            vote = privacy.vote_release(
+                release_id="verified", sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
+            )
+            # However often the closing was asked, a member makes its counts once.
+            held_out.append((vote, 1))
+        return MemberSpending(train=_spending(parts, privacy.delta), holdout=_spending(held_out, privacy.delta))
 
 
 def _spending(parts: list[tuple[Release, int]], delta: float) -> Spending:

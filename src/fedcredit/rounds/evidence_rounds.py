@@ -16,7 +16,8 @@ from typing import Final
 from fedcredit.audit.checkpoint_note import NoteSignature, verify_cosignature
 from fedcredit.audit.log import EventKind
 from fedcredit.encoding import Encodable
-from fedcredit.errors import NotFinalError
+from fedcredit.errors import NotFinalError, UpdateOutOfRangeError
+from fedcredit.evaluation.vote import Outcome
 from fedcredit.messages import NO_EPOCH, Purpose
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.evidence_log import Line, RunLog, is_digest
@@ -25,7 +26,9 @@ from fedcredit.rounds.evidence_models import Integers, Models
 from fedcredit.rounds.evidence_opening import Opening
 from fedcredit.rounds.evidence_privacy import Releases
 from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
+from fedcredit.rounds.evidence_votes import count_again
 from fedcredit.rounds.transcript import TRANSCRIPTS, SetupRecord, Transcript, transcript_name
+from fedcredit.rounds.voting import Verdict
 from fedcredit.secagg.agreement import require_safe_difference
 
 _LAST: Final = frozenset({Purpose.EVALUATE, Purpose.CLOSE})
@@ -90,7 +93,8 @@ class Rounds:
         self.releases = Releases(opening)
         self.evaluated: tuple[Line, AskedRound] | None = None
         """The last evaluation."""
-        self.closed = self.finished = False
+        self.verdict: Verdict | None = None
+        self.finished = False
         self.epochs = 0
         self._log = log
         self._opening = opening
@@ -113,6 +117,7 @@ class Rounds:
             EventKind.EVALUATED: self._evaluate,
             EventKind.CLOSED: self._close,
             EventKind.RUN_FINISHED: self._finish,
+            EventKind.MODEL_REJECTED: self._finish,
         }
 
     def follow(self, line: Line) -> None:
@@ -181,6 +186,9 @@ class Rounds:
         """Return what the manifest of a masked round says; of others only the weights are in the log."""
         if purpose is Purpose.SETUP:
             return None
+        radii = self.models.contained.radii(cohort) if purpose is Purpose.TRAIN else ()
+        stated = line.fields.get("radii")
+        line.require(stated == list(radii), "bounds its members otherwise than the plan and the last sum do")
         weights, digest = self.models.weights_digest(purpose), line.octets("manifest")
         line.require(line.octets("weights") == weights, "asks with other weights than the log released last")
         if self._opening.plan.secure is None or purpose in _OPEN_ANYWAY:
@@ -196,6 +204,7 @@ class Rounds:
             "epoch": epoch.epoch,
             "step": epoch.steps,
             "release": self.models.release_index,
+            "radii": radii,
         }
         epoch.steps += 1
         return ExpectedRound(
@@ -220,6 +229,7 @@ class Rounds:
             "log_size": line.index,
             "log_root": self._log.tree.root(line.index),
             "release": 0,
+            "radii": (),
         }
 
     def _ready(self, line: Line) -> None:
@@ -358,7 +368,21 @@ class Rounds:
     # --- what comes of them ------------------------------------------------------------------------------------------
 
     def _abort(self, line: Line) -> None:
-        self._current(line).over = True
+        asked = self._current(line)
+        asked.over = True
+        # A sum that was opened is used, unless it is out of range: nobody may choose among sums. With open aggregation
+        # only the coordinator knows them.
+        said = line.fields.get("code") == UpdateOutOfRangeError.code
+        found = asked.sum if asked.purpose is Purpose.TRAIN else None
+        holds = self._out_of_range(asked, found) and said if found else not said or self._opening.plan.secure is None
+        line.require(holds, "gives up a sum that is in range, or that was never opened")
+
+    def _out_of_range(self, asked: AskedRound, found: ReplayedSum) -> bool:
+        try:
+            self.models.contained.require(found.total, asked.selected, round_number=asked.place[0])
+        except UpdateOutOfRangeError:
+            return True
+        return False
 
     def _prepare(self, line: Line) -> None:
         asked = self._ended(line, Purpose.PREPARE)
@@ -375,13 +399,22 @@ class Rounds:
     def _close(self, line: Line) -> None:
         asked = self._ended(line, Purpose.CLOSE)
         line.require(line.number("log_size") == asked.line.index, "closes another state of the log than was cosigned")
-        line.require(not self.closed, "closes the run a second time")
-        self.closed = True
+        line.require(self.verdict is None, "closes the run a second time")
+        line.require(
+            line.octets("weights") == self.models.weights_digest(Purpose.CLOSE),
+            "closes with votes on another model than was released last",
+        )
+        self.verdict = count_again(line, asked.manifest, asked.answers, self._opening)
 
     def _finish(self, line: Line) -> None:
         line.require(not self.finished, "finishes the run a second time")
         line.require(self.models.released == self._opening.plan.run.rounds, "finishes before the last round")
         line.require(line.octets("checkpoint") == self.models.digest, "finishes with another model than was released")
+        line.require(self.verdict is not None, "finishes a run that was not closed")
+        kept_back = self.verdict is not None and self.verdict.outcome is Outcome.NOT_RELEASED
+        line.require(
+            kept_back == (line.kind is EventKind.MODEL_REJECTED), "finishes otherwise than the votes have decided"
+        )
         self.finished = True
 
     def _ended(self, line: Line, purpose: Purpose) -> AskedRound:

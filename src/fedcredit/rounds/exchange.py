@@ -16,7 +16,7 @@ from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.encoding import Encodable
 from fedcredit.envelope import OpenedAnswer, open_answer, seal_request
 from fedcredit.errors import FedcreditError, UnknownSenderError
-from fedcredit.messages import Manifest, Message, Refusal, Request, Stage
+from fedcredit.messages import Manifest, Message, Refusal, Request, Signed, Stage
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.transport import Clock, Deadline, Reply, Transport
@@ -50,6 +50,8 @@ class RoundResult:
     """Begin and deadline of this stage, in seconds since 1970."""
     log_size: int = 0
     """Entries of the log that the contributors have cosigned."""
+    ballots: dict[InstitutionId, Signed] = field(default_factory=dict)
+    """Of a closing: the signed answers, with their votes."""
     transcript: bytes = bytes(32)
     """Digest of the signed messages of a secure round, from which anybody can add up again."""
 

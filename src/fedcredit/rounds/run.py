@@ -24,14 +24,18 @@ from fedcredit.errors import (
     QuorumError,
     RunMismatchError,
     SumNotOpenedError,
+    UpdateOutOfRangeError,
 )
 from fedcredit.evaluation import ScoreCounts, score_edges
-from fedcredit.messages import COUNT_GRID, SCORE_BINS, Purpose, Stage, weights_to_bytes
-from fedcredit.parties import Roster
+from fedcredit.evaluation.vote import Outcome
+from fedcredit.messages import COUNT_GRID, SCORE_BINS, CloseAnswer, Purpose, Stage, weights_to_bytes
+from fedcredit.parties import InstitutionId, Roster
+from fedcredit.rounds.containment import NO_SUM, Containment, Integers, kept_total
 from fedcredit.rounds.engine import Resumed, RoundCall, RoundEngine
 from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.transcript import TRANSCRIPTS
+from fedcredit.rounds.voting import Verdict, ballots_from_bytes, ballots_to_bytes
 from fedcredit.store.database import Database
 from fedcredit.store.files import make_directory, write_atomic
 from fedcredit.store.journal import Journal
@@ -86,9 +90,10 @@ class FederatedRun:
         self._step: ServerStep = server_step(plan, family.layout, input_scale=family.input_scale)
         self._attempts: Counter[tuple[int, Purpose]] = Counter()
         self._state = ServerState.initial(family.initial_weights())
+        self._contained = Containment(plan, family)
         self._parent = ZERO_DIGEST
         self._finished = False
-        self._closed = False
+        self._verdict: Verdict | None = None
         self._prepared = False
         self.run_id = run_id
         self._release_index = 0
@@ -116,11 +121,17 @@ class FederatedRun:
         """Return the state after the last released round."""
         return self._state
 
+    @property
+    def verdict(self) -> Verdict | None:
+        """Return what the members have said to the model; ``None`` until the run is closed."""
+        return self._verdict
+
     def rounds(self, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> Iterator[RoundReport]:
         """Run the rounds that are left, yielding after each release.
 
         Raises:
             QuorumError: a round failed and the run's retries are used up; it can be resumed later.
+            UpdateOutOfRangeError: the sum was out of range as often; the model is the one before.
             RoundRefusedError: institutions refused; that is not retried.
         """
         total = self.plan.run.rounds
@@ -174,31 +185,48 @@ class FederatedRun:
         return counts, result
 
     def close(self, *, on_reply: Callable[[RoundResult], None] = lambda _: None) -> RoundResult | None:
-        """Show everybody the whole log, the evaluation included, and take their cosignatures; ``None`` if that is done.
+        """Show everybody the whole log, the evaluation included, and take their cosignatures and votes on the model.
+
+        Returns ``None`` if that is done; the votes are counted once.
 
         Raises:
             QuorumError, RoundRefusedError: as ``rounds``.
         """
-        if self._closed:
+        if self._verdict is not None:
             return None
         result = self._attempt(self.plan.run.rounds, Purpose.CLOSE, on_reply)
+        verdict = _counted(self.plan, ballots_to_bytes(result.ballots))
         self.audit.record(
             EventKind.CLOSED,
             run=self.run_id,
             manifest=result.manifest_digest,
             contributors=list(result.contributors),
             log_size=result.log_size,
+            weights=_model_digests(self._state)["released"],
+            ballots=ballots_to_bytes(result.ballots),
+            **verdict.record(),
         )
-        self._closed = True
+        self._verdict = verdict
         return result
 
-    def finish(self) -> None:
-        """Record the end; a run that trained nothing never ends well."""
+    def finish(self) -> Verdict:
+        """Record the end, and return how it ended: with a model, or with a candidate that the members kept back.
+
+        A run that trained nothing, or was not closed, has no end.
+
+        Raises:
+            NothingTrainedError: there is no end to record.
+        """
         if self._state.round < self.plan.run.rounds:
             raise NothingTrainedError(reason=f"only {self._state.round} of {self.plan.run.rounds} rounds are done")
+        if self._verdict is None:
+            raise NothingTrainedError(reason="its members have not been asked for their votes")
         if not self._finished:
-            self.audit.record(EventKind.RUN_FINISHED, run=self.run_id, checkpoint=self._parent)
+            rejected = self._verdict.outcome is Outcome.NOT_RELEASED
+            kind = EventKind.MODEL_REJECTED if rejected else EventKind.RUN_FINISHED
+            self.audit.record(kind, run=self.run_id, checkpoint=self._parent)
             self._finished = True
+        return self._verdict
 
     def _attempt(self, number: int, purpose: Purpose, on_reply: Callable[[RoundResult], None]) -> RoundResult:
         """Run one round, again with a new attempt while the plan's privacy pays for it."""
@@ -214,10 +242,11 @@ class FederatedRun:
                 purpose=purpose,
                 weights=weights,
                 release=self._release_index,
+                contained=self._contained if purpose is Purpose.TRAIN else None,
             )
             try:
                 return self._engine.run(call, on_reply=on_reply)
-            except (QuorumError, SumNotOpenedError):
+            except (QuorumError, SumNotOpenedError, UpdateOutOfRangeError):
                 if self._retries_used(purpose) >= self.plan.rounds.retries:
                     raise
 
@@ -233,7 +262,7 @@ class FederatedRun:
         write_atomic(self.folder / TRANSCRIPTS / name, transcript)
 
     def _release(self, state: ServerState, result: RoundResult) -> None:
-        digest = self._save(state, manifest=result.manifest_digest)
+        digest = self._save(state, manifest=result.manifest_digest, total=result.total)
         self.audit.record(
             EventKind.ROUND_RELEASED,
             run=self.run_id,
@@ -246,8 +275,9 @@ class FederatedRun:
         )
         self._release_index = len(self.audit) - 1
         self._state, self._parent = state, digest
+        self._contained.follow(result.total, result.contributors)
 
-    def _save(self, state: ServerState, *, manifest: bytes, prepared: bool = False) -> bytes:
+    def _save(self, state: ServerState, *, manifest: bytes, prepared: bool = False, total: Integers = NO_SUM) -> bytes:
         return self._checkpoints.save(
             Checkpoint(
                 round=state.round,
@@ -257,6 +287,8 @@ class FederatedRun:
                     "average": state.average,
                     "averaged": np.array([float(state.averaged)]),
                     "released": state.released(),
+                    # The next round's bounds follow from it, also after a restart.
+                    "total": total.astype(np.float64),
                 },
                 manifest_digest=manifest,
                 parent=self._parent,
@@ -301,8 +333,9 @@ class FederatedRun:
             if event.kind is EventKind.ROUND_OPENED:
                 place = (cast(int, event.fields["round"]), Purpose(cast(str, event.fields["purpose"])))
                 self._attempts[place] = max(self._attempts[place], cast(int, event.fields["attempt"]))
-            self._finished |= event.kind is EventKind.RUN_FINISHED
-            self._closed |= event.kind is EventKind.CLOSED
+            self._finished |= event.kind in {EventKind.RUN_FINISHED, EventKind.MODEL_REJECTED}
+            if event.kind is EventKind.CLOSED:
+                self._verdict = _counted(self.plan, cast(bytes, event.fields["ballots"]))
             self._prepared |= event.kind is EventKind.PREPARED
         last = next(event for event in reversed(events) if "checkpoint" in event.fields)
         self._release_index = max(
@@ -316,6 +349,11 @@ class FederatedRun:
         size = self._family.layout.size
         if any(tensors[name].shape != (size,) for name in ("weights", "velocity", "average")):
             raise CheckpointError(path=str(self.folder), problem="has another layout than the plan")
+        if released:
+            self._contained.follow(
+                kept_total(checkpoint, lanes=self._family.lanes),
+                [InstitutionId(name) for name in cast(list[str], released[-1].fields["contributors"])],
+            )
         averaged = float(tensors["averaged"][0])
         if not math.isfinite(averaged):
             raise CheckpointError(path=str(self.folder), problem="holds a non-finite count")
@@ -326,6 +364,12 @@ class FederatedRun:
             average=tensors["average"],
             averaged=int(averaged),
         )
+
+
+def _counted(plan: RunPlan, ballots: bytes) -> Verdict:
+    """Return what the signed answers of a closing entry make of the model; their signatures were checked on arrival."""
+    answers = {name: CloseAnswer.from_bytes(signed.body) for name, signed in ballots_from_bytes(ballots).items()}
+    return Verdict.of(plan, answers)
 
 
 def _model_digests(state: ServerState) -> dict[str, bytes]:

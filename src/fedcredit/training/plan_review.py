@@ -19,6 +19,7 @@ from fedcredit.privacy.plan import LARGEST_OVERLAP, PlanFacts, PrivacyPlan
 from fedcredit.privacy.release import Mechanism, Release
 from fedcredit.privacy.run_plan import advised_delta, privacy_plan
 from fedcredit.training.families import ModelFamily, model_family
+from fedcredit.training.update_bound import charged
 
 _REACH_IN_SIGMAS = 14
 """No noise table reaches further (``privacy.noise``)."""
@@ -138,7 +139,7 @@ def _review(plan: RunPlan, privacy: PrivacyPlan, family: ModelFamily, name: Inst
 
 
 def _releases(plan: RunPlan, privacy: PrivacyPlan, family: ModelFamily, name: InstitutionId) -> list[PlannedRelease]:
-    bounds = family.bounds(plan, name)
+    bounds = charged(plan, family.bounds(plan, name))
     if bounds.sensitivity_squared is None and privacy.mechanism is not Mechanism.NONE:
         raise PrivacyPlanError(problem="this training has no bound on what one borrower can change")
     borrowers, lane_bytes = plan.expected_borrowers()[name], _lane_bytes(plan)
@@ -169,7 +170,29 @@ def _releases(plan: RunPlan, privacy: PrivacyPlan, family: ModelFamily, name: In
             largest=_largest(COUNT_GRID, counts, borrowers),
         ),
     ]
-    return planned
+    return planned + _votes(plan, privacy, family, name)
+
+
+def _votes(plan: RunPlan, privacy: PrivacyPlan, family: ModelFamily, name: InstitutionId) -> list[PlannedRelease]:
+    """Return the counts of an institution's own that it votes on; none where the vote follows from what it released.
+
+    The counts stay where they are: what they decide leaves, and that is paid for.
+    """
+    if not privacy.vote_share:
+        return []
+    release = privacy.vote_release(
+        release_id=f"{name}/close", sensitivity_squared=COUNT_GRID**2, dimension=2 * SCORE_BINS
+    )
+    return [
+        PlannedRelease(
+            purpose=Purpose.CLOSE,
+            release=release,
+            at_most=privacy.evaluation_steps,
+            lane_bytes=0,
+            message_bytes=answer_length(max(family.lanes, family.preparation_lanes, 2 * SCORE_BINS)),
+            largest=0.0,
+        )
+    ]
 
 
 def _preparations(

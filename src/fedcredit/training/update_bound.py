@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +91,11 @@ def lane_blocks(plan: RunPlan) -> tuple[LaneBlock, ...]:
     return (LaneBlock(name="gradient", lanes=slice(None), signed=True),)
 
 
+def charged(plan: RunPlan, bounds: SumBounds) -> SumBounds:
+    """Return the bounds that the noise of a training sum is made for: after ``clamp`` where the plan bounds updates."""
+    return bounded(bounds) if plan.bounds_updates else bounds
+
+
 def bounded(bounds: SumBounds) -> SumBounds:
     """Return the bounds of a sum after ``clamp``: the sensitivity that its noise must be made for.
 
@@ -124,18 +129,39 @@ def bound_of(
     Raises:
         PrivacyPlanError: one borrower's change has no bound (federated averaging).
     """
+    return update_bounds(plan, [institution], bounds=bounds, previous=previous)[institution]
+
+
+def update_bounds(
+    plan: RunPlan,
+    names: Iterable[InstitutionId],
+    *,
+    bounds: Mapping[InstitutionId, SumBounds],
+    previous: ReleasedSum | None,
+) -> dict[InstitutionId, UpdateBound]:
+    """Return ``bound_of`` each of ``names``.
+
+    Raises:
+        PrivacyPlanError: one borrower's change has no bound (federated averaging).
+    """
     borrowers = {name: count * plan.privacy.sampling_rate for name, count in plan.expected_borrowers().items()}
-    mine = bounds[institution]
-    expected, largest = borrowers[institution], math.sqrt(_sensitivity_squared(mine))
+    known = None if previous is None else _Known.of(previous, bounds, borrowers)
+    blocks = lane_blocks(plan)
+    return {
+        name: UpdateBound(blocks=blocks, radii=_radii(blocks, bounds[name], borrowers[name], known)) for name in names
+    }
+
+
+def _radii(blocks: tuple[LaneBlock, ...], mine: SumBounds, expected: float, known: _Known | None) -> tuple[int, ...]:
+    largest = math.sqrt(_sensitivity_squared(mine))
     by_chance = SAMPLING_DEVIATION**2 * expected * largest**2
-    blocks, radii = lane_blocks(plan), []
+    radii = []
     for block in blocks:
         limit = expected * largest * (FIRST_STEP if block.signed else CURVATURE_STEP)
-        if previous is not None:
-            share = _share(mine, expected, borrowers, bounds, previous)
-            limit = min(limit, math.sqrt(SHARE_FACTOR**2 * _squared_part(block, share, bounds, previous) + by_chance))
+        if known is not None:
+            limit = min(limit, math.sqrt(SHARE_FACTOR**2 * known.squared_part(block, mine, expected) + by_chance))
         radii.append(math.floor(limit))
-    return UpdateBound(blocks=blocks, radii=tuple(radii))
+    return tuple(radii)
 
 
 def clamp(total: IntegerSum, bound: UpdateBound) -> IntegerSum:
@@ -190,39 +216,40 @@ def _sensitivity_squared(bounds: SumBounds) -> int:
     return bounds.sensitivity_squared
 
 
-def _share(
-    mine: SumBounds,
-    expected: float,
-    borrowers: Mapping[InstitutionId, float],
-    bounds: Mapping[InstitutionId, SumBounds],
-    previous: ReleasedSum,
-) -> npt.NDArray[np.float64]:
-    """Return the institution's public part of each number of the last sum, shape (lanes,)."""
-    everybody = np.zeros(mine.reached.size)
-    for name in previous.deviations:
-        everybody += borrowers[name] * bounds[name].reached
-    share = np.zeros_like(everybody)
-    np.divide(expected * mine.reached, everybody, out=share, where=everybody > 0)
-    return share
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """The last sum, as far as it is the same for every institution."""
 
+    total: Integers
+    borrowers: npt.NDArray[np.float64]
+    """(lanes,), how many borrowers of its contributors reach each number."""
+    noise: npt.NDArray[np.float64]
+    """(lanes,), variance of the noise in each number."""
 
-def _squared_part(
-    block: LaneBlock,
-    share: npt.NDArray[np.float64],
-    bounds: Mapping[InstitutionId, SumBounds],
-    previous: ReleasedSum,
-) -> float:
-    """Return ‖e‖² of a block without the part that noise is expected to have in it, at the upper end of what it may be.
+    @classmethod
+    def of(
+        cls,
+        previous: ReleasedSum,
+        bounds: Mapping[InstitutionId, SumBounds],
+        borrowers: Mapping[InstitutionId, float],
+    ) -> Self:
+        reaching, noise = np.zeros(previous.total.size), np.zeros(previous.total.size)
+        for name, deviation in previous.deviations.items():
+            reaching += borrowers[name] * bounds[name].reached
+            noise += deviation**2 * bounds[name].reached
+        return cls(total=previous.total, borrowers=reaching, noise=noise)
 
-    The squared norm of the noise scatters by ``√(2 Σ σ⁴)``; two such deviations are left in, so that where noise is
-    nearly all there is, honest members are not cut down to what it happened to hide.
-    """
-    of_noise = np.zeros(share.size)
-    for name, deviation in previous.deviations.items():
-        of_noise += deviation**2 * bounds[name].reached
-    squares = (share**2 * (previous.total.astype(np.float64) ** 2 - of_noise))[block.lanes]
-    scatter = 2 * ((share**2 * of_noise)[block.lanes]) ** 2
-    return max(0.0, math.fsum(squares.tolist()) + NOISE_DEVIATIONS * math.sqrt(math.fsum(scatter.tolist())))
+    def squared_part(self, block: LaneBlock, mine: SumBounds, expected: float) -> float:
+        """Return ‖e‖² of a block without the part that noise is expected to have in it, at the upper end of what it is.
+
+        The squared norm of the noise scatters by ``√(2 Σ σ⁴)``; two such deviations are left in, so that where noise is
+        nearly all there is, honest members are not cut down to what it happened to hide.
+        """
+        share = np.zeros_like(self.borrowers)
+        np.divide(expected * mine.reached, self.borrowers, out=share, where=self.borrowers > 0)
+        squares = (share**2 * (self.total.astype(np.float64) ** 2 - self.noise))[block.lanes]
+        scatter = 2 * ((share**2 * self.noise)[block.lanes]) ** 2
+        return max(0.0, math.fsum(squares.tolist()) + NOISE_DEVIATIONS * math.sqrt(math.fsum(scatter.tolist())))
 
 
 def _squared_norm(part: Integers) -> int:

@@ -243,7 +243,7 @@ MANIFESTS: Table = {
     "a plan with shorter lanes": (
         Moment.SETUP,
         "FC-2301",
-        other_plan(aggregation={"kind": "secure", "threshold": 3, "lane_bits": 16}),
+        other_plan(aggregation={"kind": "secure", "threshold": 3, "lane_bits": 16, "update_bound": "none"}),
     ),
     "a plan with a quorum of everybody": (Moment.SETUP, "FC-2301", other_plan(**{"rounds/quorum": 4})),
     "a plan with fixed noise": (Moment.SETUP, "FC-4005", other_plan(**{"privacy/test_noise": True})),
@@ -252,7 +252,7 @@ MANIFESTS: Table = {
     "a set-up under open aggregation": (
         Moment.SETUP,
         "FC-2302",
-        other_plan(aggregation={"kind": "open"}, **{"rounds/quorum": 4}),
+        other_plan(aggregation={"kind": "open", "update_bound": "none"}, **{"rounds/quorum": 4}),
     ),
     "the upload of the round before, replayed": (Moment.UPLOAD, "FC-3105", replayed("upload")),
     "the agreement of the round before, replayed": (Moment.ACCEPT, "FC-3106", replayed("accept")),

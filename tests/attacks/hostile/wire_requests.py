@@ -26,6 +26,7 @@ from attacks.hostile.world import NAMES, TARGET, Moment, Scene
 from consortium import RUN, Question
 
 from fedcredit.crypto.channels import Channel
+from fedcredit.messages import WIRE_VERSION
 
 # --- seals: anybody on the way can do these --------------------------------------------------------------------------
 
@@ -132,7 +133,7 @@ FORMS: Table = {
     "an encoding that is not canonical": (Moment.UPLOAD, "FC-3101", plain(not_canonical)),
     "a float": (Moment.UPLOAD, "FC-3101", plain(as_float)),
     "a request of the version before": (Moment.UPLOAD, "FC-3101", outer(version=2)),
-    "a request of the version after": (Moment.UPLOAD, "FC-3101", outer(version=4)),
+    "a request of the version after": (Moment.UPLOAD, "FC-3101", outer(version=WIRE_VERSION + 1)),
     "a request with one field more": (Moment.UPLOAD, "FC-3101", outer(secret=b"")),
     "a request without its plan": (Moment.UPLOAD, "FC-3101", outer(plan=REMOVED)),
     "a message of another type": (Moment.UPLOAD, "FC-3101", outer(type="signed")),

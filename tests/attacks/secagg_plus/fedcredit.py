@@ -58,7 +58,7 @@ class Fedcredit:
         section = {"kind": "bank", "expected_borrowers": 40, "modalities": ["application"]}
         self._approved = plan_of(
             institutions=dict.fromkeys(self.names, section),
-            aggregation={"kind": "secure", "threshold": threshold, "lane_bits": BITS},
+            aggregation={"kind": "secure", "threshold": threshold, "lane_bits": BITS, "update_bound": "none"},
             rounds={"quorum": threshold, "retries": 0, "deadline_s": 60.0},
         )
         approvals.approve(self._approved)

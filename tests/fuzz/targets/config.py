@@ -63,13 +63,18 @@ def seeds() -> dict[str, bytes]:
 
     network = {"kind": "network", "width": 4, "base_rate": 0.4}
     fedavg = {"kind": "fedavg", "learning_rate": 0.1, "local_epochs": 1, "batch_size": 8, "seed": 1}
-    bare: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "aggregation": {"kind": "open"}}
-    secure: dict[str, Any] = {**bare, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32}}
+    bare: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "aggregation": {"kind": "open", "update_bound": "share"}}
+    secure: dict[str, Any] = {
+        **bare,
+        "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32, "update_bound": "share"},
+    }
     plans = {
         "plan": plan_of(**bare),
         "plan-trees": plan_of(**{**TREES, **bare}),
         "plan-shared": plan_of(**{**SHARED, **secure}),
-        "plan-fedavg": plan_of(**{**NO_PRIVACY, **bare, "model": network, "training": fedavg}),
+        "plan-fedavg": plan_of(
+            **{**NO_PRIVACY, **bare, "aggregation/update_bound": "none", "model": network, "training": fedavg}
+        ),
     }
     return {name: chosen(0, plan.to_toml().encode()) for name, plan in plans.items()} | {
         "node": chosen(1, _NODE.encode()),

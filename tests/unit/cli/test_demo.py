@@ -118,7 +118,10 @@ def test_the_coordinator_reads_each_message_only_if_that_is_asked_for(type_in, t
     assert (outcome.data["aggregation"], outcome.data["threshold"]) == ("open", 1)
     assert outcome.data["traffic"]["message_types"] == ["train-answer", "counts-answer", "close-answer", "refusal"]
     assert all(line["messages"] == 4 for line in outcome.data["traffic"]["institutions"])
-    assert tomllib.loads((tmp_path / "run" / "plan.toml").read_text())["aggregation"] == {"kind": "open"}
+    assert tomllib.loads((tmp_path / "run" / "plan.toml").read_text())["aggregation"] == {
+        "kind": "open",
+        "update_bound": "share",
+    }
     assert "OPEN aggregation" in outcome.stderr
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "not only the sum" in page

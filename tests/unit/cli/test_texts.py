@@ -17,6 +17,7 @@ import fedcredit.cli
 from fedcredit.cli.texts import WORDS_ZH, ZH, tr, word
 from fedcredit.config.plan import ModelSection
 from fedcredit.daemon.control import State
+from fedcredit.evaluation.vote import Choice, Outcome, Reason
 from fedcredit.lab.results import PROVENANCE_NOTES
 from fedcredit.messages import Stage
 from fedcredit.parties import InstitutionType
@@ -212,7 +213,8 @@ def test_a_template_has_one_chinese_whichever_parts_of_the_catalogue_hold_it() -
 def test_the_words_are_those_that_records_can_hold() -> None:
     models = get_args(ModelSection.model_fields["kind"].annotation)
     kinds = [str(kind) for kind in InstitutionType]
-    records = {*get_args(State), *map(str, Stage), *models, *kinds, BORROWER, TRAIN, HOLDOUT}
+    votes = {*map(str, Choice), *map(str, Reason), *map(str, Outcome)}
+    records = {*get_args(State), *map(str, Stage), *models, *kinds, *votes, BORROWER, TRAIN, HOLDOUT}
     assert set(WORDS_ZH) == records | set(PROVENANCE_NOTES.values())
     assert all(CHINESE.search(text) for text in WORDS_ZH.values())
 

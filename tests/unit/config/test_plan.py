@@ -66,6 +66,11 @@ deadline_s = 60
 
 [aggregation]
 kind = "open"
+update_bound = "share"
+
+[evaluation]
+vote_floor = "none"
+vote_share = 0.0
 
 [institutions.bank-a]
 kind = "bank"
@@ -149,8 +154,8 @@ VALID_CHANGES = [
     ("rounds/quorum", 1),
     ("rounds/retries", 0),
     ("rounds/deadline_s", 61),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 16}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 16, "update_bound": "share"}),
     ("institutions/bank-a/kind", "lessor"),
     ("institutions/bank-a/expected_borrowers", 1001),
     ("institutions/bank-a/modalities", ["repayment"]),
@@ -285,13 +290,13 @@ WRONG: list[tuple[str, object]] = [
     ("rounds/deadline_s", float("inf")),
     ("aggregation", []),
     ("aggregation", {"kind": "closed"}),
-    ("aggregation", {"kind": "secure", "threshold": 1, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": 3, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": 2.0, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": True, "lane_bits": 32}),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 8}),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 64}),
-    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": "32"}),
+    ("aggregation", {"kind": "secure", "threshold": 1, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 3, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2.0, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": True, "lane_bits": 32, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 8, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": 64, "update_bound": "share"}),
+    ("aggregation", {"kind": "secure", "threshold": 2, "lane_bits": "32", "update_bound": "share"}),
     ("institutions", {}),
     ("institutions", []),
     ("institutions/bank-a", 1),
@@ -366,6 +371,7 @@ def test_federated_averaging_is_refused_with_differential_privacy() -> None:
     with pytest.raises(ConfigValueError, match="cannot be trained with differential privacy"):
         read(changed("training", FEDAVG))
     off = changed("training", FEDAVG).replace("rounded-gaussian", "none").replace('"gdp"', '"none"')
+    off = off.replace('update_bound = "share"', 'update_bound = "none"')
     off = off.replace("\nepsilon = 4.0", "\nepsilon = inf").replace(
         "evaluation_epsilon = 0.5", "evaluation_epsilon = inf"
     )
@@ -518,8 +524,14 @@ def test_a_sampling_rate_is_a_whole_number_of_millionths() -> None:
         {"privacy/sampling": "poisson", "privacy/sampling_rate": 0.1, "privacy/noise": "shared"},
         {"privacy/noise": "local", "privacy/colluders": 1},  # aggregation is open
         {"privacy/noise": "shared"},  # quorum 2
-        {"aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32}, "privacy/noise": "shared"},
-        {"aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32}, "privacy/colluders": 1},
+        {
+            "aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32, "update_bound": "share"},
+            "privacy/noise": "shared",
+        },
+        {
+            "aggregation": {"kind": "secure", "threshold": 2, "lane_bits": 32, "update_bound": "share"},
+            "privacy/colluders": 1,
+        },
     ],
     ids=str,
 )
@@ -540,7 +552,7 @@ INSTITUTIONS = {
 
 
 def secure(threshold: int, lane_bits: int = 32) -> dict[str, object]:
-    return {"kind": "secure", "threshold": threshold, "lane_bits": lane_bits}
+    return {"kind": "secure", "threshold": threshold, "lane_bits": lane_bits, "update_bound": "share"}
 
 
 @pytest.mark.parametrize(
@@ -752,3 +764,46 @@ def test_only_our_own_errors_escape_from_any_content(content: Any) -> None:
                 validate(RunPlan, raw, source="plan.toml").digest()
             except FedcreditError:
                 continue
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        (0.55, True),
+        ("none", True),
+        (0.5, False),
+        (1, False),
+        (0.0, False),
+        ("None", False),
+        (True, False),
+        ("0.6", False),
+    ],
+)
+def test_the_floor_of_votes_is_an_auc_between_chance_and_certainty_or_none(value: object, accepted: bool) -> None:
+    text = changed("evaluation/vote_floor", value)
+    if accepted:
+        assert read(text).evaluation.vote_floor == value
+        return
+    with pytest.raises(ConfigValueError, match=r"strictly between 0\.5 and 1") as caught:
+        read(text)
+    assert "evaluation.vote_floor" in str(caught.value)
+
+
+@pytest.mark.parametrize("bound", ["shares", "", None, 1, True])
+def test_whether_updates_are_bounded_is_said_and_one_of_two(bound: object) -> None:
+    with pytest.raises(MissingKeyError if bound is None else ConfigValueError, match="update_bound"):
+        read(changed("aggregation/update_bound", DELETE if bound is None else bound))
+
+
+def test_votes_of_their_own_are_paid_where_noise_is_shared_and_only_there() -> None:
+    with pytest.raises(ConfigValueError, match="vote_share"):
+        read(changed("evaluation", {"vote_floor": 0.6, "vote_share": 0.5}))
+    with pytest.raises(ConfigValueError, match="vote_share"):
+        read(changed("evaluation", {"vote_floor": "none", "vote_share": 0.5}))
+
+
+def test_averaging_without_a_bound_per_borrower_has_none_per_institution() -> None:
+    text = changed("training", FEDAVG).replace("rounded-gaussian", "none").replace('"gdp"', '"none"')
+    text = text.replace("\nepsilon = 4.0", "\nepsilon = inf")
+    with pytest.raises(ConfigValueError, match=r'needs aggregation\.update_bound = "none"'):
+        read(text.replace("evaluation_epsilon = 0.5", "evaluation_epsilon = inf"))

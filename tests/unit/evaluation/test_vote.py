@@ -5,7 +5,7 @@ import pytest
 
 from fedcredit.errors import EvaluationInputError
 from fedcredit.evaluation import ScoreCounts, noisy_auc_interval, score_edges
-from fedcredit.evaluation.vote import Choice, Reason, vote
+from fedcredit.evaluation.vote import Choice, Outcome, Reason, decide, vote
 
 EDGES = score_edges(0.2)
 RISING = np.arange(10)
@@ -53,3 +53,25 @@ def test_a_floor_that_excludes_nothing_or_everything_is_refused(floor: float) ->
 def test_noise_without_a_known_deviation_is_refused() -> None:
     with pytest.raises(EvaluationInputError):
         vote(counts([5] * 10, [5] * 10), noise_deviation=-1.0, floor=0.7)
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "abstain", "colluders", "outcome"),
+    [
+        (1, 0, 9, 0, Outcome.RELEASED),
+        (0, 0, 10, 0, Outcome.NOT_RELEASED),
+        (1, 1, 8, 0, Outcome.NOT_RELEASED),
+        (2, 1, 7, 0, Outcome.RELEASED),
+        (2, 0, 8, 2, Outcome.NOT_RELEASED),  # colluders alone release nothing
+        (3, 2, 5, 2, Outcome.RELEASED),  # nor do they keep back what one more of the others can judge
+        (3, 3, 4, 2, Outcome.NOT_RELEASED),
+        (2, 8, 0, 2, Outcome.NOT_RELEASED),
+    ],
+)
+def test_the_rule_by_hand(yes: int, no: int, abstain: int, colluders: int, outcome: Outcome) -> None:
+    choices = [Choice.YES] * yes + [Choice.NO] * no + [Choice.ABSTAIN] * abstain
+    assert decide(choices, colluders=colluders) is outcome
+
+
+def test_every_reason_is_for_one_choice() -> None:
+    assert [reason.choice for reason in Reason] == [Choice.YES, Choice.NO, *[Choice.ABSTAIN] * 3]

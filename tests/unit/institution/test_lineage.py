@@ -41,7 +41,7 @@ from fedcredit.store.records import Records
 
 FORMS: dict[str, dict[str, Any]] = {
     "open": {},
-    "secure": {"aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32}},
+    "secure": {"aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32, "update_bound": "none"}},
 }
 OURS, OTHER = bytes([1]) * 32, bytes([2]) * 32
 
@@ -82,6 +82,7 @@ def shown(*leaves: bytes, index: int = 0, **changes: Any) -> tuple[Manifest, Rou
             "log_size": tree.size,
             "log_root": tree.root(),
             "release": index,
+            "radii": (),
             **changes,
         }
     )

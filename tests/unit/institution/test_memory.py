@@ -66,6 +66,7 @@ def manifest(**changes: Any) -> Manifest:
         "log_size": 1,
         "log_root": bytes(32),
         "release": 0,
+        "radii": (),
         **changes,
     }
     return Manifest(**fields)

@@ -44,7 +44,7 @@ class PowerCutError(BaseException):
 
 FORMS: dict[str, dict[str, Any]] = {
     "open": {},
-    "secure": {"aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32}},
+    "secure": {"aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 32, "update_bound": "none"}},
 }
 """Each promise of the first stage of a round holds for an answer as for an upload."""
 
@@ -273,7 +273,12 @@ def test_a_roster_that_lists_other_keys_or_nobody_is_refused(consortium: Consort
 
 
 @pytest.mark.parametrize(
-    "aggregation", [{"kind": "open"}, {"kind": "secure", "threshold": 2, "lane_bits": 32}], ids=str
+    "aggregation",
+    [
+        {"kind": "open", "update_bound": "none"},
+        {"kind": "secure", "threshold": 2, "lane_bits": 32, "update_bound": "none"},
+    ],
+    ids=str,
 )
 def test_a_plan_without_this_institution_is_refused(
     consortium: Consortium, bank: Site, aggregation: dict[str, Any]

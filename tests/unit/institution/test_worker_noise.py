@@ -277,6 +277,7 @@ def test_a_run_with_shared_noise_goes_from_the_preparation_to_the_evaluation(tmp
     run = consortium.run()
     assert [len(report.result.contributors) for report in run.rounds()] == [4, 4, 4]
     run.evaluate()
+    run.close()
     run.finish()
     for site in consortium.sites.values():
         # fund-c has no category, and adds its share of noise to the histogram all the same.

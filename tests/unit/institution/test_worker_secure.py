@@ -120,7 +120,7 @@ def computed(consortium: Consortium, weights: np.ndarray, *, number: int) -> np.
 @pytest.mark.parametrize("bits", [16, 32])
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted between every two stages"])
 def test_what_all_stages_together_open_is_the_sum_and_nothing_else(tmp_path: Path, bits: int, restart: bool) -> None:
-    changes = {**SECURE, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": bits}}
+    changes = {**SECURE, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": bits, "update_bound": "none"}}
     plan = plan_of(**NO_PRIVACY, **changes)
     consortium = Consortium.make(tmp_path, plan, policy={"allow_no_privacy": True}, on_disk=True)
 
@@ -789,7 +789,7 @@ def test_two_sums_of_a_round_differ_by_three_members_besides_the_colluders(
 ) -> None:
     plan = plan_of(
         [f"bank-{letter}" for letter in "abcdefg"],
-        aggregation={"kind": "secure", "threshold": quorum, "lane_bits": 32},
+        aggregation={"kind": "secure", "threshold": quorum, "lane_bits": 32, "update_bound": "none"},
         **{"rounds/quorum": quorum, "privacy/colluders": colluders},
     )
     consortium = Consortium.make(tmp_path, plan)
@@ -803,7 +803,7 @@ def test_two_sums_of_a_round_differ_by_three_members_besides_the_colluders(
 def test_a_third_sum_of_a_round_is_compared_with_the_first_as_well(tmp_path: Path) -> None:
     plan = plan_of(
         [f"bank-{letter}" for letter in "abcdefg"],
-        aggregation={"kind": "secure", "threshold": 4, "lane_bits": 32},
+        aggregation={"kind": "secure", "threshold": 4, "lane_bits": 32, "update_bound": "none"},
         **{"rounds/quorum": 4},
     )
     consortium = Consortium.make(tmp_path, plan)

@@ -84,6 +84,7 @@ def test_local_averaging_has_nothing_to_widen() -> None:
         ("bank-a",),
         model={"kind": "logistic", "base_rate": 0.4},
         training=averaging,
+        aggregation={"kind": "open", "update_bound": "none"},
         **{f"privacy/{key}": value for key, value in off.items()},
     )
     with pytest.raises(ValueError, match="no clip bound"):

@@ -81,7 +81,7 @@ def test_the_accountant_follows_from_what_is_chosen_and_the_plan_keeps_its_claim
 
 
 def test_only_sums_can_be_read_or_the_plan_says_that_messages_can() -> None:
-    assert aggregation_values("open", threshold=3) == {"kind": "open"}
+    assert aggregation_values("open", threshold=3) == {"kind": "open", "update_bound": "share"}
     secure = plan_for(CHOICE).secure
     assert secure is not None
     assert (secure.threshold, secure.lane_bits) == (3, 32)

@@ -260,6 +260,7 @@ def plan_of(**changes: Any) -> PrivacyPlan:
         "preparation_steps": 1,
         "evaluation_epsilon": 0.5,
         "evaluation_steps": 1,
+        "vote_share": 0.0,
         "mechanism": Mechanism.ROUNDED_GAUSSIAN,
         "accountant": "gdp",
         "honest_shares": 1,

@@ -29,6 +29,7 @@ def plan(**changes: object) -> PrivacyPlan:
         "preparation_steps": 1,
         "evaluation_epsilon": 0.5,
         "evaluation_steps": 1,
+        "vote_share": 0.0,
         "mechanism": Mechanism.ROUNDED_GAUSSIAN,
         "accountant": "gdp",
         "honest_shares": 1,

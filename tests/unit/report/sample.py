@@ -52,6 +52,11 @@ def result(*, institutions: int = 4, names: list[str] | None = None) -> dict[str
         "protected": True,
         "aggregation": "open",
         "threshold": 1,
+        "update_bound": "share",
+        "vote_floor": 0.55,
+        "colluders": 0,
+        "verdict": "released",
+        "votes": {name: ["yes", "better-than-chance"] for name in names},
         "rows": [row(name, position=i) for i, name in enumerate(names)],
         "summary": {
             "test_n": 6000,

@@ -109,7 +109,13 @@ class Puppet:
     def close(self, request: bytes) -> bytes:
         opened = self.open(request)
         line = cosigned(self.name, checkpoint_of(opened.manifest))
-        answer = CloseAnswer(manifest_digest=opened.manifest_digest, ledger_head=self.head, cosignature=line)
+        answer = CloseAnswer(
+            manifest_digest=opened.manifest_digest,
+            ledger_head=self.head,
+            cosignature=line,
+            vote="none",
+            reason="none",
+        )
         return self.send(opened, answer)
 
     def send(self, opened: OpenedRequest, answer: Message, signer: IdentityKeys | None = None) -> bytes:
@@ -176,7 +182,9 @@ class Table:
         on_reply: Callable[[RoundResult], None] = lambda _: None,
     ) -> RoundResult:
         weights = np.arange(float(SIZE))
-        call = RoundCall(run=RUN, round=number, attempt=attempt, purpose=purpose, weights=weights, release=0)
+        call = RoundCall(
+            run=RUN, round=number, attempt=attempt, purpose=purpose, weights=weights, release=0, contained=None
+        )
         return self.engine.run(call, on_reply=on_reply)
 
     def kinds(self) -> list[str]:

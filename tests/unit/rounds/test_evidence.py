@@ -70,8 +70,8 @@ def test_the_log_says_of_every_member_what_its_own_ledger_says(tmp_path: Path) -
         assert spent.train.epsilon == site.epsilon()
         assert spent.holdout.epsilon == site.epsilon("holdout")
         assert (spent.train.releases, spent.holdout.releases) == (3, 1)
-    assert evidence.accepted == {Purpose.PREPARE: 0, Purpose.TRAIN: 3, Purpose.EVALUATE: 1}
-    assert evidence.allowed == {Purpose.PREPARE: 0, Purpose.TRAIN: 5, Purpose.EVALUATE: 3}
+    assert evidence.accepted == {Purpose.PREPARE: 0, Purpose.TRAIN: 3, Purpose.EVALUATE: 1, Purpose.CLOSE: 0}
+    assert evidence.allowed == {Purpose.PREPARE: 0, Purpose.TRAIN: 5, Purpose.EVALUATE: 3, Purpose.CLOSE: 0}
 
 
 def test_of_an_open_run_the_chain_and_the_cosignatures_hold_and_sums_are_not_claimed(tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def release_again(folder: Path, state: ServerState, checkpoint: Checkpoint, **te
     """Put another model and its digests in the place of the last one; return the index of its entry."""
     names = {"weights": state.weights, "velocity": state.velocity, "average": state.average}
     averaged = np.array([float(state.averaged)])
-    content = {**names, "averaged": averaged, "released": state.released(), **tensors}
+    total = checkpoint.tensors["total"]
+    content = {**names, "averaged": averaged, "released": state.released(), "total": total, **tensors}
     digest = CheckpointStore(folder / "checkpoints").save(replace(checkpoint, tensors=content))
     index = places(read(folder), EventKind.ROUND_RELEASED)[-1]
     fields: dict[str, Any] = {

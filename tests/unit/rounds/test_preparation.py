@@ -68,13 +68,15 @@ def test_it_is_asked_for_once_before_the_first_round(consortium: Consortium) -> 
     run = consortium.run(recorder)
     trained(run)
     run.evaluate()
+    run.close()
     run.finish()
     assert asked(run) == [
         ("prepare", 1, 1),
         *[("train", number, 1) for number in (1, 2, 3)],
         ("evaluate", 3, 1),
+        ("close", 3, 1),
     ]
-    assert len(recorder.requests) == 5
+    assert len(recorder.requests) == 6
     kinds = [event.kind for event in run.audit.events()]
     one_round = [EventKind.ROUND_OPENED, *[EventKind.ANSWER_ACCEPTED] * 4]
     assert kinds == [
@@ -82,6 +84,7 @@ def test_it_is_asked_for_once_before_the_first_round(consortium: Consortium) -> 
         *[*one_round, EventKind.PREPARED],
         *[*one_round, EventKind.ROUND_RELEASED] * 3,
         *[*one_round, EventKind.EVALUATED],
+        *[*one_round, EventKind.CLOSED],
         EventKind.RUN_FINISHED,
     ]
     # The relay cannot tell it from any other round by its length.
@@ -247,6 +250,7 @@ def finished(consortium: Consortium, tmp_path: Path) -> Path:
     with Database.open(folder / "run.db") as database:
         run = consortium.run(database=database)
         trained(run)
+        run.close()
         run.finish()
     return folder
 

@@ -46,6 +46,7 @@ def test_a_whole_run_from_the_plan_to_the_evaluated_model(tmp_path: Path) -> Non
     counts, result = run.evaluate()
     assert counts.bins == 10
     assert len(result.contributors) == 4
+    run.close()
     run.finish()
     run.finish()
     kinds = [event.kind for event in run.audit.events()]
@@ -55,6 +56,8 @@ def test_a_whole_run_from_the_plan_to_the_evaluated_model(tmp_path: Path) -> Non
         *[*one_round, EventKind.ROUND_RELEASED] * 3,
         *one_round,
         EventKind.EVALUATED,
+        *one_round,
+        EventKind.CLOSED,
         EventKind.RUN_FINISHED,
     ]
     for site in consortium.sites.values():
@@ -196,11 +199,12 @@ def test_retries_that_the_plan_pays_for_end_in_the_whole_model(tmp_path: Path, l
     run = consortium.run(transport)
     trained(run)
     run.evaluate()
+    run.close()
     run.finish()
     opened = [event.fields for event in run.audit.events() if event.kind is EventKind.ROUND_OPENED]
     assert [(fields["round"], fields["attempt"], fields["purpose"]) for fields in opened] == [
         *[(1, 1, "train"), (1, 2, "train"), (2, 1, "train"), (3, 1, "train"), (3, 2, "train")],
-        *[(3, 1, "evaluate"), (3, 2, "evaluate"), (3, 3, "evaluate")],
+        *[(3, 1, "evaluate"), (3, 2, "evaluate"), (3, 3, "evaluate"), (3, 1, "close")],
     ]
     for site in consortium.sites.values():
         assert (site.charged(), site.charged("holdout")) == ((5, 3) if lose_reply else (3, 1))
@@ -469,6 +473,7 @@ def test_the_torch_families_run_through_the_same_engine(tmp_path: Path, kind: st
 def test_federated_averaging_runs_through_the_same_engine(tmp_path: Path) -> None:
     raw = plan_of(**NO_PRIVACY).model_dump()
     raw["model"] = {"kind": "logistic", "base_rate": 0.4}
+    raw["aggregation"]["update_bound"] = "none"
     raw["training"] = {"kind": "fedavg", "learning_rate": 0.5, "local_epochs": 1, "batch_size": 16, "seed": 1}
     consortium = Consortium.make(tmp_path, type(plan_of()).model_validate(raw), policy=ALLOW)
     run = consortium.run()

@@ -236,7 +236,7 @@ def test_shared_noise_is_whole_if_members_leave_after_their_upload(tmp_path: Pat
 
 
 def test_lanes_of_sixteen_bits_carry_the_same_sum(tmp_path: Path) -> None:
-    narrow = {"aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 16}}
+    narrow = {"aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 16, "update_bound": "none"}}
     wide, short = secure(tmp_path / "wide"), secure(tmp_path / "short", **narrow)
     totals, sent = [], []
     for consortium in (wide, short):

@@ -31,6 +31,7 @@ TREES: dict[str, Any] = {
 }
 NETWORK: dict[str, Any] = {"model": {"kind": "network", "width": 3, "base_rate": 0.4}}
 FEDAVG: dict[str, Any] = {
+    "aggregation/update_bound": "none",
     "model": {"kind": "logistic", "base_rate": 0.4},
     "training": {"kind": "fedavg", "learning_rate": 0.1, "local_epochs": 1, "batch_size": 8, "seed": 1},
     **NO_PRIVACY,

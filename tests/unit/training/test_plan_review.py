@@ -191,13 +191,21 @@ def test_a_histogram_that_could_leave_thirty_two_bits_is_refused() -> None:
 
 
 def narrow(**changes: Any) -> dict[str, Any]:
-    return {**SECURE, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 16}, **changes}
+    return {
+        **SECURE,
+        "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": 16, "update_bound": "none"},
+        **changes,
+    }
 
 
 @pytest.mark.parametrize("bits", [16, 32])
 def test_under_masks_all_members_numbers_together_have_to_fit(bits: int) -> None:
     # Counts of twice the borrowers in steps of 64 and 14 deviations of noise, four times, against half of 2^bits.
-    secure = {**SECURE, "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": bits}, "training/grid": 2}
+    secure = {
+        **SECURE,
+        "aggregation": {"kind": "secure", "threshold": 3, "lane_bits": bits, "update_bound": "none"},
+        "training/grid": 2,
+    }
     if bits == 32:
         secure["privacy/delta"] = 1e-8
     else:
@@ -278,6 +286,7 @@ def test_a_plan_that_cannot_hold_is_refused_before_anybody_agrees(changes: dict[
 
 def test_training_without_a_bound_is_reviewed_without_privacy_only() -> None:
     averaging = {
+        "aggregation/update_bound": "none",
         "model": {"kind": "logistic", "base_rate": 0.4},
         "training": {"kind": "fedavg", "learning_rate": 0.1, "local_epochs": 1, "batch_size": 8, "seed": 1},
     }
