@@ -22,7 +22,7 @@ from fedcredit.errors import MalformedMessageError, ReconstructionError, ReplayE
 from fedcredit.messages import box_length
 from fedcredit.secagg.agreement import selection_digest
 from fedcredit.secagg.cohort import Cohort
-from fedcredit.secagg.masking import BLOCK_BYTES, add_masks
+from fedcredit.secagg.masking import masked_sum
 from fedcredit.secagg.member import NO_SHARE, wanted
 from fedcredit.secagg.ring import Lanes, from_ring, lanes_from_bytes
 from fedcredit.secagg.shamir import SHARE_LENGTH, Interpolation, reconstruct
@@ -230,9 +230,7 @@ class AggregatorRound:
         for secret in self._secrets:
             seeds[secret], bad = self._seed(secret, interpolations)
             wrong |= {self.cohort.names[place] for place in bad}
-        members = self.selected
-        total = sum_of_lanes([self.contributions[place].lanes for place in sorted(members)])
-        unmask(total, seeds)
+        total = unmasked_sum([self.contributions[place].lanes for place in sorted(self.selected)], seeds)
         return OpenedSum(values=from_ring(total, bits=self.bits), seeds=seeds, wrong=frozenset(wrong))
 
     @cached_property
@@ -281,21 +279,8 @@ class AggregatorRound:
         return result.secret, frozenset(holders[position] for position in result.wrong)
 
 
-def sum_of_lanes(vectors: Sequence[Lanes]) -> Lanes:
-    """Return the sum of at least one vector, each of shape (d,), modulo 2^bits."""
-    first, *others = vectors
-    total = first.copy()
-    step = BLOCK_BYTES // total.itemsize
-    # By blocks that stay in a core's cache, so that the sum is not read from memory again for every vector.
-    for start in range(0, total.size, step):
-        part = total[start : start + step]
-        for lanes in others:
-            np.add(part, lanes[start : start + step], out=part)
-    return total
-
-
-def unmask(total: Lanes, seeds: Mapping[Secret, bytes]) -> None:
-    """Take the masks of ``seeds`` out of the sum of a selection's uploads, in place.
+def unmasked_sum(vectors: Sequence[Lanes], seeds: Mapping[Secret, bytes]) -> Lanes:
+    """Return the sum of a selection's uploads, at least one, modulo 2^bits, without the masks of ``seeds``.
 
     A dealer added the mask that it has in common with a later member and subtracted that with an earlier one.
 
@@ -307,4 +292,4 @@ def unmask(total: Lanes, seeds: Mapping[Secret, bytes]) -> None:
     subtracted = [seed for (dealer, other), seed in seeds.items() if other is not None and other < dealer]
     if len({*seeds.values()}) != len(seeds):
         raise ReconstructionError(what="seed", problem="two members have the same one")
-    add_masks(total, plus=subtracted, minus=[*own, *added])
+    return masked_sum(vectors, plus=subtracted, minus=[*own, *added])
