@@ -271,8 +271,8 @@ class OurRound:
         for name in names:
             body = RevealBody(
                 selection=hashlib.sha256(encoded).digest(),
-                members=tuple(accepts),
-                signatures=tuple(accepts.values()),
+                members=tuple(accepts)[: epoch.threshold],
+                signatures=tuple(accepts.values())[: epoch.threshold],
                 boxes=boxes[name],
             ).to_bytes()
             forget_signatures()

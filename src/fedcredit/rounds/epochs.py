@@ -238,7 +238,7 @@ class EpochSetup:
         names = [InstitutionId(name) for name in cohort.names]
         return {
             name: tuple(
-                self._boxes[names[other]][cohort.neighbours[other].index(place)] for other in cohort.neighbours[place]
+                self._boxes[names[other]][cohort.position(place, of=other)] for other in cohort.neighbours[place]
             )
             for place, name in enumerate(names)
         }

@@ -200,15 +200,15 @@ class SecureRound:
             self._sum.take_reveal(name, bulk)
             self._reveals[name] = (opened.signed.body, opened.signed.signature, bulk)
 
+        # No member needs more agreements than the threshold, and it verifies every one that it gets.
+        shown = members[: self._call.aggregation.threshold]
+        signatures = tuple(self._accepts[member] for member in shown)
+        length = padded_length(max(self._sum.reveal_length(member) for member in members))
         requests = {}
         for name in members:
             body = RevealBody(
-                selection=digest,
-                members=tuple(members),
-                signatures=tuple(self._accepts[member] for member in members),
-                boxes=self._sum.boxes_for(name),
+                selection=digest, members=tuple(shown), signatures=signatures, boxes=self._sum.boxes_for(name)
             )
-            length = padded_length(max(self._sum.reveal_length(member) for member in members))
             requests[name] = self._request(name, Stage.REVEAL, body, length)
         return self._ask(Stage.REVEAL, requests, Reveal, take, on_reply, settled=self._try_to_open)
 

@@ -163,7 +163,7 @@ class AggregatorRound:
         return frozenset(liars | rest)
 
     def _pair(self, dealer: int, other: int) -> bytes:
-        position = 1 + self.cohort.neighbours[dealer].index(other)
+        position = 1 + self.cohort.position(other, of=dealer)
         return self.contributions[dealer].upload.commitments[position]
 
     # --- M2, M3 ------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class AggregatorRound:
         """Return the boxes that the neighbours of a member dealt to it, in order; empty outside the selection."""
         place, selected = self.cohort.places[name], self.selected
         return tuple(
-            self.contributions[dealer].boxes[self.cohort.neighbours[dealer].index(place)] if dealer in selected else b""
+            self.contributions[dealer].boxes[self.cohort.position(place, of=dealer)] if dealer in selected else b""
             for dealer in self.cohort.neighbours[place]
         )
 
@@ -253,7 +253,7 @@ class AggregatorRound:
         dealer, other = secret
         holders = self.cohort.holders[dealer]
         commitments = self.contributions[dealer].upload.commitments
-        expected = commitments[0 if other is None else 1 + self.cohort.neighbours[dealer].index(other)]
+        expected = commitments[0 if other is None else 1 + self.cohort.position(other, of=dealer)]
         what = self.cohort.names[dealer] + ("" if other is None else f" and {self.cohort.names[other]}")
         shares = {
             position: self._reveals[holder][secret]

@@ -159,7 +159,7 @@ class MemberRound:
         for dealer, absent in wanted(self.cohort, selected, self.place):
             if dealer not in rows:
                 rows[dealer] = self._open(dealer, *received[dealer])
-            position = 0 if absent is None else 1 + self.cohort.neighbours[dealer].index(absent)
+            position = 0 if absent is None else 1 + self.cohort.position(absent, of=dealer)
             shares.append(rows[dealer][position * SHARE_LENGTH : (position + 1) * SHARE_LENGTH])
         return replace(self, revealed=True), b"".join(shares)
 

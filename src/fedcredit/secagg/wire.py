@@ -255,7 +255,7 @@ class RevealBody(Message):
     selection: bytes
     """Digest of the selection."""
     members: tuple[str, ...]
-    """Who has agreed."""
+    """As many who have agreed as the threshold says."""
     signatures: tuple[bytes, ...]
     """Of each of them, on the same ``Accept``."""
     boxes: tuple[bytes, ...]
