@@ -17,6 +17,8 @@ import cbor2
 from fedcredit.errors import MalformedMessageError, MessageTooLargeError
 
 Encodable: TypeAlias = "int | bytes | str | bool | Sequence[Encodable] | Mapping[str, Encodable] | None"
+Buffer: TypeAlias = bytes | memoryview
+"""Bytes that need not be copied; a view is a read-only vector of single bytes."""
 
 MAX_DEPTH: Final = 12
 MAX_ITEMS: Final = 100_000

@@ -7,7 +7,6 @@ seeds shared with members outside the selection; the shares that come back open 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedcredit.crypto.derivation import commitment
+from fedcredit.encoding import Buffer
 from fedcredit.errors import MalformedMessageError, ReconstructionError, ReplayError, ShareError, SmallCohortError
 from fedcredit.messages import box_length
 from fedcredit.secagg.agreement import selection_digest
@@ -26,7 +26,7 @@ from fedcredit.secagg.masking import masked_sum
 from fedcredit.secagg.member import NO_SHARE, wanted
 from fedcredit.secagg.ring import Lanes, from_ring, lanes_from_bytes
 from fedcredit.secagg.shamir import SHARE_LENGTH, Interpolation, reconstruct
-from fedcredit.secagg.wire import Selection, Upload
+from fedcredit.secagg.wire import Selection, Upload, bulk_digest
 
 Secret: TypeAlias = tuple[int, int | None]
 """A dealer's own seed, or the seed that it has in common with somebody outside the selection."""
@@ -88,7 +88,7 @@ class AggregatorRound:
         near = len(self.cohort.neighbours[place])
         return self.count * self.bits // 8 + near * box_length(near)
 
-    def take_upload(self, name: str, upload: Upload, *, digest: bytes, signature: bytes, bulk: bytes) -> None:
+    def take_upload(self, name: str, upload: Upload, *, digest: bytes, signature: bytes, bulk: Buffer) -> None:
         """Take the upload of a member; its signature was verified. A second one changes nothing.
 
         Raises:
@@ -103,7 +103,7 @@ class AggregatorRound:
         near = len(self.cohort.neighbours[place])
         if len(upload.commitments) != 1 + near or len(bulk) != self.bulk_length(place):
             raise MalformedMessageError(what="upload", problem="a part has another size than this round needs")
-        if hashlib.sha256(bulk).digest() != upload.bulk_digest:
+        if bulk_digest(bulk) != upload.bulk_digest:
             raise MalformedMessageError(what="upload", problem="its lanes and boxes are not those that were signed")
         if upload.commitments[0] in self._commitments:
             raise MalformedMessageError(what="upload", problem="it repeats a commitment of another member")
