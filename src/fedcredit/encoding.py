@@ -27,6 +27,7 @@ MAX_TOTAL: Final = 400_000
 """Most items of one value, counted before any is built: an item of one byte costs a hundred bytes of memory."""
 DIGEST_LENGTH: Final = 32
 _PLAIN: Final = frozenset({int, bytes, bool, type(None)})
+_TEXT: Final = frozenset({str})
 _LISTS: Final = (list, tuple)
 _STRINGS: Final = (2, 3)
 _INDEFINITE: Final = 31
@@ -102,10 +103,9 @@ def _check(value: object, *, depth: int) -> None:
         _require_normal(value)
     elif isinstance(value, _LISTS):
         _check_items(value, depth=depth)
-    elif isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError("map keys must be text")
+    elif isinstance(value, dict | Mapping):
+        if not (_TEXT.issuperset(map(type, value)) or all(isinstance(key, str) for key in value)):
+            raise TypeError("map keys must be text")
         _check_items(value.values(), depth=depth)
     elif not isinstance(value, bool | int | bytes):
         raise TypeError(f"{type(value).__name__} has no canonical encoding")
@@ -121,6 +121,8 @@ def _check_items(items: Collection[object], *, depth: int) -> None:
         raise ValueError(f"more than {MAX_ITEMS} items")
     if items and depth >= MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    if _PLAIN.issuperset(map(type, items)):
+        return
     for item in items:
         # Most items are plain, or plain text, and the call would cost more than the question.
         if type(item) not in _PLAIN and not (type(item) is str and item.isascii()):
