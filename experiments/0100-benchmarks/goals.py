@@ -50,6 +50,7 @@ GOALS = (
     Goal("P15", "log.inclusion*.us", "<=", 50),
     Goal("P15", "log.consistency*.us", "<=", 100),
     Goal("", "engine.round.vs-bare.*", "<=", 2),
+    Goal("", "engine.secure.rounds-per-s.n10", ">=", 25),
     Goal("", "engine.startup_s", "<=", 3),
     Goal("", "step.overhead.linear*", "<=", 1.4),
     Goal("", "step.overhead.conv*", "<=", 1.8),
