@@ -34,6 +34,7 @@ GOALS = (
     Goal("P4", "secagg.protect.ns-per-parameter.n10", "<=", 18),
     Goal("P4", "secagg.protect.ns-per-parameter.n50", "<=", 42),
     Goal("P5", "secagg.client.vs-flwr.*", ">=", 7),
+    Goal("P5", "secagg.upload.vs-flwr.*", ">=", 7),
     Goal("P5", "secagg.server*.vs-flwr.*", ">=", 15),
     Goal("P5", "secagg.opening*.vs-flwr.*", ">=", 15),
     Goal("P6", "ckks.client.vs-fedcredit.*", ">=", 100),

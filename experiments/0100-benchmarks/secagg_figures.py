@@ -102,6 +102,8 @@ class Compared:
     """Ratios of one size, one per pair of rounds."""
 
     client: list[float] = field(default_factory=list)
+    upload: list[float] = field(default_factory=list)
+    """Flower's client against our upload alone, without agreement and reveal: the client of the design's table."""
     server: dict[int, list[float]] = field(default_factory=dict)
     """By the number of lost members."""
     opening: dict[int, list[float]] = field(default_factory=dict)
@@ -121,6 +123,7 @@ def versus_flower(institutions: int, parameters: int, *, pairs: int) -> Iterator
         client, *servers = flower_costs(vectors, threshold=threshold, lost=losses, repeats=1)
         round_ = OurRound(epoch, vectors)
         costs = {lost: round_.server(lost=lost, clock=lost == 0) for lost in losses}
+        found.upload.append(statistics.median(client.runs_ms) / statistics.median(round_.upload_ms.values()))
         found.client.append(statistics.median(client.runs_ms) / statistics.median(round_.client_ms.values()))
         for theirs in servers:
             lost, cost = theirs.lost, costs[theirs.lost]
@@ -131,6 +134,7 @@ def versus_flower(institutions: int, parameters: int, *, pairs: int) -> Iterator
             found.keystreams.setdefault(lost, []).append(cost.open_ms / bound)
     size = size_name(institutions, parameters)
     yield _figure(f"secagg.client.vs-flwr.{size}", found.client, unit="ratio")
+    yield _figure(f"secagg.upload.vs-flwr.{size}", found.upload, unit="ratio")
     for lost in losses:
         drops = "-drops" if lost else ""
         yield _figure(f"secagg.server{drops}.vs-flwr.{size}", found.server[lost], unit="ratio")

@@ -26,9 +26,12 @@ class Message:
         known: bytes | None = self.__dict__.get("_encoded")
         if known is None:
             known = self._encode()
-            if len(known) <= _KEPT_BYTES:
-                self.__dict__["_encoded"] = known
+            self._keep(known)
         return known
+
+    def _keep(self, encoded: bytes) -> None:
+        if len(encoded) <= _KEPT_BYTES:
+            self.__dict__["_encoded"] = encoded
 
     def _encode(self) -> bytes:
         body: dict[str, Encodable] = {"type": self.TAG, "version": WIRE_VERSION}
@@ -40,8 +43,9 @@ class Message:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Decode exactly one message of this type; anything else raises ``MalformedMessageError``."""
-        value = decode(data, what=cls.TAG, limit=MAX_MESSAGE_BYTES)
-        return cls._from_value(value)
+        message = cls._from_value(decode(data, what=cls.TAG, limit=MAX_MESSAGE_BYTES))
+        message._keep(bytes(data))  # it was canonical, so it is what encoding would give
+        return message
 
     @classmethod
     def _from_value(cls, value: Encodable) -> Self:
