@@ -35,7 +35,7 @@ class Message:
 
     def _encode(self) -> bytes:
         body: dict[str, Encodable] = {"type": self.TAG, "version": WIRE_VERSION}
-        for name in _names_of(type(self)):
+        for name in _names_of(cast(Any, type(self))):
             value = getattr(self, name)
             body[name] = list(value) if isinstance(value, tuple) else value
         return encode(body)
@@ -56,7 +56,7 @@ class Message:
         # True == 1 in Python, but it is another encoding.
         if value.get("version") is True or value.get("version") != WIRE_VERSION:
             raise MalformedMessageError(what=cls.TAG, problem=f"its version is not {WIRE_VERSION}")
-        checks = _checks_of(cls)
+        checks = _checks_of(cast(Any, cls))
         if set(value) != set(checks) | {"type", "version"}:
             raise MalformedMessageError(what=cls.TAG, problem="its fields are not the expected ones")
         arguments: dict[str, Any] = {}
