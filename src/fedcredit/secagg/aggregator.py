@@ -24,7 +24,7 @@ from fedcredit.secagg.agreement import selection_digest
 from fedcredit.secagg.cohort import Cohort
 from fedcredit.secagg.masking import masked_sum
 from fedcredit.secagg.member import NO_SHARE, wanted
-from fedcredit.secagg.ring import Lanes, from_ring, lanes_from_bytes
+from fedcredit.secagg.ring import Lanes, lanes_from_bytes, signed_view
 from fedcredit.secagg.shamir import SHARE_LENGTH, Interpolation, reconstruct
 from fedcredit.secagg.wire import Selection, Upload, bulk_digest
 
@@ -230,8 +230,9 @@ class AggregatorRound:
         for secret in self._secrets:
             seeds[secret], bad = self._seed(secret, interpolations)
             wrong |= {self.cohort.names[place] for place in bad}
-        total = unmasked_sum([self.contributions[place].lanes for place in sorted(self.selected)], seeds)
-        return OpenedSum(values=from_ring(total, bits=self.bits), seeds=seeds, wrong=frozenset(wrong))
+        vectors = [self.contributions[place].lanes for place in sorted(self.selected)]
+        values = unmasked_sum(vectors, seeds, bits=self.bits)
+        return OpenedSum(values=values, seeds=seeds, wrong=frozenset(wrong))
 
     @cached_property
     def _secrets(self) -> tuple[Secret, ...]:
@@ -279,8 +280,8 @@ class AggregatorRound:
         return result.secret, frozenset(holders[position] for position in result.wrong)
 
 
-def unmasked_sum(vectors: Sequence[Lanes], seeds: Mapping[Secret, bytes]) -> Lanes:
-    """Return the sum of a selection's uploads, at least one, modulo 2^bits, without the masks of ``seeds``.
+def unmasked_sum(vectors: Sequence[Lanes], seeds: Mapping[Secret, bytes], *, bits: int) -> npt.NDArray[np.int64]:
+    """Return the sum of a selection's uploads, at least one, without the masks of ``seeds``, as signed numbers.
 
     A dealer added the mask that it has in common with a later member and subtracted that with an earlier one.
 
@@ -292,4 +293,7 @@ def unmasked_sum(vectors: Sequence[Lanes], seeds: Mapping[Secret, bytes]) -> Lan
     subtracted = [seed for (dealer, other), seed in seeds.items() if other is not None and other < dealer]
     if len({*seeds.values()}) != len(seeds):
         raise ReconstructionError(what="seed", problem="two members have the same one")
-    return masked_sum(vectors, plus=subtracted, minus=[*own, *added])
+    values = np.empty(vectors[0].shape, dtype=np.int64)
+    for place, part in masked_sum(vectors, plus=subtracted, minus=[*own, *added]):
+        values[place] = signed_view(part, bits=bits)
+    return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -33,10 +33,12 @@ def add_masks(lanes: Lanes, *, plus: Sequence[bytes], minus: Sequence[bytes]) ->
         masks.add_to(lanes[start : start + step])
 
 
-def masked_sum(vectors: Sequence[Lanes], *, plus: Sequence[bytes], minus: Sequence[bytes]) -> Lanes:
-    """Return the sum of at least one vector, each of shape (d,), and of these masks, as ``add_masks`` adds them.
+def masked_sum(
+    vectors: Sequence[Lanes], *, plus: Sequence[bytes], minus: Sequence[bytes]
+) -> Iterator[tuple[slice, Lanes]]:
+    """Yield the sum of at least one vector, each of shape (d,), and of these masks, as ``add_masks`` adds them.
 
-    Each block is added up and masked while it is in the cache.
+    It comes block by block, each with its place in the vectors, and is in the cache; the next block overwrites it.
 
     Raises:
         ValueError, TypeError: as ``add_masks``; or the vectors differ in length.
@@ -44,16 +46,18 @@ def masked_sum(vectors: Sequence[Lanes], *, plus: Sequence[bytes], minus: Sequen
     first, *others = vectors
     if any(lanes.shape != first.shape for lanes in others):
         raise ValueError("the vectors of a sum have one length")
-    total: Lanes = np.empty_like(first)
-    _require_maskable(total)
-    masks, step = _Masks(total, plus=plus, minus=minus), BLOCK_BYTES // total.itemsize
-    for start in range(0, total.size, step):
-        part = total[start : start + step]
-        part[:] = first[start : start + step]
+    step = BLOCK_BYTES // first.itemsize
+    block: Lanes = np.empty(min(step, first.size), dtype=first.dtype)
+    _require_maskable(block)
+    masks = _Masks(first, plus=plus, minus=minus)
+    for start in range(0, first.size, step):
+        place = slice(start, start + step)
+        part = block[: first[place].size]
+        part[:] = first[place]
         for lanes in others:
-            np.add(part, lanes[start : start + step], out=part)
+            np.add(part, lanes[place], out=part)
         masks.add_to(part)
-    return total
+        yield place, part
 
 
 class _Masks:

@@ -60,10 +60,15 @@ def from_ring(lanes: Lanes, *, bits: int) -> npt.NDArray[np.int64]:
         ValueError: ``bits`` is neither 16 nor 32.
         TypeError: the lanes do not have ``bits`` bits.
     """
+    return signed_view(lanes, bits=bits).astype(np.int64)
+
+
+def signed_view(lanes: Lanes, *, bits: int) -> npt.NDArray[Any]:
+    """Return what ``from_ring`` does, as narrow as the lanes and in their memory; it raises what that raises."""
     _require_width(bits)
     if lanes.dtype != _UNSIGNED[bits]:
         raise TypeError(f"{bits}-bit lanes are {_UNSIGNED[bits]}, got {lanes.dtype}")
-    return lanes.view(_SIGNED[bits]).astype(np.int64)
+    return lanes.view(_SIGNED[bits])
 
 
 def lanes_to_bytes(lanes: Lanes) -> memoryview:

@@ -376,4 +376,4 @@ def test_two_members_with_one_seed_are_found_before_the_sum_is_wrong(five: Membe
     from fedcredit.secagg.aggregator import unmasked_sum
 
     with pytest.raises(ReconstructionError):
-        unmasked_sum([np.zeros(3, dtype=np.uint32)], {(0, None): b"s" * 32, (1, None): b"s" * 32})
+        unmasked_sum([np.zeros(3, dtype=np.uint32)], {(0, None): b"s" * 32, (1, None): b"s" * 32}, bits=32)
