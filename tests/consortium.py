@@ -751,7 +751,7 @@ class HandSetup:
             replies[name] = asked.open(asked.ask())
             if isinstance(replies[name].answer, Refusal):
                 return None
-        return self.finished({name: reply.bulk for name, reply in replies.items()})
+        return self.finished({name: bytes(reply.bulk) for name, reply in replies.items()})
 
     def finished(self, bulks: Mapping[str, bytes]) -> HandEpoch:
         """Return the epoch once everybody's boxes are there."""
@@ -896,7 +896,7 @@ class HandRound:
         opened = asked.open(reply)
         assert isinstance(opened.answer, Reveal), opened.answer
         assert hashlib.sha256(opened.bulk).digest() == opened.answer.bulk_digest
-        self.sum.take_reveal(asked.site.name, opened.bulk)
+        self.sum.take_reveal(asked.site.name, bytes(opened.bulk))
 
     def revealed(self, *names: str) -> HandRound:
         """Ask those who have agreed, or only ``names``, for their shares and take them."""

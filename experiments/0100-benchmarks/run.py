@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,30 +33,39 @@ class Section:
     """A module with ``figures(quick=…)``, imported when it is measured: some bring slow imports with them."""
 
     module: str
-    words: tuple[str, ...]
-    """First words of its ids."""
+    ids: tuple[str, ...]
+    """Patterns of its ids; an id belongs to the first section that has one for it."""
+    function: str = "figures"
+    always: bool = True
+    """Whether it is measured without being named."""
 
     def figures(self, *, quick: bool) -> Iterator[Figure]:
         """Measure, and yield every figure as soon as it is there."""
-        measured: Iterator[Figure] = importlib.import_module(self.module).figures(quick=quick)
+        measured: Iterator[Figure] = getattr(importlib.import_module(self.module), self.function)(quick=quick)
         return measured
 
 
 SECTIONS = {
-    "engine": Section("engine_rounds", ("engine",)),
-    "noise": Section("noise_rate", ("noise",)),
-    "step": Section("steps", ("step",)),
-    "secagg": Section("secagg_figures", ("secagg",)),
-    "seal": Section("seals", ("seal", "open")),
-    "ckks": Section("ckks_figures", ("ckks",)),
-    "log": Section("log_figures", ("log",)),
+    "thousand": Section("engine_rounds", ("engine.*.n1000",), function="thousand", always=False),
+    "engine": Section("engine_rounds", ("engine.*",)),
+    "noise": Section("noise_rate", ("noise.*",)),
+    "step": Section("steps", ("step.*",)),
+    "secagg": Section("secagg_figures", ("secagg.*",)),
+    "seal": Section("seals", ("seal.*", "open.*")),
+    "ckks": Section("ckks_figures", ("ckks.*",)),
+    "log": Section("log_figures", ("log.*",)),
 }
 
 
-def measured_before(section: Section) -> list[Figure]:
+def section_of(name: str) -> str | None:
+    """Return the section that an id belongs to."""
+    return next((key for key, each in SECTIONS.items() if any(fnmatchcase(name, ids) for ids in each.ids)), None)
+
+
+def measured_before(section: str) -> list[Figure]:
     """Return the figures of a section that is not measured this time."""
     lines = json.loads(RESULTS.read_text(encoding="utf-8"))["figures"]
-    return [Figure(**line) for line in lines if line["id"].split(".")[0] in section.words]
+    return [Figure(**line) for line in lines if section_of(line["id"]) == section]
 
 
 def measured_now(section: Section, *, quick: bool) -> Iterator[Figure]:
@@ -73,10 +83,10 @@ def main() -> None:
     torch.set_num_threads(1)
     figures: list[Figure] = []
     for name, section in SECTIONS.items():
-        if arguments.only in (None, name):
+        if arguments.only == name or (arguments.only is None and section.always):
             figures += measured_now(section, quick=arguments.quick)
         elif not arguments.quick:
-            figures += measured_before(section)
+            figures += measured_before(name)
     print(*table(figures, judged=not arguments.quick), sep="\n")
     if not arguments.quick:
         write_results(

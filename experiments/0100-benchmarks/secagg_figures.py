@@ -10,10 +10,14 @@ import logging
 import os
 import statistics
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 from secagg_baselines import flower_costs, losses_of, private_vectors, threshold_for
 from secagg_rounds import (
@@ -83,8 +87,7 @@ def figures(*, quick: bool) -> Iterator[Figure]:
             yield from versus_flower(institutions, parameters, pairs=sizes.pairs_for(institutions))
     for parameters in sizes.masked:
         for institutions in sizes.institutions:
-            name = f"secagg.mask.vs-bound.{size_name(institutions, parameters)}"
-            yield _figure(name, mask_ratios(institutions, parameters, pairs=sizes.pairs), unit="ratio")
+            yield from mask_figures(institutions, parameters, pairs=sizes.pairs)
     for institutions in sizes.institutions:
         yield from upload_figures(institutions, sizes.parameters[-1], repeats=sizes.pairs)
     yield from epoch_figures(sizes.institutions[-1])
@@ -99,6 +102,8 @@ class Compared:
     """Ratios of one size, one per pair of rounds."""
 
     client: list[float] = field(default_factory=list)
+    upload: list[float] = field(default_factory=list)
+    """Flower's client against our upload alone, without agreement and reveal: the client of the design's table."""
     server: dict[int, list[float]] = field(default_factory=dict)
     """By the number of lost members."""
     opening: dict[int, list[float]] = field(default_factory=dict)
@@ -116,9 +121,10 @@ def versus_flower(institutions: int, parameters: int, *, pairs: int) -> Iterator
     found = Compared()
     for _ in range(pairs):
         client, *servers = flower_costs(vectors, threshold=threshold, lost=losses, repeats=1)
-        ours = OurRound(epoch, vectors)
-        costs = {lost: ours.server(lost=lost, clock=lost == 0) for lost in losses}
-        found.client.append(statistics.median(client.runs_ms) / statistics.median(ours.client_ms.values()))
+        round_ = OurRound(epoch, vectors)
+        costs = {lost: round_.server(lost=lost, clock=lost == 0) for lost in losses}
+        found.upload.append(statistics.median(client.runs_ms) / statistics.median(round_.upload_ms.values()))
+        found.client.append(statistics.median(client.runs_ms) / statistics.median(round_.client_ms.values()))
         for theirs in servers:
             lost, cost = theirs.lost, costs[theirs.lost]
             streams = (1 + lost) * (institutions - lost)
@@ -128,6 +134,7 @@ def versus_flower(institutions: int, parameters: int, *, pairs: int) -> Iterator
             found.keystreams.setdefault(lost, []).append(cost.open_ms / bound)
     size = size_name(institutions, parameters)
     yield _figure(f"secagg.client.vs-flwr.{size}", found.client, unit="ratio")
+    yield _figure(f"secagg.upload.vs-flwr.{size}", found.upload, unit="ratio")
     for lost in losses:
         drops = "-drops" if lost else ""
         yield _figure(f"secagg.server{drops}.vs-flwr.{size}", found.server[lost], unit="ratio")
@@ -146,32 +153,52 @@ def _warm_up(vectors: Sequence[NDArray[np.float32]]) -> None:
 # --- against the keystreams ------------------------------------------------------------------------------------------
 
 
-def keystream_ms(parameters: int, *, streams: int = 1) -> float:
+Fill: TypeAlias = Callable[[memoryview], object]
+
+
+def ours(key: bytes) -> Fill:
+    """Return how our own keystream fills the next buffer."""
+    return KeyStream(key).read_into
+
+
+def counter_mode(key: bytes) -> Fill:
+    """Return how the library's AES-256-CTR fills the next buffer: the same bytes, and the bound of the design."""
+    encryptor, zeros = Cipher(AES256(key), CTR(bytes(16))).encryptor(), memoryview(bytes(BLOCK_BYTES))
+    return lambda room: encryptor.update_into(zeros[: len(room)], room)
+
+
+def keystream_ms(parameters: int, *, streams: int = 1, begin: Callable[[bytes], Fill] = counter_mode) -> float:
     """Return the time of drawing keystreams as long as a vector into one block of memory, over and over."""
     length, room = parameters * BITS // 8, np.ones(BLOCK_BYTES, np.uint8)
     keys = [os.urandom(32) for _ in range(streams)]
 
     def draw() -> None:
         for key in keys:
-            stream = KeyStream(key)
+            fill = begin(key)
             for start in range(0, length, BLOCK_BYTES):
-                stream.read_into(room.data[: min(BLOCK_BYTES, length - start)])
+                fill(room.data[: min(BLOCK_BYTES, length - start)])
 
     return processor_ms(draw)[1]
 
 
-def mask_ratios(institutions: int, parameters: int, *, pairs: int) -> list[float]:
-    """Return masking a vector divided by its keystreams and one pass of additions, after a pair that does not count."""
+def mask_figures(institutions: int, parameters: int, *, pairs: int) -> Iterator[Figure]:
+    """Yield masking a vector divided by its keystreams and one pass of additions, after a pair that does not count.
+
+    The keystreams of the bound are the library's counter mode; ``vs-own-keystreams`` takes ours instead.
+    """
     lanes, other = (np.ones(parameters, np.uint32) for _ in range(2))
-    found = []
+    bound, own_bound = [], []
     for _ in range(pairs + 1):
         own, *shared = (os.urandom(32) for _ in range(institutions))
         half = len(shared) // 2
         plus, minus = [own, *shared[:half]], shared[half:]
         masking = processor_ms(lambda plus=plus, minus=minus: add_masks(lanes, plus=plus, minus=minus))[1]
         adding = processor_ms(lambda: np.add(lanes, other, out=lanes))[1]
-        found.append(masking / (keystream_ms(parameters, streams=institutions) + adding))
-    return found[1:]
+        bound.append(masking / (keystream_ms(parameters, streams=institutions) + adding))
+        own_bound.append(masking / (keystream_ms(parameters, streams=institutions, begin=ours) + adding))
+    size = size_name(institutions, parameters)
+    yield _figure(f"secagg.mask.vs-bound.{size}", bound[1:], unit="ratio")
+    yield _figure(f"secagg.mask.vs-own-keystreams.{size}", own_bound[1:], unit="ratio")
 
 
 # --- one upload ------------------------------------------------------------------------------------------------------

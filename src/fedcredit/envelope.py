@@ -8,7 +8,7 @@ in the context of exactly this round and stage, so it opens nowhere else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -17,7 +17,7 @@ from fedcredit.crypto.channels import Channel, channel_tag
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.crypto.sealing import SealContext, open_sealed, seal
 from fedcredit.crypto.signatures import sign, sign_lasting, verify, verify_lasting
-from fedcredit.encoding import decode, encode
+from fedcredit.encoding import Buffer, decode, encode
 from fedcredit.errors import CannotOpenError, MalformedMessageError, WrongContextError
 from fedcredit.messages import (
     MAX_MESSAGE_BYTES,
@@ -29,7 +29,7 @@ from fedcredit.messages import (
     Signed,
     Stage,
     decode_answer,
-    pad,
+    frame,
     unpad,
 )
 from fedcredit.parties import COORDINATOR, InstitutionId, Roster
@@ -76,7 +76,7 @@ class OpenedAnswer:
     """An answer whose signature holds; the bulk data beside it is bound by a digest that its type names."""
 
     answer: Message
-    bulk: bytes
+    bulk: memoryview
     signed: Signed
 
 
@@ -127,7 +127,7 @@ def open_request(
         channel = channels(tag)
         if channel is None:
             raise CannotOpenError(sender=COORDINATOR)
-        plaintext = channel.open_down(data, context=context)
+        plaintext = bytes(channel.open_down(data, context=context))
     request = Request.from_bytes(plaintext)
     manifest = verified_manifest(request.manifest, request.signature, coordinator=coordinator)
     if manifest.consortium != consortium:
@@ -184,18 +184,20 @@ def seal_answer(
     institution: InstitutionId,
     keys: IdentityKeys,
     coordinator: PublicIdentity,
-    bulk: bytes = b"",
+    bulk: Sequence[Buffer] = (),
 ) -> bytes:
     """Return one institution's answer to one request, padded to the length that all answers of the stage have.
+
+    The parts of ``bulk`` are sealed one after the other, and copied nowhere else in a channel.
 
     Raises:
         MalformedMessageError: the coordinator asks for a length into which the answer does not fit.
     """
     context = _answer_context(opened.manifest, opened.manifest_digest, opened.stage, institution)
-    padded = _padded(answer, keys=keys, length=opened.request.answer_length, bulk=bulk)
+    framed = _framed(answer, keys=keys, length=opened.request.answer_length, bulk=bulk)
     if opened.channel is not None:
-        return opened.channel.seal_up(padded, context=context)
-    return seal(padded, recipient=coordinator, context=context)
+        return opened.channel.seal_up(*framed, context=context)
+    return seal(b"".join(framed), recipient=coordinator, context=context)
 
 
 def open_answer(
@@ -221,7 +223,7 @@ def open_answer(
     unreadable = hashlib.sha256(request).digest()
     try:
         context = _answer_context(manifest, manifest_digest, stage, institution)
-        plaintext = (
+        plaintext: Buffer = (
             open_sealed(data, keys=keys, context=context) if channel is None else channel.open_up(data, context=context)
         )
         expected, allowed = manifest_digest, kinds
@@ -245,14 +247,15 @@ def seal_unreadable(
 ) -> bytes:
     """Return the refusal of a request that did not open; ``answer.manifest_digest`` is SHA-256 of its bytes."""
     context = _unreadable_context(consortium, answer.manifest_digest, institution)
-    return seal(_padded(answer, keys=keys, length=UNREADABLE_LENGTH, bulk=b""), recipient=coordinator, context=context)
+    framed = _framed(answer, keys=keys, length=UNREADABLE_LENGTH, bulk=())
+    return seal(b"".join(framed), recipient=coordinator, context=context)
 
 
-def _padded(answer: Message, *, keys: IdentityKeys, length: int, bulk: bytes) -> bytes:
+def _framed(answer: Message, *, keys: IdentityKeys, length: int, bulk: Sequence[Buffer]) -> tuple[Buffer, ...]:
     body = answer.to_bytes()
     signed = Signed(body=body, signature=sign(keys, tag=ANSWER_TAG, body=body)).to_bytes()
     try:
-        return pad(signed, bulk=bulk, length=length)
+        return frame(signed, bulk=bulk, length=length)
     except ValueError as error:
         raise MalformedMessageError(what="request", problem="no answer has the length that it asks for") from error
 

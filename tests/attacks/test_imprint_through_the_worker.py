@@ -62,7 +62,7 @@ def recovered(folder: Path, *, policy: dict[str, bool], **changes: Any) -> float
     plan, asked = consortium.plan, question(consortium, VICTIM, round=2, weights=banded_weights())
     opened = asked.open(asked.ask())
     if isinstance(opened.answer, Upload):
-        lanes = opened.bulk[: 4 * MODEL.layout.size]
+        lanes = bytes(opened.bulk[: 4 * MODEL.layout.size])
     else:
         assert isinstance(opened.answer, TrainAnswer)
         lanes = opened.answer.lanes

@@ -285,7 +285,7 @@ def answer_plaintext(reply: bytes, opened: OpenedRequest, member: SimulatedMembe
     context = answer_context(opened, member.name)
     try:
         if opened.channel is not None:
-            return opened.channel.open_up(reply, context=context)
+            return bytes(opened.channel.open_up(reply, context=context))
         return open_sealed(reply, keys=COORDINATOR, context=context)
     except CannotOpenError:
         return None
@@ -300,7 +300,7 @@ def _parts(plaintext: bytes) -> tuple[Message | None, bytes, bytes]:
     body = Signed.from_bytes(content).body
     value = decode(body, what="answer", limit=MAX_MESSAGE_BYTES)
     kind = _JUDGED.get(str(value["type"])) if isinstance(value, Mapping) else None
-    return (kind.from_bytes(body) if kind else None), bulk, body
+    return (kind.from_bytes(body) if kind else None), bytes(bulk), body
 
 
 def _shares(state: MemberRound, boxes: Sequence[bytes]) -> Mapping[bytes, tuple[int, int | None]]:

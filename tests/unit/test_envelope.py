@@ -141,7 +141,9 @@ def answered(
         digest=bytes(32),
         channel=channel,
     )
-    return seal_answer(answer, opened=question, institution=by, keys=signer, coordinator=COORDINATOR.public, bulk=bulk)
+    return seal_answer(
+        answer, opened=question, institution=by, keys=signer, coordinator=COORDINATOR.public, bulk=(bulk,)
+    )
 
 
 def unreadable(answer: Message, by: InstitutionId = BANK_ID, signer: IdentityKeys = BANK) -> bytes:

@@ -7,14 +7,20 @@ allows 2^32 messages under random nonces; an epoch has fewer than 2^16.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import numpy as np
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from fedcredit.crypto.derivation import derive
 from fedcredit.crypto.sealing import MAX_SEALED, SUITE_S1, SealContext
+from fedcredit.encoding import Buffer
 from fedcredit.errors import CannotOpenError, MessageTooLargeError
 
 CHANNEL_VERSION: Final = 2
@@ -31,8 +37,8 @@ class Channel:
     def __init__(self, secret: bytes, *, entropy: Callable[[int], bytes]) -> None:
         self.tag: Final = derive(secret, label="channel tag", context=None)[:TAG_LENGTH]
         """Public: tells the recipient which channel a seal is of."""
-        self._down = AESGCM(derive(secret, label="channel to member", context=None))
-        self._up = AESGCM(derive(secret, label="channel to coordinator", context=None))
+        self._down = derive(secret, label="channel to member", context=None)
+        self._up = derive(secret, label="channel to coordinator", context=None)
         self._entropy = entropy
 
     @staticmethod
@@ -43,40 +49,67 @@ class Channel:
     def __repr__(self) -> str:
         return "Channel()"
 
-    def seal_down(self, plaintext: bytes, *, context: SealContext) -> bytes:
-        """Return a seal from the coordinator to the member; raises ``MessageTooLargeError``."""
-        return self._seal(self._down, plaintext, context)
+    def seal_down(self, *parts: Buffer, context: SealContext) -> bytes:
+        """Return a seal of the joined parts from the coordinator to the member; raises ``MessageTooLargeError``."""
+        return self._seal(self._down, parts, context)
 
-    def seal_up(self, plaintext: bytes, *, context: SealContext) -> bytes:
-        """Return a seal from the member to the coordinator; raises ``MessageTooLargeError``."""
-        return self._seal(self._up, plaintext, context)
+    def seal_up(self, *parts: Buffer, context: SealContext) -> bytes:
+        """Return a seal of the joined parts from the member to the coordinator; raises ``MessageTooLargeError``."""
+        return self._seal(self._up, parts, context)
 
-    def open_down(self, data: bytes, *, context: SealContext) -> bytes:
+    def open_down(self, data: bytes, *, context: SealContext) -> memoryview:
         """Return what the coordinator sealed in exactly this context; anything else raises ``CannotOpenError``."""
         return self._open(self._down, data, context)
 
-    def open_up(self, data: bytes, *, context: SealContext) -> bytes:
+    def open_up(self, data: bytes, *, context: SealContext) -> memoryview:
         """Return what the member sealed in exactly this context; anything else raises ``CannotOpenError``."""
         return self._open(self._up, data, context)
 
-    def _seal(self, key: AESGCM, plaintext: bytes, context: SealContext) -> bytes:
-        size = len(plaintext) + CHANNEL_OVERHEAD
+    def seal_up_into(self, room: memoryview, *parts: Buffer, context: SealContext) -> None:
+        """Write what ``seal_up`` returns into ``room``, ``CHANNEL_OVERHEAD`` bytes longer than the parts."""
+        self._seal_into(room, self._up, parts, context)
+
+    def open_up_into(self, room: memoryview, data: bytes, *, context: SealContext) -> None:
+        """Write what ``open_up`` returns into ``room``, ``CHANNEL_OVERHEAD`` bytes shorter than ``data``."""
+        self._open_into(room, self._up, data, context)
+
+    def _seal(self, key: bytes, parts: Sequence[Buffer], context: SealContext) -> bytes:
+        size = sum(map(len, parts)) + CHANNEL_OVERHEAD
         if size > MAX_SEALED:
             raise MessageTooLargeError(size=size, limit=MAX_SEALED)
+        # A file in memory gives away the bytes that it holds; any other buffer would be copied once more.
+        sealed = io.BytesIO(bytes(size))
+        with sealed.getbuffer() as room:
+            self._seal_into(room, key, parts, context)
+        return sealed.getvalue()
+
+    def _seal_into(self, room: memoryview, key: bytes, parts: Sequence[Buffer], context: SealContext) -> None:
+        if len(room) != sum(map(len, parts)) + CHANNEL_OVERHEAD:
+            raise ValueError("the room for a seal has another length than the seal")
         nonce = self._entropy(NONCE_LENGTH)
         if len(nonce) != NONCE_LENGTH:
             raise ValueError(f"entropy gave {len(nonce)} bytes instead of {NONCE_LENGTH}")
-        sealed = bytearray(size)
-        sealed[:_HEADER_LENGTH] = bytes([CHANNEL_VERSION, SUITE_S1]) + self.tag + nonce
-        key.encrypt_into(nonce, plaintext, context.to_bytes(), memoryview(sealed)[_HEADER_LENGTH:])
-        return bytes(sealed)
+        room[:_HEADER_LENGTH] = bytes([CHANNEL_VERSION, SUITE_S1]) + self.tag + nonce
+        encryptor = Cipher(AES256(key), GCM(nonce)).encryptor()
+        encryptor.authenticate_additional_data(context.to_bytes())
+        place = _HEADER_LENGTH
+        for part in parts:
+            place += encryptor.update_into(part, room[place:])
+        encryptor.finalize()
+        room[place:] = encryptor.tag
 
-    def _open(self, key: AESGCM, data: bytes, context: SealContext) -> bytes:
+    def _open(self, key: bytes, data: bytes, context: SealContext) -> memoryview:
+        # numpy asks for large pages, so touching new memory costs a fraction of what it costs under bytes.
+        room = np.empty(max(0, len(data) - CHANNEL_OVERHEAD), dtype=np.uint8).data
+        self._open_into(room, key, data, context)
+        return room.toreadonly()
+
+    def _open_into(self, room: memoryview, key: bytes, data: bytes, context: SealContext) -> None:
         if channel_tag(data) != self.tag:
             raise CannotOpenError(sender=context.sender)
         nonce = data[2 + TAG_LENGTH : _HEADER_LENGTH]
         try:
-            return key.decrypt(nonce, memoryview(data)[_HEADER_LENGTH:], context.to_bytes())
+            AESGCM(key).decrypt_into(nonce, memoryview(data)[_HEADER_LENGTH:], context.to_bytes(), room)
         except InvalidTag as error:
             raise CannotOpenError(sender=context.sender) from error
 

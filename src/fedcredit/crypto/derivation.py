@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from fedcredit.encoding import Encodable, digest, encode
+from fedcredit.encoding import Encodable, encode
 
 DERIVATION_DOMAIN: Final = "fedcredit derive 1"
 COMMITMENT_DOMAIN: Final = "fedcredit commit 1"
@@ -27,12 +30,18 @@ def derive(key: bytes, *, label: str, context: Encodable, length: int = 32) -> b
         ValueError: ``key`` has fewer than ``SEED_LENGTH`` bytes, or ``length`` is not from 1 to ``MAX_DERIVED``.
         TypeError: ``context`` has no canonical encoding.
     """
-    if len(key) < SEED_LENGTH:
-        raise ValueError(f"a key to derive from has at least {SEED_LENGTH} bytes, got {len(key)}")
+    return derive_each([key], label=label, context=context, length=length)[0]
+
+
+def derive_each(keys: Sequence[bytes], *, label: str, context: Encodable, length: int = 32) -> list[bytes]:
+    """Return what ``derive`` gives for each of ``keys``; it raises what that raises."""
     if not 0 < length <= MAX_DERIVED:
         raise ValueError(f"a derived key has 1 to {MAX_DERIVED} bytes, not {length}")
-    info = encode([DERIVATION_DOMAIN, label, context])
-    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(key)
+    for key in keys:
+        if len(key) < SEED_LENGTH:
+            raise ValueError(f"a key to derive from has at least {SEED_LENGTH} bytes, got {len(key)}")
+    info, digest = encode([DERIVATION_DOMAIN, label, context]), SHA256()
+    return [HKDF(algorithm=digest, length=length, salt=None, info=info).derive(key) for key in keys]
 
 
 def commitment(seed: bytes, *, context: bytes) -> bytes:
@@ -45,4 +54,10 @@ def commitment(seed: bytes, *, context: bytes) -> bytes:
     """
     if len(seed) != SEED_LENGTH:
         raise ValueError(f"a seed has {SEED_LENGTH} bytes, got {len(seed)}")
-    return digest([COMMITMENT_DOMAIN, context, seed])
+    return hashlib.sha256(_before_seed(context) + seed).digest()
+
+
+@lru_cache(maxsize=8)
+def _before_seed(context: bytes) -> bytes:
+    """Return the encoding of a commitment's content up to the seed: that comes last, and has one length."""
+    return encode([COMMITMENT_DOMAIN, context, bytes(SEED_LENGTH)])[:-SEED_LENGTH]

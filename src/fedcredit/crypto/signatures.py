@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from threading import Lock
 from typing import Final
 
@@ -32,6 +33,7 @@ LASTING_SUITE: Final = "S1-lasting"
 SIGNATURE_LENGTH: Final = 64
 POST_QUANTUM_LENGTH: Final = 3_309
 LASTING_SIGNATURE_LENGTH: Final = SIGNATURE_LENGTH + POST_QUANTUM_LENGTH
+_DIGEST_LENGTH: Final = 32
 REMEMBERED: Final = 8_192
 """Most verified signatures that a process keeps in mind; about 2 MB."""
 
@@ -141,7 +143,15 @@ def verify_lasting(
 
 
 def _covered(suite: str, tag: str, digest: bytes) -> bytes:
-    return encode([SIGNATURE_DOMAIN, suite, tag, digest])
+    if len(digest) != _DIGEST_LENGTH:  # somebody's invention, which nobody has signed
+        return encode([SIGNATURE_DOMAIN, suite, tag, digest])
+    return _before_digest(suite, tag) + digest
+
+
+@lru_cache(maxsize=64)
+def _before_digest(suite: str, tag: str) -> bytes:
+    """Return the encoding of what a signature covers up to the digest: that comes last, and has one length."""
+    return encode([SIGNATURE_DOMAIN, suite, tag, bytes(_DIGEST_LENGTH)])[:-_DIGEST_LENGTH]
 
 
 def _require(check: Callable[[], None], *, covered: bytes, keys: bytes, signature: bytes) -> None:

@@ -70,7 +70,7 @@ class RunMemory:
     def terms(self, run: str) -> Terms | None:
         """Return the terms of a run that was taken up."""
         if run not in self._terms:
-            stored = self._get(f"terms/{run}")
+            stored = self._records.get(f"terms/{run}")
             if stored is None:
                 return None
             self._terms[run] = _terms_from(stored)
@@ -84,7 +84,8 @@ class RunMemory:
         if known is None:
             self._use_plan(run, terms.plan_digest)
             value = encode({"plan": terms.plan_text, "roster": terms.roster_text, "digest": terms.roster_digest})
-            self._put(f"terms/{run}", value)
+            # Not through _put: the encoded roster, 3 kB per member of the run, would stay in memory beside the terms.
+            self._records.put(f"terms/{run}", value)
             self._terms[run] = terms
 
     def _use_plan(self, run: str, plan_digest: bytes) -> None:

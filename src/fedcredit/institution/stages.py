@@ -20,6 +20,7 @@ from fedcredit.audit.witness import WitnessState
 from fedcredit.crypto.channels import Channel
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.crypto.signatures import verify
+from fedcredit.encoding import Buffer
 from fedcredit.envelope import OpenedRequest, decode_roster
 from fedcredit.errors import EpochError, MalformedMessageError, WrongContextError
 from fedcredit.institution.admission import Admission
@@ -66,6 +67,7 @@ from fedcredit.secagg.wire import (
     RootsBody,
     Selection,
     Upload,
+    bulk_digest,
 )
 
 
@@ -74,7 +76,8 @@ class Reaction:
     """An answer, and what must be on disk before it leaves."""
 
     answer: Message
-    bulk: bytes = b""
+    bulk: tuple[Buffer, ...] = ()
+    """What travels beside it, in parts; together they have the digest that the answer names."""
     store: Callable[[], None] = lambda: None
 
 
@@ -159,8 +162,8 @@ class Stages:
             entropy=self._entropy,
         )
         return Reaction(
-            answer=EpochBoxes(epoch=pending.epoch, bulk_digest=hashlib.sha256(boxes).digest()),
-            bulk=boxes,
+            answer=EpochBoxes(epoch=pending.epoch, bulk_digest=bulk_digest(boxes)),
+            bulk=(boxes,),
             store=lambda: self._memory.keep_epoch(manifest.run, pending),
         )
 
@@ -221,13 +224,13 @@ class Stages:
             attempt=manifest.attempt,
             entropy=self._entropy,
         )
-        bulk = b"".join((lanes_to_bytes(lanes), *protected.boxes))
+        bulk = (lanes_to_bytes(lanes), b"".join(protected.boxes))
         upload = Upload(
             manifest_digest=opened.manifest_digest,
             ledger_head=self._ledger.head,
             cosignature=self._cosignature(manifest),
             commitments=protected.commitments,
-            bulk_digest=hashlib.sha256(bulk).digest(),
+            bulk_digest=bulk_digest(*bulk),
         )
         state = replace(state, upload=hashlib.sha256(upload.to_bytes()).digest())
 
@@ -311,9 +314,9 @@ class Stages:
         answer = Reveal(
             manifest_digest=opened.manifest_digest,
             selection=body.selection,
-            bulk_digest=hashlib.sha256(shares).digest(),
+            bulk_digest=bulk_digest(shares),
         )
-        return Reaction(answer=answer, bulk=shares, store=store)
+        return Reaction(answer=answer, bulk=(shares,), store=store)
 
     def _state_of(self, opened: OpenedRequest) -> MemberRound:
         state = self._memory.member_round(opened.manifest.run)

@@ -122,7 +122,8 @@ class InstitutionWorker:
                     purpose=manifest.purpose,
                     stage=opened.request.stage,
                     manifest=opened.manifest_digest,
-                    answer=hashlib.sha256(sealed).digest(),
+                    # As the coordinator's log has it; the bulk data is bound by the digest inside.
+                    answer=hashlib.sha256(reaction.answer.to_bytes()).digest(),
                 )
         except BaseException:
             self._memory.forget()

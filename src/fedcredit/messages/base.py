@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cache
 from typing import Any, ClassVar, Final, Self, cast
 
 from fedcredit.encoding import Encodable, decode, encode
@@ -25,22 +26,26 @@ class Message:
         known: bytes | None = self.__dict__.get("_encoded")
         if known is None:
             known = self._encode()
-            if len(known) <= _KEPT_BYTES:
-                self.__dict__["_encoded"] = known
+            self._keep(known)
         return known
+
+    def _keep(self, encoded: bytes) -> None:
+        if len(encoded) <= _KEPT_BYTES:
+            self.__dict__["_encoded"] = encoded
 
     def _encode(self) -> bytes:
         body: dict[str, Encodable] = {"type": self.TAG, "version": WIRE_VERSION}
-        for field in fields(cast(Any, self)):
-            value = getattr(self, field.name)
-            body[field.name] = list(value) if isinstance(value, tuple) else value
+        for name in _names_of(cast(Any, type(self))):
+            value = getattr(self, name)
+            body[name] = list(value) if isinstance(value, tuple) else value
         return encode(body)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Decode exactly one message of this type; anything else raises ``MalformedMessageError``."""
-        value = decode(data, what=cls.TAG, limit=MAX_MESSAGE_BYTES)
-        return cls._from_value(value)
+        message = cls._from_value(decode(data, what=cls.TAG, limit=MAX_MESSAGE_BYTES))
+        message._keep(bytes(data))  # it was canonical, so it is what encoding would give
+        return message
 
     @classmethod
     def _from_value(cls, value: Encodable) -> Self:
@@ -51,7 +56,7 @@ class Message:
         # True == 1 in Python, but it is another encoding.
         if value.get("version") is True or value.get("version") != WIRE_VERSION:
             raise MalformedMessageError(what=cls.TAG, problem=f"its version is not {WIRE_VERSION}")
-        checks = cls.checks()
+        checks = _checks_of(cast(Any, cls))
         if set(value) != set(checks) | {"type", "version"}:
             raise MalformedMessageError(what=cls.TAG, problem="its fields are not the expected ones")
         arguments: dict[str, Any] = {}
@@ -66,6 +71,16 @@ class Message:
     def checks(cls) -> dict[str, Callable[[Any], bool]]:
         """Return the check of every field."""
         raise NotImplementedError
+
+
+@cache
+def _names_of(kind: type[Message]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cast(Any, kind)))
+
+
+@cache
+def _checks_of(kind: type[Message]) -> dict[str, Callable[[Any], bool]]:
+    return kind.checks()
 
 
 def text_field(limit: int) -> Callable[[Any], bool]:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from fedcredit.encoding import Buffer
 from fedcredit.errors import MalformedMessageError
 
 PADDING_STEP: Final = 1024
@@ -30,20 +31,30 @@ _AROUND: Final = 768
 _DIGEST_IN_LIST: Final = 34
 
 
-def pad(content: bytes, *, bulk: bytes = b"", length: int) -> bytes:
-    """Return two 8-byte big-endian lengths, ``content``, ``bulk``, and zeros up to ``length`` bytes in all.
+def frame(content: bytes, *, bulk: Sequence[Buffer] = (), length: int) -> tuple[Buffer, ...]:
+    """Return the parts of a frame: two 8-byte big-endian lengths, ``content``, ``bulk``, zeros up to ``length`` bytes.
 
     Answers of one stage have one length, so that neither the relay nor the sizes in a log tell a refusal from an
-    update. Bulk data stays outside the canonical encoding, which would copy it several times.
+    update. Bulk data stays outside the canonical encoding, which would copy it several times; here nothing is copied.
+
+    Raises:
+        ValueError: they do not fit into ``length``.
     """
-    framed = b"".join((len(content).to_bytes(8, "big"), len(bulk).to_bytes(8, "big"), content, bulk))
-    if len(framed) > length:
-        raise ValueError(f"{len(framed)} bytes do not fit into {length}")
-    return framed.ljust(length, b"\0")
+    size = sum(map(len, bulk))
+    head = len(content).to_bytes(8, "big") + size.to_bytes(8, "big")
+    used = len(head) + len(content) + size
+    if used > length:
+        raise ValueError(f"{used} bytes do not fit into {length}")
+    return (head, content, *bulk, bytes(length - used))
 
 
-def unpad(data: bytes, *, what: str) -> tuple[bytes, bytes]:
-    """Return the content and bulk that ``pad`` was given.
+def pad(content: bytes, *, bulk: Buffer = b"", length: int) -> bytes:
+    """Return the parts of ``frame``, joined."""
+    return b"".join(frame(content, bulk=(bulk,), length=length))
+
+
+def unpad(data: Buffer, *, what: str) -> tuple[bytes, memoryview]:
+    """Return the content of a frame, and its bulk as a read-only view of ``data``.
 
     Raises:
         MalformedMessageError: a length is wrong, or a byte of the padding is not zero.
@@ -52,9 +63,9 @@ def unpad(data: bytes, *, what: str) -> tuple[bytes, bytes]:
     if len(data) < 16 or size + bulk > len(data) - 16:
         raise MalformedMessageError(what=what, problem="its length does not fit")
     end = 16 + size + bulk
-    if data.count(0, end) != len(data) - end:
+    if bytes(data[end:]).count(0) != len(data) - end:
         raise MalformedMessageError(what=what, problem="its padding is not zero")
-    return data[16 : 16 + size], data[16 + size : end]
+    return bytes(data[16 : 16 + size]), memoryview(data)[16 + size : end].toreadonly()
 
 
 def padded_length(size: int) -> int:

@@ -24,7 +24,15 @@ from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult
 from fedcredit.rounds.transcript import SetupRecord, transcript_name
 from fedcredit.secagg.cohort import Cohort
 from fedcredit.secagg.epoch import MOST_STEPS, epoch_id, require_boxes, require_keys
-from fedcredit.secagg.wire import ROOT_BOX_LENGTH, EpochBoxes, EpochHello, EpochKey, KeysBody, RootsBody
+from fedcredit.secagg.wire import (
+    ROOT_BOX_LENGTH,
+    EpochBoxes,
+    EpochHello,
+    EpochKey,
+    KeysBody,
+    RootsBody,
+    bulk_digest,
+)
 
 REJOIN_AFTER: Final = 5
 """Rounds after which an epoch that some members are missing from is set up anew."""
@@ -225,11 +233,11 @@ class EpochSetup:
         self, keys: Sequence[EpochKey], epoch: bytes, cohort: Cohort, on_reply: Callable[[RoundResult], None]
     ) -> float:
         def take(name: InstitutionId, opened: OpenedAnswer) -> None:
-            answer, bulk = opened.answer, opened.bulk
+            answer, bulk = opened.answer, bytes(opened.bulk)
             if not isinstance(answer, EpochBoxes) or answer.epoch != epoch:
                 raise WrongContextError(what="list of root boxes", field="epoch")
             expected = ROOT_BOX_LENGTH * len(cohort.neighbours[cohort.places[name]])
-            if hashlib.sha256(bulk).digest() != answer.bulk_digest or len(bulk) != expected:
+            if bulk_digest(bulk) != answer.bulk_digest or len(bulk) != expected:
                 raise MalformedMessageError(what="list of root boxes", problem="its length or digest is wrong")
             boxes = [bulk[i : i + ROOT_BOX_LENGTH] for i in range(0, len(bulk), ROOT_BOX_LENGTH)]
             # Here, not at the recipient: that one could only stay away, and would be punished for the sender's fault.
@@ -257,7 +265,7 @@ class EpochSetup:
         names = [InstitutionId(name) for name in cohort.names]
         return {
             name: tuple(
-                self._boxes[names[other]][cohort.neighbours[other].index(place)] for other in cohort.neighbours[place]
+                self._boxes[names[other]][cohort.position(place, of=other)] for other in cohort.neighbours[place]
             )
             for place, name in enumerate(names)
         }

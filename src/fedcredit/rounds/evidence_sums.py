@@ -25,7 +25,7 @@ from fedcredit.rounds.transcript import Transcript
 from fedcredit.secagg.aggregator import AggregatorRound
 from fedcredit.secagg.agreement import SELECTION_TAG, require_agreement
 from fedcredit.secagg.cohort import Cohort
-from fedcredit.secagg.wire import Reveal, Selection, Upload
+from fedcredit.secagg.wire import Reveal, Selection, Upload, bulk_digest
 
 Integers = npt.NDArray[np.int64]
 
@@ -181,6 +181,6 @@ def _take_reveals(transcript: Transcript, aggregator: AggregatorRound, opening: 
         place = (reveal.manifest_digest, reveal.selection)
         if place != (aggregator.manifest_digest, aggregator.selection_digest):
             raise WrongContextError(what=f"reveal of {name}", field="selection")
-        if hashlib.sha256(bulk).digest() != reveal.bulk_digest:
+        if bulk_digest(bulk) != reveal.bulk_digest:
             raise MalformedMessageError(what="reveal", problem="its shares are not those that were signed")
         aggregator.take_reveal(name, bulk)

@@ -30,7 +30,7 @@ from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult
 from fedcredit.rounds.transcript import SignedUpload, Transcript
 from fedcredit.secagg.aggregator import AggregatorRound, OpenedSum
 from fedcredit.secagg.agreement import SELECTION_TAG
-from fedcredit.secagg.wire import Accept, AcceptBody, Reveal, RevealBody, Upload
+from fedcredit.secagg.wire import Accept, AcceptBody, Reveal, RevealBody, Upload, bulk_digest
 
 OnReply = Callable[[RoundResult], None]
 
@@ -192,23 +192,23 @@ class SecureRound:
         self._selected = self._sum.selection.members
 
         def take(name: InstitutionId, opened: OpenedAnswer) -> None:
-            reveal, bulk = opened.answer, opened.bulk
+            reveal, bulk = opened.answer, bytes(opened.bulk)
             if not isinstance(reveal, Reveal) or reveal.selection != digest:
                 raise WrongContextError(what="reveal", field="selection")
-            if hashlib.sha256(bulk).digest() != reveal.bulk_digest:
+            if bulk_digest(bulk) != reveal.bulk_digest:
                 raise MalformedMessageError(what="reveal", problem="its shares are not those that were signed")
             self._sum.take_reveal(name, bulk)
             self._reveals[name] = (opened.signed.body, opened.signed.signature, bulk)
 
+        # No member needs more agreements than the threshold, and it verifies every one that it gets.
+        shown = members[: self._call.aggregation.threshold]
+        signatures = tuple(self._accepts[member] for member in shown)
+        length = padded_length(max(self._sum.reveal_length(member) for member in members))
         requests = {}
         for name in members:
             body = RevealBody(
-                selection=digest,
-                members=tuple(members),
-                signatures=tuple(self._accepts[member] for member in members),
-                boxes=self._sum.boxes_for(name),
+                selection=digest, members=tuple(shown), signatures=signatures, boxes=self._sum.boxes_for(name)
             )
-            length = padded_length(max(self._sum.reveal_length(member) for member in members))
             requests[name] = self._request(name, Stage.REVEAL, body, length)
         return self._ask(Stage.REVEAL, requests, Reveal, take, on_reply, settled=self._try_to_open)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fedcredit.encoding import Encodable, decode, encode
+from fedcredit.encoding import Buffer, Encodable, decode, encode
 from fedcredit.errors import MalformedMessageError
 from fedcredit.parties import InstitutionId
 
@@ -26,7 +26,7 @@ class SignedUpload:
 
     body: bytes
     signature: bytes
-    bulk: bytes
+    bulk: Buffer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Transcript:
     def to_bytes(self) -> bytes:
         """Return the canonical encoding."""
         uploads: dict[str, Encodable] = {
-            name: [item.body, item.signature, item.bulk] for name, item in self.uploads.items()
+            name: [item.body, item.signature, bytes(item.bulk)] for name, item in self.uploads.items()
         }
         return encode(
             [

@@ -7,7 +7,6 @@ seeds shared with members outside the selection; the shares that come back open 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fedcredit.crypto.derivation import commitment
+from fedcredit.encoding import Buffer
 from fedcredit.errors import MalformedMessageError, ReconstructionError, ReplayError, ShareError, SmallCohortError
 from fedcredit.messages import box_length
 from fedcredit.secagg.agreement import selection_digest
 from fedcredit.secagg.cohort import Cohort
-from fedcredit.secagg.masking import BLOCK_BYTES, add_masks
+from fedcredit.secagg.masking import masked_sum
 from fedcredit.secagg.member import NO_SHARE, wanted
-from fedcredit.secagg.ring import Lanes, from_ring, lanes_from_bytes
+from fedcredit.secagg.ring import Lanes, lanes_from_bytes, signed_view
 from fedcredit.secagg.shamir import SHARE_LENGTH, Interpolation, reconstruct
-from fedcredit.secagg.wire import Selection, Upload
+from fedcredit.secagg.wire import Selection, Upload, bulk_digest
 
 Secret: TypeAlias = tuple[int, int | None]
 """A dealer's own seed, or the seed that it has in common with somebody outside the selection."""
@@ -88,7 +88,7 @@ class AggregatorRound:
         near = len(self.cohort.neighbours[place])
         return self.count * self.bits // 8 + near * box_length(near)
 
-    def take_upload(self, name: str, upload: Upload, *, digest: bytes, signature: bytes, bulk: bytes) -> None:
+    def take_upload(self, name: str, upload: Upload, *, digest: bytes, signature: bytes, bulk: Buffer) -> None:
         """Take the upload of a member; its signature was verified. A second one changes nothing.
 
         Raises:
@@ -103,7 +103,7 @@ class AggregatorRound:
         near = len(self.cohort.neighbours[place])
         if len(upload.commitments) != 1 + near or len(bulk) != self.bulk_length(place):
             raise MalformedMessageError(what="upload", problem="a part has another size than this round needs")
-        if hashlib.sha256(bulk).digest() != upload.bulk_digest:
+        if bulk_digest(bulk) != upload.bulk_digest:
             raise MalformedMessageError(what="upload", problem="its lanes and boxes are not those that were signed")
         if upload.commitments[0] in self._commitments:
             raise MalformedMessageError(what="upload", problem="it repeats a commitment of another member")
@@ -163,7 +163,7 @@ class AggregatorRound:
         return frozenset(liars | rest)
 
     def _pair(self, dealer: int, other: int) -> bytes:
-        position = 1 + self.cohort.neighbours[dealer].index(other)
+        position = 1 + self.cohort.position(other, of=dealer)
         return self.contributions[dealer].upload.commitments[position]
 
     # --- M2, M3 ------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class AggregatorRound:
         """Return the boxes that the neighbours of a member dealt to it, in order; empty outside the selection."""
         place, selected = self.cohort.places[name], self.selected
         return tuple(
-            self.contributions[dealer].boxes[self.cohort.neighbours[dealer].index(place)] if dealer in selected else b""
+            self.contributions[dealer].boxes[self.cohort.position(place, of=dealer)] if dealer in selected else b""
             for dealer in self.cohort.neighbours[place]
         )
 
@@ -230,10 +230,9 @@ class AggregatorRound:
         for secret in self._secrets:
             seeds[secret], bad = self._seed(secret, interpolations)
             wrong |= {self.cohort.names[place] for place in bad}
-        members = self.selected
-        total = sum_of_lanes([self.contributions[place].lanes for place in sorted(members)])
-        unmask(total, seeds)
-        return OpenedSum(values=from_ring(total, bits=self.bits), seeds=seeds, wrong=frozenset(wrong))
+        vectors = [self.contributions[place].lanes for place in sorted(self.selected)]
+        values = unmasked_sum(vectors, seeds, bits=self.bits)
+        return OpenedSum(values=values, seeds=seeds, wrong=frozenset(wrong))
 
     @cached_property
     def _secrets(self) -> tuple[Secret, ...]:
@@ -255,7 +254,7 @@ class AggregatorRound:
         dealer, other = secret
         holders = self.cohort.holders[dealer]
         commitments = self.contributions[dealer].upload.commitments
-        expected = commitments[0 if other is None else 1 + self.cohort.neighbours[dealer].index(other)]
+        expected = commitments[0 if other is None else 1 + self.cohort.position(other, of=dealer)]
         what = self.cohort.names[dealer] + ("" if other is None else f" and {self.cohort.names[other]}")
         shares = {
             position: self._reveals[holder][secret]
@@ -281,21 +280,8 @@ class AggregatorRound:
         return result.secret, frozenset(holders[position] for position in result.wrong)
 
 
-def sum_of_lanes(vectors: Sequence[Lanes]) -> Lanes:
-    """Return the sum of at least one vector, each of shape (d,), modulo 2^bits."""
-    first, *others = vectors
-    total = first.copy()
-    step = BLOCK_BYTES // total.itemsize
-    # By blocks that stay in a core's cache, so that the sum is not read from memory again for every vector.
-    for start in range(0, total.size, step):
-        part = total[start : start + step]
-        for lanes in others:
-            np.add(part, lanes[start : start + step], out=part)
-    return total
-
-
-def unmask(total: Lanes, seeds: Mapping[Secret, bytes]) -> None:
-    """Take the masks of ``seeds`` out of the sum of a selection's uploads, in place.
+def unmasked_sum(vectors: Sequence[Lanes], seeds: Mapping[Secret, bytes], *, bits: int) -> npt.NDArray[np.int64]:
+    """Return the sum of a selection's uploads, at least one, without the masks of ``seeds``, as signed numbers.
 
     A dealer added the mask that it has in common with a later member and subtracted that with an earlier one.
 
@@ -307,4 +293,7 @@ def unmask(total: Lanes, seeds: Mapping[Secret, bytes]) -> None:
     subtracted = [seed for (dealer, other), seed in seeds.items() if other is not None and other < dealer]
     if len({*seeds.values()}) != len(seeds):
         raise ReconstructionError(what="seed", problem="two members have the same one")
-    add_masks(total, plus=subtracted, minus=[*own, *added])
+    values = np.empty(vectors[0].shape, dtype=np.int64)
+    for place, part in masked_sum(vectors, plus=subtracted, minus=[*own, *added]):
+        values[place] = signed_view(part, bits=bits)
+    return values

@@ -9,6 +9,7 @@ with the cohort, and the sum hides nobody whose honest neighbours are all gone.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -59,6 +60,14 @@ class Cohort:
     def holders(self) -> tuple[tuple[int, ...], ...]:
         """Return who holds shares of every member's secrets: its neighbours and itself, in order."""
         return tuple(tuple(sorted((*near, place))) for place, near in enumerate(self.neighbours))
+
+    def position(self, other: int, *, of: int) -> int:
+        """Return where the neighbour at the place ``other`` stands among the neighbours of the place ``of``."""
+        near = self.neighbours[of]
+        position = bisect_left(near, other)
+        if position == len(near) or near[position] != other:
+            raise ValueError("the two are no neighbours")
+        return position
 
     @property
     def share_threshold(self) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from fedcredit.crypto.derivation import derive
+from fedcredit.crypto.derivation import derive, derive_each
 from fedcredit.crypto.epoch_keys import SECRET_LENGTH, SEED_LENGTH, EpochKeys, seal_secret
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.crypto.signatures import SIGNATURE_LENGTH, sign, sign_lasting, verify, verify_lasting
@@ -196,14 +196,14 @@ class EpochRoots:
             raise EpochError(reason=f"an epoch ends after {MOST_STEPS} steps")
         roots = self.roots
         for passed in range(self.step, step):
-            roots = tuple(derive(root, label="ratchet", context=[self.epoch, passed]) for root in roots)
+            roots = tuple(derive_each(roots, label="ratchet", context=[self.epoch, passed]))
         return EpochRoots(self.epoch, self.cohort, self.place, step, roots)
 
     def keys(self, manifest_digest: bytes) -> PairKeys:
         """Return the keys of the attempt that ``manifest_digest`` names: other manifests have other keys."""
         masks, out, into = [], [], []
-        for other, root in zip(self.cohort.neighbours[self.place], self.roots, strict=True):
-            block = derive(root, label="round keys", context=manifest_digest, length=3 * SECRET_LENGTH)
+        blocks = derive_each(self.roots, label="round keys", context=manifest_digest, length=3 * SECRET_LENGTH)
+        for other, block in zip(self.cohort.neighbours[self.place], blocks, strict=True):
             # The same block on both sides: a mask, a key for boxes to the later member, one for those to the earlier.
             mask, upwards, downwards = block[:32], block[32:64], block[64:]
             masks.append(mask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -11,8 +11,8 @@ from fedcredit.crypto.streams import KeyStream
 from fedcredit.secagg.ring import Lanes
 
 BLOCK_BYTES: Final = 1 << 18
-"""Lanes and keystream that are worked on at a time. Both stay in the second-level cache (P3: at most 1.2 times the
-keystreams alone); at 32 KiB the calls cost a third more, and a whole vector would leave the cache once per mask."""
+"""Lanes and keystream that are worked on at a time. Both stay in the second-level cache (P3); at 32 KiB the calls cost
+a third more, and a whole vector would leave the cache once per mask."""
 _MASKABLE: Final = (np.dtype(np.uint16), np.dtype(np.uint32))
 
 
@@ -28,17 +28,53 @@ def add_masks(lanes: Lanes, *, plus: Sequence[bytes], minus: Sequence[bytes]) ->
         TypeError: ``lanes`` are neither uint16 nor uint32. Nothing was changed.
     """
     _require_maskable(lanes)
-    if len({*plus, *minus}) != len(plus) + len(minus):
-        raise ValueError("a mask key comes twice")
-    masks = [(np.add, KeyStream(key)) for key in plus] + [(np.subtract, KeyStream(key)) for key in minus]
-    stream = np.empty(min(BLOCK_BYTES, lanes.nbytes), dtype=np.uint8)
-    step = BLOCK_BYTES // lanes.itemsize
+    masks, step = _Masks(lanes, plus=plus, minus=minus), BLOCK_BYTES // lanes.itemsize
     for start in range(0, lanes.size, step):
-        part = lanes[start : start + step]
-        room = stream[: part.nbytes]
-        mask = room.view(lanes.dtype.newbyteorder("<"))
-        for combine, keystream in masks:
-            keystream.read_into(room.data)
+        masks.add_to(lanes[start : start + step])
+
+
+def masked_sum(
+    vectors: Sequence[Lanes], *, plus: Sequence[bytes], minus: Sequence[bytes]
+) -> Iterator[tuple[slice, Lanes]]:
+    """Yield the sum of at least one vector, each of shape (d,), and of these masks, as ``add_masks`` adds them.
+
+    It comes block by block, each with its place in the vectors, and is in the cache; the next block overwrites it.
+
+    Raises:
+        ValueError, TypeError: as ``add_masks``; or the vectors differ in length.
+    """
+    first, *others = vectors
+    if any(lanes.shape != first.shape for lanes in others):
+        raise ValueError("the vectors of a sum have one length")
+    step = BLOCK_BYTES // first.itemsize
+    block: Lanes = np.empty(min(step, first.size), dtype=first.dtype)
+    _require_maskable(block)
+    masks = _Masks(first, plus=plus, minus=minus)
+    for start in range(0, first.size, step):
+        place = slice(start, start + step)
+        part = block[: first[place].size]
+        part[:] = first[place]
+        for lanes in others:
+            np.add(part, lanes[place], out=part)
+        masks.add_to(part)
+        yield place, part
+
+
+class _Masks:
+    """Keystreams that are added to one block of lanes after the other."""
+
+    def __init__(self, lanes: Lanes, *, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
+        if len({*plus, *minus}) != len(plus) + len(minus):
+            raise ValueError("a mask key comes twice")
+        self._masks = [(np.add, KeyStream(key)) for key in plus] + [(np.subtract, KeyStream(key)) for key in minus]
+        self._room = np.empty(min(BLOCK_BYTES, lanes.nbytes), dtype=np.uint8)
+
+    def add_to(self, part: Lanes) -> None:
+        """Add the next part of every keystream to the next at most ``BLOCK_BYTES`` of lanes."""
+        room = self._room[: part.nbytes]
+        mask, buffer = room.view(part.dtype.newbyteorder("<")), room.data
+        for combine, keystream in self._masks:
+            keystream.read_into(buffer)
             combine(part, mask, out=part)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from fedcredit.crypto.boxes import open_box, seal_box
@@ -137,8 +138,7 @@ class MemberRound:
         """
         if not self.selection:
             raise WrongContextError(what="request for shares", field="selection, to which nobody here has agreed")
-        members = Selection.from_bytes(self.selection).members
-        return frozenset(self.cohort.places[name] for name in members)
+        return _places(self.selection, self.cohort)
 
     def reveal(self, boxes: Sequence[bytes]) -> tuple[MemberRound, bytes]:
         """Return the shares that open the selection's sum, and the state after they have left.
@@ -159,7 +159,7 @@ class MemberRound:
         for dealer, absent in wanted(self.cohort, selected, self.place):
             if dealer not in rows:
                 rows[dealer] = self._open(dealer, *received[dealer])
-            position = 0 if absent is None else 1 + self.cohort.neighbours[dealer].index(absent)
+            position = 0 if absent is None else 1 + self.cohort.position(absent, of=dealer)
             shares.append(rows[dealer][position * SHARE_LENGTH : (position + 1) * SHARE_LENGTH])
         return replace(self, revealed=True), b"".join(shares)
 
@@ -234,6 +234,12 @@ class MemberRound:
                 if state.to_bytes() == data:
                     return state
         raise StoreCorruptError(path="run memory", problem="the state of a round does not decode")
+
+
+@lru_cache(maxsize=8)
+def _places(selection: bytes, cohort: Cohort) -> frozenset[int]:
+    """Return the places of a selection's members; in one process all members of a round have the same selection."""
+    return frozenset(cohort.places[name] for name in Selection.from_bytes(selection).members)
 
 
 _STATE_LIMIT: Final = 256 * 1024 * 1024

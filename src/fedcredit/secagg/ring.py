@@ -16,6 +16,8 @@ from fedcredit.errors import MalformedMessageError, NoiseRangeError
 Lanes: TypeAlias = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 _UNSIGNED: Final[dict[int, np.dtype[Any]]] = {16: np.dtype(np.uint16), 32: np.dtype(np.uint32)}
+_BLOCK: Final = 1 << 14
+"""Numbers that are checked and converted at a time; they stay in a core's cache."""
 _SIGNED: Final[dict[int, np.dtype[Any]]] = {16: np.dtype(np.int16), 32: np.dtype(np.int32)}
 
 
@@ -40,10 +42,15 @@ def to_ring(values: npt.NDArray[np.int64], *, bits: int) -> Lanes:
     limit = ring_limit(bits)
     if values.dtype != np.int64:
         raise TypeError(f"numbers for the ring are int64, got {values.dtype}")
-    # The magnitude of -2^63 is not an int64, so both ends are compared.
-    if values.size and (values.min() < -limit or values.max() > limit):
-        raise NoiseRangeError(problem=f"a number exceeds {limit}, the end of {bits}-bit lanes")
-    return values.astype(_UNSIGNED[bits])
+    lanes: Lanes = np.empty(values.shape, dtype=_UNSIGNED[bits])
+    # Block by block: each one is read three times, and comes from memory only once.
+    for start in range(0, values.size, _BLOCK):
+        part = values[start : start + _BLOCK]
+        # The magnitude of -2^63 is not an int64, so both ends are compared.
+        if part.min() < -limit or part.max() > limit:
+            raise NoiseRangeError(problem=f"a number exceeds {limit}, the end of {bits}-bit lanes")
+        lanes[start : start + _BLOCK] = part
+    return lanes
 
 
 def from_ring(lanes: Lanes, *, bits: int) -> npt.NDArray[np.int64]:
@@ -53,10 +60,15 @@ def from_ring(lanes: Lanes, *, bits: int) -> npt.NDArray[np.int64]:
         ValueError: ``bits`` is neither 16 nor 32.
         TypeError: the lanes do not have ``bits`` bits.
     """
+    return signed_view(lanes, bits=bits).astype(np.int64)
+
+
+def signed_view(lanes: Lanes, *, bits: int) -> npt.NDArray[Any]:
+    """Return what ``from_ring`` does, as narrow as the lanes and in their memory; it raises what that raises."""
     _require_width(bits)
     if lanes.dtype != _UNSIGNED[bits]:
         raise TypeError(f"{bits}-bit lanes are {_UNSIGNED[bits]}, got {lanes.dtype}")
-    return lanes.view(_SIGNED[bits]).astype(np.int64)
+    return lanes.view(_SIGNED[bits])
 
 
 def lanes_to_bytes(lanes: Lanes) -> memoryview:

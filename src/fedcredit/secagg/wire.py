@@ -11,12 +11,14 @@ Bulk data (lanes, boxes, shares) travels beside the message and is bound by ``bu
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from fedcredit.crypto.epoch_keys import BOX_LENGTH, PUBLIC_LENGTH
 from fedcredit.crypto.signatures import SIGNATURE_LENGTH
+from fedcredit.encoding import Buffer
 from fedcredit.messages import (
     COSIGNATURE_LIMIT,
     LARGEST_COHORT,
@@ -193,6 +195,14 @@ class Reveal(Message):
         return {"manifest_digest": digest_field(), "selection": digest_field(), "bulk_digest": digest_field()}
 
 
+def bulk_digest(*parts: Buffer) -> bytes:
+    """Return SHA-256 of the joined parts: what an answer says of the bulk data beside it."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.digest()
+
+
 # --- what the coordinator sends in each stage ------------------------------------------------------------------------
 
 
@@ -255,7 +265,7 @@ class RevealBody(Message):
     selection: bytes
     """Digest of the selection."""
     members: tuple[str, ...]
-    """Who has agreed."""
+    """As many who have agreed as the threshold says."""
     signatures: tuple[bytes, ...]
     """Of each of them, on the same ``Accept``."""
     boxes: tuple[bytes, ...]

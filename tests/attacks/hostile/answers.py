@@ -183,7 +183,7 @@ def with_bulk(change: Callable[[bytes], bytes], *, signed: bool = True) -> Make:
     """Send other bulk data, with the digest that it has, or with the one that was right."""
 
     def make(came: Came) -> bytes:
-        bulk = change(came.read.bulk)
+        bulk = change(bytes(came.read.bulk))
         digest = {"bulk_digest": hashlib.sha256(bulk).digest()} if signed else {}
         return said(came, body=changed(came.read.signed.body, digest), bulk=bulk)
 

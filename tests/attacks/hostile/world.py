@@ -156,7 +156,7 @@ class Scene:
             setup.take_key(TARGET, setup.keys(TARGET).answer())
         for name in NAMES:
             asked = setup.roots(name)
-            bulks[name] = asked.open(asked.ask()).bulk
+            bulks[name] = bytes(asked.open(asked.ask()).bulk)
         self.consortium.epochs[RUN] = setup.finished(bulks)
         attempt = HandRound.of(self.consortium, round=self.number)
         upload(attempt, *OTHERS)

@@ -70,6 +70,25 @@ def test_both_ends_and_the_place_make_the_secret() -> None:
     assert len(secrets) == 5
 
 
+def test_parts_are_sealed_as_one_message() -> None:
+    sealed = channel().seal_up(b"one", memoryview(b"two"), b"", b"three", context=CONTEXT)
+    assert channel().open_up(sealed, context=CONTEXT) == b"onetwothree"
+
+
+def test_a_seal_is_written_into_a_buffer_of_its_length_and_opened_into_another() -> None:
+    sealed, opened = bytearray(7 + CHANNEL_OVERHEAD), bytearray(7)
+    channel().seal_up_into(memoryview(sealed), b"con", b"tent", context=CONTEXT)
+    channel().open_up_into(memoryview(opened), bytes(sealed), context=CONTEXT)
+    assert opened == b"content"
+    for room in (memoryview(sealed)[1:], memoryview(bytearray(8 + CHANNEL_OVERHEAD))):
+        with pytest.raises(ValueError, match="another length"):
+            channel().seal_up_into(room, b"content", context=CONTEXT)
+
+
+def test_what_was_opened_cannot_be_written_to() -> None:
+    assert channel().open_up(channel().seal_up(b"content", context=CONTEXT), context=CONTEXT).readonly
+
+
 def test_what_is_too_short_or_of_another_kind_has_no_tag() -> None:
     sealed = channel().seal_up(b"", context=CONTEXT)
     assert channel_tag(sealed[:-1]) is None

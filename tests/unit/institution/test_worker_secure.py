@@ -135,7 +135,7 @@ def test_what_all_stages_together_open_is_the_sum_and_nothing_else(tmp_path: Pat
     bulks = {}
     for name in NAMES:
         asked = setup.roots(name)
-        bulks[name] = asked.open(asked.ask()).bulk
+        bulks[name] = bytes(asked.open(asked.ask()).bulk)
     consortium.epochs[RUN] = setup.finished(bulks)
     between()
     weights = consortium.family.initial_weights()
@@ -253,12 +253,12 @@ def by_stage(consortium: Consortium) -> Steps:
     bulks: dict[str, bytes] = {}
 
     def took_boxes(asked: Question, reply: bytes) -> None:
-        bulks["bank-a"] = asked.open(reply).bulk
+        bulks["bank-a"] = bytes(asked.open(reply).bulk)
 
     yield Stage.ROOTS, lambda **sent: setup.roots("bank-a", **sent), took_boxes
     for name in NAMES[1:]:
         asked = setup.roots(name)
-        bulks[name] = asked.open(asked.ask()).bulk
+        bulks[name] = bytes(asked.open(asked.ask()).bulk)
     consortium.epochs[RUN] = setup.finished(bulks)
     attempt = HandRound.of(consortium)
     yield Stage.UPLOAD, lambda **sent: attempt.upload("bank-a", **sent), attempt.take_upload
@@ -282,7 +282,7 @@ def test_a_repeated_request_of_every_stage_gets_the_same_bytes_and_is_charged_on
         assert charged(site) == expected
         last = site.events()[-1]
         assert (last.kind, last.fields["stage"]) == (EventKind.REQUEST_ANSWERED, str(stage))
-        assert last.fields["answer"] == hashlib.sha256(reply).digest()
+        assert last.fields["answer"] == hashlib.sha256(asked.open(reply).signed.body).digest()
         take(asked, reply)
 
 
@@ -391,7 +391,7 @@ def boxes_of(setup: HandSetup) -> dict[str, bytes]:
     bulks = {}
     for name in setup.received:
         asked = setup.roots(name)
-        bulks[name] = asked.open(asked.ask()).bulk
+        bulks[name] = bytes(asked.open(asked.ask()).bulk)
     return bulks
 
 

@@ -376,10 +376,14 @@ def another_key(change: Callable[[EpochKey], EpochKey]) -> Callable[[Reaction, O
     return bend
 
 
+def joined(reaction: Reaction) -> bytes:
+    return b"".join(reaction.bulk)
+
+
 def boxes(reaction: Reaction, bulk: bytes, **changes: Any) -> Reaction:
     assert isinstance(reaction.answer, EpochBoxes)
     digest = hashlib.sha256(bulk).digest()
-    return replace(reaction, bulk=bulk, answer=replace(reaction.answer, **{"bulk_digest": digest, **changes}))
+    return replace(reaction, bulk=(bulk,), answer=replace(reaction.answer, **{"bulk_digest": digest, **changes}))
 
 
 MISFITS: dict[str, tuple[Stage, Callable[[Reaction, OpenedRequest], Reaction], str]] = {
@@ -395,9 +399,9 @@ MISFITS: dict[str, tuple[Stage, Callable[[Reaction, OpenedRequest], Reaction], s
         lambda it, opened: replace(it, answer=EpochBoxes(epoch=bytes(32), bulk_digest=opened.manifest_digest)),
         "FC-3101",
     ),
-    "boxes of another epoch": (Stage.ROOTS, lambda it, _: boxes(it, it.bulk, epoch=bytes(32)), "FC-3106"),
-    "a box too few": (Stage.ROOTS, lambda it, _: boxes(it, it.bulk[ROOT_BOX_LENGTH:]), "FC-3101"),
-    "boxes that were not signed": (Stage.ROOTS, lambda it, _: boxes(it, it.bulk, bulk_digest=bytes(32)), "FC-3101"),
+    "boxes of another epoch": (Stage.ROOTS, lambda it, _: boxes(it, joined(it), epoch=bytes(32)), "FC-3106"),
+    "a box too few": (Stage.ROOTS, lambda it, _: boxes(it, joined(it)[ROOT_BOX_LENGTH:]), "FC-3101"),
+    "boxes that were not signed": (Stage.ROOTS, lambda it, _: boxes(it, joined(it), bulk_digest=bytes(32)), "FC-3101"),
 }
 
 
@@ -423,7 +427,8 @@ def test_whoever_does_not_sign_its_boxes_is_left_out_and_nobody_else(tmp_path: P
     worker = consortium.sites["bank-a"].worker
 
     def garbled(reaction: Reaction, _: OpenedRequest) -> Reaction:
-        return boxes(reaction, bytes([reaction.bulk[0] ^ 1]) + reaction.bulk[1:])
+        bulk = joined(reaction)
+        return boxes(reaction, bytes([bulk[0] ^ 1]) + bulk[1:])
 
     worker._stages = Lying(worker._stages, Stage.ROOTS, garbled)  # type: ignore[assignment]
     run = consortium.run()

@@ -367,7 +367,7 @@ def test_a_wrong_share_is_blamed_on_who_signed_it_as_long_as_enough_others_open_
     for number, name in enumerate(NAMES):
         asked = made.reveal(name)
         opened = asked.open(asked.ask())
-        body, signature, shares = opened.signed.body, opened.signed.signature, opened.bulk
+        body, signature, shares = opened.signed.body, opened.signed.signature, bytes(opened.bulk)
         if number < liars:
             shares = flipped(shares, 5 + number)  # equal errors of the first two would cancel
             body = replace(Reveal.from_bytes(body), bulk_digest=hashlib.sha256(shares).digest()).to_bytes()

@@ -460,10 +460,10 @@ def other_bulk(change: Callable[[bytes], bytes], *, signed: bool = True) -> Bend
     """Send other bytes beside a message, with or without their digest in it."""
 
     def bend(reaction: Reaction) -> Reaction:
-        bulk = change(reaction.bulk)
+        bulk = change(b"".join(reaction.bulk))
         digest = hashlib.sha256(bulk).digest()
         answer = replace(reaction.answer, bulk_digest=digest) if signed else reaction.answer  # type: ignore[call-arg]
-        return replace(reaction, answer=answer, bulk=bulk)
+        return replace(reaction, answer=answer, bulk=(bulk,))
 
     return bend
 

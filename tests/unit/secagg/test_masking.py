@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedcredit.crypto.streams import KeyStream
-from fedcredit.secagg.masking import BLOCK_BYTES, add_masks
+from fedcredit.secagg.masking import BLOCK_BYTES, add_masks, masked_sum
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
 WIDTHS = [np.uint16, np.uint32]
@@ -103,3 +103,22 @@ def test_fifty_masks_need_less_than_four_megabytes_beside_the_lanes() -> None:
     finally:
         tracemalloc.stop()
     assert BLOCK_BYTES < peak < 4_000_000
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+@pytest.mark.parametrize("count", [0, 5, BLOCK_BYTES // 2 + 3])
+def test_a_masked_sum_is_the_sum_with_masks_added_later(dtype: type, count: int) -> None:
+    vectors = [np.arange(count, dtype=np.uint32).astype(dtype) * np.array(factor, dtype) for factor in (1, 7, 60_000)]
+    expected = vectors[0] + vectors[1] + vectors[2]
+    add_masks(expected, plus=[A], minus=[B, C])
+    before = [lanes.copy() for lanes in vectors]
+    found = np.empty_like(expected)
+    for place, part in masked_sum(vectors, plus=[A], minus=[B, C]):
+        found[place] = part
+    assert np.array_equal(found, expected)
+    assert all(np.array_equal(lanes, old) for lanes, old in zip(vectors, before, strict=True))
+
+
+def test_vectors_of_different_lengths_have_no_sum() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        next(masked_sum([np.zeros(3, np.uint32), np.zeros(1, np.uint32)], plus=[A], minus=[]))

@@ -86,7 +86,7 @@ class PoisonedMember(Carrier):
         account.attack(self.member, "multiplies", round=WIDEN)
         self._try_to_write(beyond, bits=bits)
         account.attack(self.member, "sends-wide-lanes", round=WIDEN)
-        shares = heard.read.bulk[truth.size * bits // 8 :]
+        shares = bytes(heard.read.bulk)[truth.size * bits // 8 :]
         bulk = beyond.astype("<i8").tobytes() + shares
         upload = replace(cast(Upload, heard.read.answer), bulk_digest=hashlib.sha256(bulk).digest())
         delivery = _with_room(delivery, len(bulk))
@@ -108,7 +108,7 @@ class PoisonedMember(Carrier):
 
     def _lying(self, delivery: Delivery, heard: Heard) -> Reply:
         """Reveal a false share: the true one of another secret, in the place of each."""
-        bulk = heard.read.bulk
+        bulk = bytes(heard.read.bulk)
         shares = [bulk[at : at + SHARE_LENGTH] for at in range(0, len(bulk), SHARE_LENGTH)]
         false = b"".join([*shares[1:], shares[0]])
         revealed = replace(cast(Reveal, heard.read.answer), bulk_digest=hashlib.sha256(false).digest())

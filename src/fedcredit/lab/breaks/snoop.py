@@ -132,7 +132,7 @@ def snooped(scene: Scene) -> Loot:
     truths = [scene.truth(delivery) for delivery, _ in own]
     truth, windows = np.concatenate(truths), _windows(truths)
     sealed = [part for delivery, heard in scene.heard for part in (delivery.sealed, heard.payload)]
-    plain = [part for _, heard in scene.heard for part in (heard.read.signed.body, heard.read.bulk)]
+    plain = [part for _, heard in scene.heard for part in (heard.read.signed.body, bytes(heard.read.bulk))]
     files = [path.read_bytes() for path in scene.study.coordinator_folder.rglob("*") if path.is_file()]
     return Loot(
         messages=len(sealed),

@@ -13,7 +13,7 @@ from typing import Any
 from fedcredit.audit.log import AuditLog, decode_leaf
 from fedcredit.audit.merkle import MerkleTree
 from fedcredit.crypto.signatures import sign
-from fedcredit.encoding import encode
+from fedcredit.encoding import Buffer, encode
 from fedcredit.envelope import seal_answer, seal_request, sign_manifest
 from fedcredit.errors import FedcreditError
 from fedcredit.lab.breaks.scene import Delivery, Heard, Scene
@@ -51,7 +51,7 @@ def rewritten(
     return scene.delivery(delivery.to, sealed)
 
 
-def answered(scene: Scene, delivery: Delivery, answer: Message, bulk: bytes) -> bytes:
+def answered(scene: Scene, delivery: Delivery, answer: Message, bulk: Buffer) -> bytes:
     """Return ``answer``, signed by the member whom ``delivery`` asked and sealed to the coordinator."""
     return seal_answer(
         answer,
@@ -59,11 +59,11 @@ def answered(scene: Scene, delivery: Delivery, answer: Message, bulk: bytes) -> 
         institution=delivery.to,
         keys=scene.keys_of(delivery.to),
         coordinator=scene.coordinator.keys.public,
-        bulk=bulk,
+        bulk=(bulk,),
     )
 
 
-def flipped(data: bytes, *, at: int) -> bytes:
+def flipped(data: Buffer, *, at: int) -> bytes:
     """Return ``data`` with the lowest bit of one byte flipped."""
     changed = bytearray(data)
     changed[at] ^= 1
@@ -163,7 +163,7 @@ class Desk:
                 bulk=opened.bulk,
             )
         elif isinstance(opened.answer, Reveal):
-            self.sum.take_reveal(delivery.to, opened.bulk)
+            self.sum.take_reveal(delivery.to, bytes(opened.bulk))
 
     def refusal(self, delivery: Delivery, payload: bytes) -> FedcreditError | None:
         """Return the error with which the coordinator refuses an answer, or ``None`` if it takes it.
