@@ -1,4 +1,4 @@
-"""Random sequences of the messages that a malicious server may send to members that have uploaded, and who is given away.
+"""Random sequences of what a malicious server may send to members that have uploaded, and who is given away.
 
 The members are the product's: ``institution.stages`` on its own memory and database. Their uploads of three attempts
 are made once; a sequence begins after the first of them and is undone in the end. The server has one member on its
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -172,16 +172,13 @@ class Table:
         """Send one sequence; return what it made the honest members do that they never may."""
         sequence = Conversation(self, np.random.default_rng(seed), counted)
         sites = [self.consortium.sites[name] for name in HONEST]
-        try:
-            with ExitStack() as stack:
-                for site in sites:
-                    stack.enter_context(site.state.database.transaction())
-                for _ in range(MOVES):
-                    sequence.step()
-                raise UndoneError
-        except UndoneError:
+        with suppress(UndoneError), ExitStack() as stack:
             for site in sites:
-                site.state.memory.forget()
+                stack.callback(site.state.memory.forget)
+                stack.enter_context(site.state.database.transaction())
+            for _ in range(MOVES):
+                sequence.step()
+            raise UndoneError
         return sequence.seen.wrong
 
     def _advance(self, name: str, place: int) -> None:
@@ -208,9 +205,7 @@ class Conversation:
         self._at = dict.fromkeys(HONEST, 0)
         self._signatures: dict[bytes, dict[str, bytes]] = defaultdict(dict)
         # A few cohorts an attempt, or honest members would hardly ever agree to the same one.
-        self._shown = [
-            [self._cohort(attempt) for _ in range(int(rng.integers(1, 4)))] for attempt in table.attempts
-        ]
+        self._shown = [[self._cohort(attempt) for _ in range(int(rng.integers(1, 4)))] for attempt in table.attempts]
 
     def step(self) -> None:
         """Ask one member for something, or all of them, mostly for the same cohort."""
@@ -321,7 +316,9 @@ def _boxes(attempt: Attempt, name: str, members: Sequence[str]) -> list[bytes]:
     cohort = hand.cohort
     place = cohort.places[name]
     return [
-        hand.contributions[dealer].boxes[cohort.neighbours[dealer].index(place)] if cohort.names[dealer] in members else b""
+        hand.contributions[dealer].boxes[cohort.neighbours[dealer].index(place)]
+        if cohort.names[dealer] in members
+        else b""
         for dealer in cohort.neighbours[place]
     ]
 

@@ -49,7 +49,9 @@ def seals_of(recorder: Recorder) -> Counter[tuple[bytes, ...]]:
     return uses
 
 
-def of_a_run(folder: Path, rounds: int, *, entropy_of: Callable[[str], Entropy] = lambda _: os.urandom) -> Counter[tuple[bytes, ...]]:
+def of_a_run(
+    folder: Path, rounds: int, *, entropy_of: Callable[[str], Entropy] = lambda _: os.urandom
+) -> Counter[tuple[bytes, ...]]:
     """Return the seals of a run of four members, all of them restarted every tenth round."""
     consortium = Consortium.make(folder, plan_of(**{**PLAN, "run/rounds": rounds}), policy=POLICY, rows=12)
     recorder = Recorder(consortium.loopback())
@@ -71,7 +73,7 @@ def _restart(site: Site) -> None:
 
 
 def test_no_seal_of_a_run_has_the_channel_and_nonce_of_another(tmp_path: Path) -> None:
-    rounds = 120
+    rounds = 80
     uses = of_a_run(tmp_path, rounds)
     assert sum(uses.values()) >= rounds * SEALS
     assert repeated(uses) == 0
@@ -156,7 +158,7 @@ def assert_nothing_repeats(uses: Uses, rounds: int) -> None:
 
 
 def test_no_box_key_no_mask_and_no_seed_comes_twice_in_hundreds_of_rounds() -> None:
-    assert_nothing_repeats(of_an_epoch(300, manifest=numbered, step=lambda number: number), 300)
+    assert_nothing_repeats(of_an_epoch(200, manifest=numbered, step=lambda number: number), 200)
 
 
 @pytest.mark.slow

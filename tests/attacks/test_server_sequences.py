@@ -16,7 +16,7 @@ from simulation.mutants import AgreeableMemory, ForgetfulMemory, TalkativeMemory
 
 from fedcredit.institution.memory import RunMemory
 
-MANY, ALWAYS, UNTIL_FOUND = 100_000, 1_000, 300
+MANY, ALWAYS, UNTIL_FOUND = 100_000, 600, 300
 
 
 def played(table: Table, seeds: range) -> Counter[str]:

@@ -110,7 +110,9 @@ def test_behind_its_head_a_seal_is_uniform(tmp_path: Path) -> None:
 def other_updates() -> dict[str, Update]:
     """Return updates of the same sizes from other numbers of examples."""
     return {
-        name: Update(vector=-update.vector, examples=update.examples + 111, metrics={"loss": 2 * update.metrics["loss"]})
+        name: Update(
+            vector=-update.vector, examples=update.examples + 111, metrics={"loss": 2 * update.metrics["loss"]}
+        )
         for name, update in updates(NAMES).items()
     }
 
