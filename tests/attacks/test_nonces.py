@@ -80,7 +80,7 @@ def test_no_seal_of_a_run_has_the_channel_and_nonce_of_another(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_no_seal_of_ten_thousand_rounds_has_the_channel_and_nonce_of_another(tmp_path: Path) -> None:
     uses: Counter[tuple[bytes, ...]] = Counter()
     for number in range(10):
@@ -162,7 +162,7 @@ def test_no_box_key_no_mask_and_no_seed_comes_twice_in_hundreds_of_rounds() -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_no_box_key_no_mask_and_no_seed_comes_twice_in_ten_thousand_rounds() -> None:
     """As many as one epoch may have."""
     assert_nothing_repeats(of_an_epoch(10_000, manifest=numbered, step=lambda number: number), 10_000)

@@ -152,8 +152,9 @@ def test_the_search_of_seeds_that_reads_one_of_three_there_finds_nothing_here(fe
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_the_search_of_all_seeds_that_reads_one_of_three_there_finds_nothing_here(fedcredit: Make) -> None:
-    """All 2^28; the search that finds the seed there is ``test_secagg_plus``'s. About two minutes of one core."""
+    """All 2^28; the search that finds the seed there is ``test_secagg_plus``'s. About ten minutes of one core."""
     trained = updates(NAMES[:3])
     ours = fedcredit(trained, threshold=2)
     with pytest.raises(NothingFoundError):
