@@ -151,6 +151,16 @@ def test_the_search_of_seeds_that_reads_one_of_three_there_finds_nothing_here(fe
         assert_nothing_recovered(ours.decode(ours.uploads()[VICTIM] - ours.known_masks(VICTIM)), trained[VICTIM])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_the_search_of_all_seeds_that_reads_one_of_three_there_finds_nothing_here(fedcredit: Make) -> None:
+    """All 2^28; the search that finds the seed there is ``test_secagg_plus``'s. About ten minutes of one core."""
+    trained = updates(NAMES[:3])
+    ours = fedcredit(trained, threshold=2)
+    with pytest.raises(NothingFoundError):
+        attacks.search_for_seed(ours, VICTIM, colluder=COLLUDER, seeds=mersenne.seeds_of_text())
+
+
 def test_a_member_lost_before_its_shares_halts_their_round_and_not_ours(fedcredit: Make) -> None:
     trained = updates()
     with pytest.raises(HaltedRoundError):

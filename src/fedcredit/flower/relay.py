@@ -20,12 +20,22 @@ from fedcredit.daemon.client import wait_serving
 from fedcredit.errors import DaemonUnreachableError, ProcessStartError
 from fedcredit.flower.control import RelayControl
 from fedcredit.flower.processes import ManagedProcess, carrier_environment, console_script, free_port
+from fedcredit.store.files import write_atomic
 
 HOST: Final = "127.0.0.1"
 DATABASE: Final = "relay.db"
 _PORT_ATTEMPTS: Final = 3
 _PROBE_S: Final = 1.0
 _CONNECTED: Final = b"SuperNode ID: "
+OPENSSL_SETTINGS: Final = b"""openssl_conf = process
+[process]
+ssl_conf = tls
+[tls]
+system_default = everywhere
+[everywhere]
+Protocol = -TLSv1.2
+"""
+"""Flower has no option for it: the relay takes TLS 1.3 only. ``MinProtocol`` would not do, Python sets its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +149,12 @@ class Relay:
             *("--superexec-auth-secret-file", str(self.secret_file)),
             "--disable-runtime-dependency-installation",
         ]
-        home = self._directory / "superlink-home"
+        settings = self._directory / "openssl.cnf"
+        write_atomic(settings, OPENSSL_SETTINGS)
+        environment = carrier_environment(self._directory / "superlink-home")
+        environment["OPENSSL_CONF"] = str(settings)
         log = self._directory / "superlink.log"
-        process = ManagedProcess("the relay", command, environment=carrier_environment(home), log=log)
+        process = ManagedProcess("the relay", command, environment=environment, log=log)
         process.start()
         try:
             process.wait_until(self._answers, timeout_s=timeout_s)
