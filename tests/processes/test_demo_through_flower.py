@@ -132,7 +132,7 @@ def test_with_fixed_noise_both_runtimes_end_with_the_same_bits(through_flower: F
     assert through_flower.run.name != in_process.run.name
     for number, prepared in [(0, True), *((number, False) for number in range(ROUNDS + 1))]:
         ours, theirs = (run.tensors(number, prepared=prepared) for run in (through_flower, in_process))
-        assert set(ours) == {"weights", "velocity", "average", "averaged", "released"}
+        assert set(ours) == {"weights", "velocity", "average", "averaged", "released", "total"}
         assert {name: tensor.tobytes() for name, tensor in ours.items()} == {
             name: tensor.tobytes() for name, tensor in theirs.items()
         }

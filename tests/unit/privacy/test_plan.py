@@ -520,7 +520,7 @@ def test_the_facts_of_a_sampled_plan_are_never_below_those_of_a_real_release(per
 @given(
     epsilon=st.floats(0.3, 8),
     steps=st.integers(1, 6),
-    share=st.sampled_from([0.2, 0.5, 0.9]),
+    share=st.sampled_from([0.2, 0.5]),
     honest=st.sampled_from([1, 3, 10]),
     law=st.sampled_from([(Mechanism.ROUNDED_GAUSSIAN, "gdp"), (Mechanism.SKELLAM, "rdp")]),
 )
@@ -548,7 +548,7 @@ def test_evaluations_and_votes_together_cost_at_most_the_evaluations_epsilon(
     assert 64 / vote.sigma <= mu * math.sqrt(share / steps) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("share", [-0.1, 0.91, math.nan])
+@pytest.mark.parametrize("share", [-0.1, 0.51, math.nan])
 def test_votes_have_a_part_of_the_evaluations_budget_and_not_all_of_it(share: float) -> None:
     with pytest.raises(PrivacyPlanError, match="vote_share"):
         plan(vote_share=share)
