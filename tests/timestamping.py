@@ -123,7 +123,7 @@ class Authority:
         return sequence(sequence(integer(GRANTED)), sequence(oid(SIGNED_DATA), der(0xA0, signed)))
 
 
-def stamp_query(authority: Authority, query: bytes, at: datetime) -> bytes:
+def answer_query(authority: Authority, query: bytes, at: datetime) -> bytes:
     """Return the authority's reply to the bytes of a query."""
     start = query.index(oid(SHA256)) + len(oid(SHA256))
     digest = query[query.index(b"\x04\x20", start) + 2 :][:32]

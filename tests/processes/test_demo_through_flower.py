@@ -31,11 +31,13 @@ from fedcredit.messages import to_lanes
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.noise import RoundedGaussian
 from fedcredit.privacy.noise_share import streams_for
+from fedcredit.privacy.plan import PrivacyPlan
 from fedcredit.privacy.release import Release
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import plan_family
 from fedcredit.rounds.evidence import verify_run
 from fedcredit.training.integer_sum import IntegerSum, SumBounds
+from fedcredit.training.update_bound import ReleasedSum, charged, clamp, update_bounds
 
 pytestmark = [pytest.mark.process]
 
@@ -130,7 +132,7 @@ def test_with_fixed_noise_both_runtimes_end_with_the_same_bits(through_flower: F
     assert through_flower.run.name != in_process.run.name
     for number, prepared in [(0, True), *((number, False) for number in range(ROUNDS + 1))]:
         ours, theirs = (run.tensors(number, prepared=prepared) for run in (through_flower, in_process))
-        assert set(ours) == {"weights", "velocity", "average", "averaged", "released"}
+        assert set(ours) == {"weights", "velocity", "average", "averaged", "released", "total"}
         assert {name: tensor.tobytes() for name, tensor in ours.items()} == {
             name: tensor.tobytes() for name, tensor in theirs.items()
         }
@@ -209,20 +211,37 @@ def _answers(run: Finished) -> list[bytes]:
     state = ServerState.initial(family.prepared(weights, np.sum(histograms, axis=0)))
     assert state.weights.tobytes() == run.tensors(0, prepared=True)["weights"].tobytes()
     computations = {name: family.computation(plan, name, train) for name, train in trains.items()}
+    bounds, last = {name: family.bounds(plan, name) for name in trains}, None
     for number in range(1, ROUNDS + 1):
+        limits = update_bounds(plan, trains, bounds=bounds, previous=last)
         sums = [
             _noised(
-                computation.integer_sum(state.weights, round_number=number, batch=None),
-                family.bounds(plan, name),
+                clamp(computation.integer_sum(state.weights, round_number=number, batch=None), limits[name]),
+                charged(plan, bounds[name]),
                 privacy.training_release,
                 place=f"{name}/{number}/train/noise",
             )
             for name, computation in computations.items()
         ]
         answers += [to_lanes(values) for values in sums]
-        state = step.apply(state, np.sum(sums, axis=0), list(computations))
+        total = np.sum(sums, axis=0)
+        last = ReleasedSum(total=total, deviations=_deviations(privacy, plan, bounds))
+        state = step.apply(state, total, list(computations))
         assert state.weights.tobytes() == run.tensors(number)["weights"].tobytes()
     return answers
+
+
+def _deviations(
+    privacy: PrivacyPlan, plan: RunPlan, bounds: Mapping[InstitutionId, SumBounds]
+) -> dict[InstitutionId, float]:
+    found = {}
+    for name, own in bounds.items():
+        made = charged(plan, own)
+        release = privacy.training_release(
+            release_id="search", sensitivity_squared=made.sensitivity_squared or 0, dimension=int(made.reached.sum())
+        )
+        found[name] = float(release.sigma)
+    return found
 
 
 def _noised(

@@ -40,6 +40,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "opacus": ("training/dpsgd.py",),
     "pyarrow": ("data/", "lab/"),
     "pydantic": ("config/", "contract/", "report/"),
+    "rfc3161_client": ("crypto/timestamps.py",),
     "rich": ("cli/",),
     "safetensors": ("checkpoint.py",),
     "scipy": ("lab/",),

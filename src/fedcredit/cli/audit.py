@@ -19,7 +19,7 @@ from fedcredit.cli.result_view import tell_verdict
 from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
-    from fedcredit.audit.anchor import Anchor
+    from fedcredit.crypto.timestamps import Stamp
     from fedcredit.errors import AuditError, FedcreditError
     from fedcredit.privacy.spending import Spending
     from fedcredit.rounds.evidence import Evidence
@@ -105,31 +105,31 @@ def _verify_run(
         _tell_compared(compared)
     if coordinator is not None:
         done(tr("the coordinator's fingerprint is the one that you gave"))
-    for found in anchors:
-        tell_anchor(found)
+    for size, found in anchors.items():
+        tell_anchor(size, found)
     if authority is None and kept_anchors(evidence.folder):
         note(tr("time stamps lie in {path}; with --authority they are checked", path=ANCHORS))
     _tell_fingerprints(evidence)
-    return {**_run_data(evidence, compared), "anchors": [anchor_data(found) for found in anchors]}
+    return {**_run_data(evidence, compared), "anchors": [anchor_data(*item) for item in anchors.items()]}
 
 
-def _anchors(evidence: Evidence, authority: Path | None) -> list[Anchor]:
+def _anchors(evidence: Evidence, authority: Path | None) -> Mapping[int, Stamp]:
     """Return every kept time stamp, verified; none if no authority was named."""
     if authority is None:
-        return []
-    from fedcredit.audit.anchor import read_roots, verify_anchor
+        return {}
+    from fedcredit.crypto.timestamps import read_roots, verify_stamp
     from fedcredit.errors import AnchorError
     from fedcredit.rounds.evidence_files import ANCHORS, kept_anchors
 
     roots, kept = read_roots(authority), kept_anchors(evidence.folder)
     if not kept:
         raise AnchorError(path=str(evidence.folder / ANCHORS), problem="there is none")
-    found = []
+    found = {}
     for size, path in sorted(kept.items()):
         if size > evidence.entries:
             raise AnchorError(path=str(path), problem=f"the log has {evidence.entries} entries only")
         checkpoint = evidence.log.checkpoint(size, origin=evidence.opening.origin)
-        found.append(verify_anchor(path, checkpoint, roots=roots))
+        found[size] = verify_stamp(path, checkpoint.to_text().encode(), roots=roots)
     return found
 
 

@@ -13,7 +13,7 @@ from fedcredit.cli.output import done, next_step, note, say
 from fedcredit.cli.texts import tr
 
 if TYPE_CHECKING:
-    from fedcredit.audit.anchor import Anchor
+    from fedcredit.crypto.timestamps import Stamp
 
 
 @guarded
@@ -42,12 +42,12 @@ def anchor(
 
 
 def _write_query(folder: Path, query: Path) -> Mapping[str, Any]:
-    from fedcredit.audit.anchor import anchor_query
+    from fedcredit.crypto.timestamps import stamp_query
     from fedcredit.rounds.evidence import verify_run
     from fedcredit.store.files import write_atomic
 
     evidence = verify_run(folder)
-    write_atomic(query, anchor_query(evidence.checkpoint))
+    write_atomic(query, stamp_query(evidence.checkpoint.to_text().encode()))
     done(tr("wrote {path}: a query for the log of {size} entries", path=query, size=evidence.entries))
     if not evidence.closed:
         note(tr("the run is not closed: later entries will need a stamp of their own"))
@@ -58,33 +58,33 @@ def _write_query(folder: Path, query: Path) -> Mapping[str, Any]:
 
 
 def _keep_reply(folder: Path, reply: Path, authority: Path) -> Mapping[str, Any]:
-    from fedcredit.audit.anchor import read_roots, verify_anchor
+    from fedcredit.crypto.timestamps import read_roots, verify_stamp
     from fedcredit.rounds.evidence import verify_run
     from fedcredit.rounds.evidence_files import anchor_path
     from fedcredit.store.files import make_directory, write_atomic
 
     evidence = verify_run(folder)
-    found = verify_anchor(reply, evidence.checkpoint, roots=read_roots(authority))
-    kept = anchor_path(evidence.folder, found.size)
+    found = verify_stamp(reply, evidence.checkpoint.to_text().encode(), roots=read_roots(authority))
+    kept = anchor_path(evidence.folder, evidence.entries)
     make_directory(kept.parent)
     write_atomic(kept, reply.read_bytes())
-    tell_anchor(found)
+    tell_anchor(evidence.entries, found)
     next_step(f"fedcredit audit verify {folder} --authority {authority}")
-    return {"anchor": str(kept), **anchor_data(found)}
+    return {"anchor": str(kept), **anchor_data(evidence.entries, found)}
 
 
-def tell_anchor(found: Anchor) -> None:
-    """Print what a verified stamp says."""
+def tell_anchor(size: int, found: Stamp) -> None:
+    """Print what a verified stamp says of the first ``size`` entries of a log."""
     done(
         tr(
             "the first {size} entries existed on {time}, says the authority under {root}",
-            size=found.size,
+            size=size,
             time=f"{found.time:%Y-%m-%d %H:%M:%S} UTC",
             root=found.root,
         )
     )
 
 
-def anchor_data(found: Anchor) -> Mapping[str, Any]:
+def anchor_data(size: int, found: Stamp) -> Mapping[str, Any]:
     """Return a verified stamp for the envelope."""
-    return {"size": found.size, "time": found.time.isoformat(), "root": found.root}
+    return {"size": size, "time": found.time.isoformat(), "root": found.root}

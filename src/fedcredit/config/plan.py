@@ -258,7 +258,7 @@ class EvaluationSection(Section):
 
     vote_floor: VoteFloor
     """Least AUC of a model that an institution does not vote against, or ``none``: nobody votes."""
-    vote_share: Annotated[Real, Field(ge=0, le=0.9)]
+    vote_share: Annotated[Real, Field(ge=0, le=0.5)]
     """Part of the evaluation's budget for counts of an institution's own, on which it votes. Needed where noise is
     shared: the counts in the sum then carry a share only. Elsewhere 0: the vote follows from what was released."""
 

@@ -83,7 +83,7 @@ def tree_scene(*, canaries: int, rounds: int, epsilon: float, institutions: int)
     plan = _plan(
         {"kind": "trees", "depth": 7, "trees_per_round": 2, "structure_seed": 7, "base_rate": 0.75},
         # A residual of 0.75 is three clip bounds, and its curvature still counts.
-        {"kind": "dp-boosting", "learning_rate": 0.1, "clip": 0.25, "grid": 200, "ridge": 60.0, "leaf_limit": 2.0},
+        {"kind": "dp-boosting", "learning_rate": 0.1, "clip": 0.25, "grid": 2000, "ridge": 60.0, "leaf_limit": 2.0},
         modality="application",
         rounds=rounds,
         epsilon=epsilon,
@@ -179,7 +179,8 @@ def _scorecard(
 ) -> Scene:
     plan = _plan(
         {"kind": "scorecard", "base_rate": SURE},
-        _gradient_training(clip=0.3, grid=40),
+        # Fine, so that what truncation costs (one step a number, update_bound) is little of what a borrower moves.
+        _gradient_training(clip=0.3, grid=400),
         modality=modality,
         rounds=rounds,
         epsilon=epsilon,

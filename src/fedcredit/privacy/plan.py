@@ -103,7 +103,7 @@ class PrivacyPlan:
         self._check_accountant()
 
     def _check_shares(self) -> None:
-        for name, largest in (("preparation_share", 0.5), ("vote_share", 0.9)):
+        for name, largest in (("preparation_share", 0.5), ("vote_share", 0.5)):
             if not 0 <= getattr(self, name) <= largest:
                 raise PrivacyPlanError(problem=f"{name} must be from 0 to {largest:g}")
 

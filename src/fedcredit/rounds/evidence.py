@@ -2,8 +2,9 @@
 
     evidence_log      the hash chain, entry by entry
     evidence_opening  plan, roster and coordinator are those that the log was opened for
-    evidence_manifests what the coordinator signed, and how the keys of an epoch were set up
+    evidence_asked    what was asked, and the transcript that is kept of it
     evidence_rounds   who was asked, who answered and cosigned, whose answers were added up
+    evidence_manifests what the coordinator signed, and how the keys of an epoch were set up
     evidence_sums     the signed messages of a secure round, and the sum that follows from them
     evidence_votes    the members' votes on the model, and what follows from them
     evidence_models   the released models and figures that follow from the sums

@@ -6,10 +6,9 @@ before it and against the signed messages of its round; the first one that does 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,61 +19,21 @@ from fedcredit.errors import NotFinalError, UpdateOutOfRangeError
 from fedcredit.evaluation.vote import Outcome
 from fedcredit.messages import NO_EPOCH, Purpose
 from fedcredit.parties import InstitutionId
+from fedcredit.rounds.evidence_asked import AskedRound, recorded_setup, replayed_sum
 from fedcredit.rounds.evidence_log import Line, RunLog, is_digest
-from fedcredit.rounds.evidence_manifests import ExpectedManifest, check_setup
-from fedcredit.rounds.evidence_models import Integers, Models
+from fedcredit.rounds.evidence_manifests import ExpectedManifest
+from fedcredit.rounds.evidence_models import Models
 from fedcredit.rounds.evidence_opening import Opening
 from fedcredit.rounds.evidence_privacy import Releases
-from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
+from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum
 from fedcredit.rounds.evidence_votes import count_again
-from fedcredit.rounds.transcript import TRANSCRIPTS, SetupRecord, Transcript, transcript_name
+from fedcredit.rounds.transcript import TRANSCRIPTS
 from fedcredit.rounds.voting import Verdict
 from fedcredit.secagg.agreement import require_safe_difference
 
 _LAST: Final = frozenset({Purpose.EVALUATE, Purpose.CLOSE})
 _OPEN_ANYWAY: Final = frozenset({Purpose.SETUP, Purpose.CLOSE})
 """Purposes without a masked sum, also under secure aggregation."""
-
-
-@dataclass(kw_only=True)
-class AskedRound:
-    """A round from the entry that opened it, as far as the log has told."""
-
-    line: Line
-    purpose: Purpose
-    place: tuple[int, int, str]
-    manifest: bytes
-    cohort: tuple[InstitutionId, ...]
-    expected: ExpectedRound | None
-    """What its manifest says; ``None`` where no manifest is kept."""
-    answers: dict[InstitutionId, Line] = field(default_factory=dict)
-    """In the order of their arrival; each has a cosignature that holds."""
-    conflicting: set[str] = field(default_factory=set)
-    """Members whose commitments the log says contradict those of others, so that they are not in the sum."""
-    blamed: set[str] = field(default_factory=set)
-    """Members whose shares the log calls wrong."""
-    selected: tuple[InstitutionId, ...] = ()
-    selection: bytes = b""
-    sum: ReplayedSum | None = None
-    ready: bool = False
-    """Whether its set-up ended with an epoch."""
-    over: bool = False
-
-    @property
-    def contributors(self) -> tuple[InstitutionId, ...]:
-        """Return whose answers count: the selection's members, or everybody who answered an open question."""
-        return self.selected if self.expected else tuple(self.answers)
-
-    @property
-    def total(self) -> Integers | None:
-        """Return its sum, where that could be computed again."""
-        return self.sum.total if self.sum else None
-
-    @property
-    def name(self) -> str:
-        """Return the file name of its transcript."""
-        number, attempt, purpose = self.place
-        return transcript_name(round_number=number, purpose=purpose, attempt=attempt)
 
 
 @dataclass(kw_only=True)
@@ -211,6 +170,10 @@ class Rounds:
             manifest=ExpectedManifest(digest=digest, fields=fields), lanes=self._opening.lanes(purpose)
         )
 
+    def _asked_setup(self, asked: AskedRound) -> ExpectedManifest:
+        fields = self._plain_fields(asked.line, asked.purpose, asked.cohort)
+        return ExpectedManifest(digest=asked.manifest, fields=fields)
+
     def _plain_fields(self, line: Line, purpose: Purpose, cohort: tuple[InstitutionId, ...]) -> dict[str, Encodable]:
         """Return what the manifest of a set-up says; a round names an epoch and weights beside."""
         return {
@@ -244,20 +207,11 @@ class Rounds:
         )
         line.require(len(cohort) >= self._opening.plan.rounds.quorum, "agrees on keys with too few members")
         line.require(is_digest(epoch) and epoch != NO_EPOCH, "names no epoch")
-        found = self._set_up(line, asked)
+        found = recorded_setup(line, asked, self._asked_setup(asked), self._opening, self._transcripts)
         line.require(found == (epoch, cohort), f"names other keys than {asked.name}")
         asked.ready = True
         self._epoch = _Epoch(epoch=epoch, cohort=cohort)
         self.epochs += 1
-
-    def _set_up(self, line: Line, asked: AskedRound) -> tuple[bytes, tuple[InstitutionId, ...]]:
-        """Return the epoch and its members as the record of the set-up gives them."""
-        data, manifest = (
-            self._kept(line, asked),
-            ExpectedManifest(digest=asked.manifest, fields=self._plain_fields(asked.line, asked.purpose, asked.cohort)),
-        )
-        with line.naming(f"names a set-up whose record does not hold: {asked.name}"):
-            return check_setup(SetupRecord.from_bytes(data), manifest, self._opening)
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -315,7 +269,7 @@ class Rounds:
         asked = self._current(line)
         line.require(bool(asked.selected), "opens a sum of no cohort")
         line.require(asked.sum is None, "opens a second sum of one round")
-        found = self._replayed(line, asked, digest=line.octets("transcript"))
+        found = replayed_sum(line, asked, self._opening, self._transcripts, digest=line.octets("transcript"))
         line.require(found.wrong == asked.blamed, "blames others than those whose shares are wrong")
         line.require(line.octets("total") == found.total_digest, "names another sum than its signed messages give")
         with line.naming("opens a sum too close to an earlier one"):
@@ -336,34 +290,15 @@ class Rounds:
         if asked is None or name in self.recorded:
             return False
         if asked.purpose is Purpose.SETUP:
-            self._set_up(asked.line, asked)
+            recorded_setup(asked.line, asked, self._asked_setup(asked), self._opening, self._transcripts)
         elif asked.selected:
-            self._replayed(asked.line, asked, digest=None)
+            replayed_sum(asked.line, asked, self._opening, self._transcripts, digest=None)
         return asked.purpose is Purpose.SETUP or bool(asked.selected)
 
     @property
     def recorded(self) -> frozenset[str]:
         """Return the file names of the transcripts behind the log's sums and epochs."""
         return frozenset(asked.name for asked in self.asked if asked.sum or asked.ready)
-
-    def _replayed(self, line: Line, asked: AskedRound, *, digest: bytes | None) -> ReplayedSum:
-        """Return the sum that the round's transcript gives; its file has ``digest`` where an entry names one."""
-        expected, secure = asked.expected, self._opening.plan.secure
-        assert expected is not None and secure is not None  # noqa: S101 - a cohort was selected
-        data = self._kept(line, asked)
-        if digest is not None:
-            line.require(hashlib.sha256(data).digest() == digest, f"names another transcript than {asked.name}")
-        with line.naming(f"names a transcript that does not hold: {asked.name}"):
-            found = replay(Transcript.from_bytes(data), expected, self._opening, secure, asked.answers)
-        same = (found.selection_digest, found.members) == (asked.selection, asked.selected)
-        line.require(same, f"names a transcript of another cohort than was selected: {asked.name}")
-        return found
-
-    def _kept(self, line: Line, asked: AskedRound) -> bytes:
-        try:
-            return (self._transcripts / asked.name).read_bytes()
-        except OSError as error:
-            raise line.error(f"names a transcript that is missing: {asked.name}") from error
 
     # --- what comes of them ------------------------------------------------------------------------------------------
 

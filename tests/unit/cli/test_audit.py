@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from consortium import SECURE, Consortium, plan_of
 from kept_runs import change, driven, opened_run, places, read, rewrite
-from timestamping import Authority, stamp_query
+from timestamping import Authority, answer_query
 
 from fedcredit.audit.log import EventKind
 from fedcredit.errors import AuditError
@@ -68,7 +68,7 @@ def test_a_run_is_stamped_by_files_carried_to_an_authority_and_the_stamp_is_veri
 ) -> None:
     asked = demo("audit anchor demo --query query.tsq --format json")
     assert (asked.code, asked.data["size"]) == (0, len(read(run)))
-    (tmp_path / "reply.tsr").write_bytes(stamp_query(authority, (tmp_path / "query.tsq").read_bytes(), STAMPED))
+    (tmp_path / "reply.tsr").write_bytes(answer_query(authority, (tmp_path / "query.tsq").read_bytes(), STAMPED))
     (tmp_path / "authority.pem").write_bytes(authority.roots)
     kept = demo("audit anchor demo --reply reply.tsr --authority authority.pem")
     assert kept.code == 0

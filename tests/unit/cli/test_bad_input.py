@@ -21,7 +21,7 @@ import fedcredit
 from fedcredit.config.plan import RunPlan
 from fedcredit.daemon.control import ControlClient, Controller, Status
 from fedcredit.daemon.service import LocalService
-from fedcredit.errors import FedcreditError
+from fedcredit.errors import FedcreditError, ModelNotReleasedError
 from fedcredit.institution.node import Node
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import Coordinator
@@ -508,3 +508,18 @@ def test_a_traceback_is_shown_with_debug_only(type_in) -> None:
     assert outcome.code == 2
     assert "Traceback (most recent call last)" in outcome.stderr
     assert " ✗ FC-1001 " in outcome.stderr
+
+
+def test_a_watcher_of_a_rejected_run_hears_every_vote_and_gets_its_exit_code(consortium, tmp_path: Path) -> None:
+    error = ModelNotReleasedError(yes=0, no=1, abstain=0, colluders=0)
+    ended = Status(run="a-run", state="running", round=2, rounds=2, institutions=1).rejected(error)
+    place = tmp_path / "desk" / "runs" / "a-run"
+    place.mkdir(parents=True)
+    (place / "closing.json").write_text(
+        json.dumps({"verdict": "not-released", "votes": {"bank": ["no", "below-floor"]}})
+    )
+    with _control(tmp_path / "desk", status=ended):
+        outcome = consortium("coord run watch desk")
+    outcome.refuses("FC-6006", 8, "1 say no")
+    assert "bank no (below-floor)" in " ".join(outcome.stderr.split())
+    assert "resume" not in outcome.stderr

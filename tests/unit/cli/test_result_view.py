@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fedcredit.cli.result_view import tell_result
+from fedcredit.cli.result_view import require_released, tell_result, tell_verdict
+from fedcredit.errors import ModelNotReleasedError
 from tests.unit.report import sample
 
 
@@ -53,3 +54,28 @@ def test_shared_noise_is_never_told_with_one_figure_only(
         assert word in said
     assert "differentially private on its own" not in said
     assert said.count("2.991") == said.count("5.740") == 4  # by each ledger
+
+
+def closing(verdict: str, **votes: str) -> dict[str, Any]:
+    reasons = {"yes": "better-than-chance", "no": "below-floor", "abstain": "cannot-tell"}
+    return {"verdict": verdict, "colluders": 0, "votes": {name: [vote, reasons[vote]] for name, vote in votes.items()}}
+
+
+def test_what_every_member_said_stands_beside_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_verdict(closing("not-released", bank="yes", fund="no", lessor="abstain"))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "NOT RELEASED: the members kept the model back" in told
+    assert "bank yes (better-than-chance), fund no (below-floor), lessor abstain (cannot-tell)" in told
+    tell_verdict(closing("released", bank="yes"))
+    assert "the members released the model: bank yes" in " ".join(capsys.readouterr().err.split())
+    tell_verdict(closing("not-voted"))
+    assert "nobody voted on the model" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_study_whose_model_was_kept_back_ends_with_its_own_exit_code() -> None:
+    require_released(closing("released", bank="yes"))
+    require_released(closing("not-voted"))
+    with pytest.raises(ModelNotReleasedError) as caught:
+        require_released(closing("not-released", bank="yes", fund="no"))
+    assert caught.value.fields == {"yes": 1, "no": 1, "abstain": 0, "colluders": 0}
+    assert (caught.value.code, caught.value.exit_code) == ("FC-6006", 8)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fedcredit.daemon.control import Controller, Status
+from fedcredit.daemon.control import Controller, Status, error_from
+from fedcredit.errors import ModelNotReleasedError
 
 
 def answer(request: bytes) -> dict[str, object]:
@@ -38,3 +39,10 @@ def test_a_request_is_answered() -> None:
     status = answer(b'{"command": "status"}')["status"]
     assert isinstance(status, dict)
     assert status["state"] == "idle"
+
+
+def test_a_rejected_run_has_ended_and_says_how_the_votes_fell() -> None:
+    error = ModelNotReleasedError(yes=1, no=2, abstain=0, colluders=0)
+    status = Status(run="r", state="running", round=3, rounds=3, institutions=3).rejected(error)
+    assert status.state == "rejected"
+    assert str(error_from(status.error or {})) == str(error)

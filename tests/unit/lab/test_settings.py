@@ -11,7 +11,15 @@ from pydantic import ValidationError
 
 from fedcredit.config.plan import RunPlan
 from fedcredit.contract import load_contract
-from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
+from fedcredit.lab.settings import (
+    VOTE_FLOOR,
+    Consortium,
+    PrivacyChoice,
+    aggregation_values,
+    evaluation_values,
+    plan_values,
+    settings_for,
+)
 from fedcredit.privacy.run_plan import privacy_plan
 
 CHOICE = PrivacyChoice(
@@ -113,3 +121,40 @@ def test_more_signal_buys_more_rounds_or_bolder_ones() -> None:
 
 def test_a_number_of_rounds_that_was_asked_for_is_kept() -> None:
     assert plan_for(CHOICE, model="trees", rounds=7).run.rounds == 7
+
+
+def votes(privacy: PrivacyChoice, sizes: list[int], *, quorum: int | None = None, retries: int = 1) -> dict[str, Any]:
+    return evaluation_values(
+        privacy, quorum=quorum or len(sizes), retries=retries, holdout=0.2, borrowers=sizes, base_rate=0.2
+    )
+
+
+@pytest.mark.parametrize(
+    ("privacy", "sizes", "floor"),
+    [
+        (CHOICE, [8000, 6000, 6000, 3600], VOTE_FLOOR),
+        (CHOICE, [8000, 30, 30, 30], VOTE_FLOOR),
+        (CHOICE, [360, 250, 70, 70], "none"),
+        (OFF, [2000, 2000], VOTE_FLOOR),
+        # With one colluder two more must be able to tell, so that it can abstain.
+        (replace(CHOICE, colluders=1), [8000, 8000, 8000, 30], VOTE_FLOOR),
+        (replace(CHOICE, colluders=1), [8000, 8000, 30, 30], "none"),
+        (SHARED, [8000] * 4, VOTE_FLOOR),
+    ],
+)
+def test_members_vote_where_so_many_can_tell_that_colluders_decide_nothing(
+    privacy: PrivacyChoice, sizes: list[int], floor: float | str
+) -> None:
+    section = votes(privacy, sizes)
+    assert section["vote_floor"] == floor
+    assert section["vote_share"] == (0.5 if privacy.noise == "shared" and floor != "none" else 0.0)
+
+
+def test_a_quorum_that_colluders_could_starve_has_no_votes() -> None:
+    assert votes(replace(CHOICE, colluders=2), [9000] * 6, quorum=4)["vote_floor"] == "none"
+    assert votes(replace(CHOICE, colluders=2), [9000] * 6, quorum=5)["vote_floor"] == VOTE_FLOOR
+
+
+def test_every_plan_of_these_settings_bounds_updates() -> None:
+    assert aggregation_values("secure", threshold=3)["update_bound"] == "share"
+    assert plan_for(CHOICE).bounds_updates

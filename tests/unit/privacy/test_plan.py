@@ -514,3 +514,46 @@ def test_the_facts_of_a_sampled_plan_are_never_below_those_of_a_real_release(per
     cost = sampled.training_cost(real)
     assert facts.epsilon_alone >= cost.epsilon(sampled.delta) - 0.01
     assert facts.tpr_ceiling_at_fpr_1_percent >= cost.tpr_ceiling(sampled.delta, fpr=0.01) - 0.005
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    epsilon=st.floats(0.3, 8),
+    steps=st.integers(1, 6),
+    share=st.sampled_from([0.2, 0.5]),
+    honest=st.sampled_from([1, 3, 10]),
+    law=st.sampled_from([(Mechanism.ROUNDED_GAUSSIAN, "gdp"), (Mechanism.SKELLAM, "rdp")]),
+)
+def test_evaluations_and_votes_together_cost_at_most_the_evaluations_epsilon(
+    epsilon: float, steps: int, share: float, honest: int, law: tuple[Mechanism, str]
+) -> None:
+    private = plan(
+        evaluation_epsilon=epsilon,
+        evaluation_steps=steps,
+        vote_share=share,
+        honest_shares=honest,
+        mechanism=law[0],
+        accountant=law[1],
+    )
+    sizes = {"sensitivity_squared": 64**2, "dimension": 20}
+    counts = private.evaluation_release(release_id="r/1/1/evaluate", **sizes)
+    vote = private.vote_release(release_id="r/1/1/close", **sizes)
+    assert (vote.honest_shares, vote.mechanism, vote.partition) == (1, Mechanism.ROUNDED_GAUSSIAN, "holdout")
+    cost = (Cost.of(counts) + Cost.of(vote)).times(steps)
+    assert cost.epsilon(1e-5) <= epsilon
+    # The second route counts the same noise, and allows less of a margin to nobody.
+    assert cost.renyi_epsilon(1e-5) >= cost.epsilon(1e-5) - 1e-9
+    # By hand: the vote has its share of mu^2, in equal parts.
+    mu = mu_for_epsilon(epsilon, 1e-5)
+    assert 64 / vote.sigma <= mu * math.sqrt(share / steps) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.51, math.nan])
+def test_votes_have_a_part_of_the_evaluations_budget_and_not_all_of_it(share: float) -> None:
+    with pytest.raises(PrivacyPlanError, match="vote_share"):
+        plan(vote_share=share)
+
+
+def test_a_plan_without_a_share_for_votes_makes_no_release_for_one() -> None:
+    with pytest.raises(PrivacyPlanError, match="no budget for votes"):
+        plan().vote_release(release_id="r/1/1/close", sensitivity_squared=64**2, dimension=20)

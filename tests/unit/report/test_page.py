@@ -331,3 +331,12 @@ def test_a_damaged_line_of_metrics_is_named_and_the_older_report_stays(tmp_path:
     with pytest.raises(StoreCorruptError, match=r"metrics\.jsonl is damaged: line 2 is not JSON"):
         write_report(tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before
+
+
+def test_a_model_that_the_members_kept_back_is_marked_on_every_part_of_the_page() -> None:
+    value = sample.result()
+    kept_back = {**value, "verdict": "not-released", "votes": {name: ["no", "below-floor"] for name in value["votes"]}}
+    page = render(kept_back, sample.metrics())
+    assert page.count("NOT RELEASED") >= 4
+    assert "below floor" in page
+    assert "NOT RELEASED" not in render(value, sample.metrics())

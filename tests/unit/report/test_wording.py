@@ -144,3 +144,23 @@ def test_whom_one_has_to_trust_follows_from_the_aggregation(made: dict[str, Any]
 def test_importing_the_report_does_not_import_matplotlib() -> None:
     code = "import sys, fedcredit.report; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_report_says_whether_the_members_released_the_model_and_by_which_rule() -> None:
+    value = {**sample.result(), "colluders": 1}
+    names = list(value["votes"])
+    value["votes"] = {name: ["no", "below-floor"] for name in names[:1]} | {
+        name: ["yes", "better-than-chance"] for name in names[1:]
+    }
+    told = wording.votes(check_result({**value, "verdict": "not-released"}, path=Path("result.json")))
+    assert told.startswith(f"The members kept the model back: {len(names) - 1} said yes, 1 no, 0 abstained;")
+    assert "more than 1 yes, and more yes than no" in told
+    unvoted = {**value, "verdict": "not-voted", "vote_floor": None, "votes": {}}
+    assert wording.votes(check_result(unvoted, path=Path("result.json"))).startswith("Nobody voted")
+
+
+def test_the_report_says_what_one_institution_could_have_done() -> None:
+    bounded = check_result(sample.result(), path=Path("result.json"))
+    assert "its share of the last one" in wording.containment(bounded)
+    open_ = check_result({**sample.result(), "update_bound": "none"}, path=Path("result.json"))
+    assert wording.containment(open_).startswith("No bound on updates")

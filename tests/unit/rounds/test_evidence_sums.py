@@ -28,7 +28,8 @@ from fedcredit.rounds.evidence_log import Line, read_log
 from fedcredit.rounds.evidence_manifests import ExpectedManifest
 from fedcredit.rounds.evidence_models import Models
 from fedcredit.rounds.evidence_opening import Opening, read_opening
-from fedcredit.rounds.evidence_rounds import AskedRound, Rounds
+from fedcredit.rounds.evidence_asked import AskedRound
+from fedcredit.rounds.evidence_rounds import Rounds
 from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
 from fedcredit.rounds.transcript import SignedUpload, Transcript
 from fedcredit.secagg.agreement import SELECTION_TAG

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from timestamping import REJECTION, Authority, stamp_query
+from timestamping import REJECTION, Authority, answer_query
 
-from fedcredit.audit.anchor import MOST_BYTES, Anchor, anchor_query, read_roots, verify_anchor
 from fedcredit.audit.checkpoint_note import LogCheckpoint
+from fedcredit.crypto.timestamps import MOST_BYTES, Stamp, read_roots, stamp_query, verify_stamp
 from fedcredit.errors import AnchorError, ConfigFileMissingError, ExtraMissingError
 
 LOG = LogCheckpoint(origin="fedcredit.example/credit/run-1", size=42, root=bytes(range(32)))
@@ -19,22 +19,26 @@ AT = datetime(2026, 11, 22, 7, 30, tzinfo=UTC)
 AUTHORITY = Authority.make()
 
 
+def text_of(log: LogCheckpoint) -> bytes:
+    return log.to_text().encode()
+
+
 def digest_of(log: LogCheckpoint) -> bytes:
-    return hashlib.sha256(log.to_text().encode()).digest()
+    return hashlib.sha256(text_of(log)).digest()
 
 
-def verified(folder: Path, reply: bytes, log: LogCheckpoint = LOG, *, pem: bytes = AUTHORITY.roots) -> Anchor:
+def verified(folder: Path, reply: bytes, log: LogCheckpoint = LOG, *, pem: bytes = AUTHORITY.roots) -> Stamp:
     (folder / "reply.tsr").write_bytes(reply)
     (folder / "roots.pem").write_bytes(pem)
-    return verify_anchor(folder / "reply.tsr", log, roots=read_roots(folder / "roots.pem"))
+    return verify_stamp(folder / "reply.tsr", text_of(log), roots=read_roots(folder / "roots.pem"))
 
 
 def test_the_query_asks_for_the_digest_of_the_checkpoint_and_the_reply_holds(tmp_path: Path) -> None:
-    query = anchor_query(LOG)
+    query = stamp_query(text_of(LOG))
     assert digest_of(LOG) in query
-    assert query == anchor_query(LOG)
-    found = verified(tmp_path, stamp_query(AUTHORITY, query, AT))
-    assert found == Anchor(size=42, time=AT, root="CN=Test Time Root")
+    assert query == stamp_query(text_of(LOG))
+    found = verified(tmp_path, answer_query(AUTHORITY, query, AT))
+    assert found == Stamp(time=AT, root="CN=Test Time Root")
 
 
 def test_a_stamp_outlives_the_certificates_and_not_the_other_way_round(tmp_path: Path) -> None:
@@ -110,7 +114,8 @@ def test_a_stamp_without_its_signature_s_time_is_not_believed_at_another(tmp_pat
 
 
 def test_without_the_extra_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ExtraMissingError, match="time stamps") as caught:
-        anchor_query(LOG)
-    assert "fedcredit[anchor]" in caught.value.fix("en")
+    monkeypatch.setitem(sys.modules, "rfc3161_client", None)
+    for errand in (lambda: stamp_query(b"text"), lambda: verify_stamp(tmp_path / "reply.tsr", b"text", roots=())):
+        with pytest.raises(ExtraMissingError, match="time stamps") as caught:
+            errand()
+        assert "fedcredit[anchor]" in caught.value.fix("en")

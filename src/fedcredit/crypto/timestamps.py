@@ -1,8 +1,8 @@
-"""An anchor: a time-stamp authority says when a log checkpoint existed (RFC 3161).
+"""Time stamps: an authority says that a text existed at a time (RFC 3161).
 
-What is stamped is the text of a checkpoint, so the stamp covers every entry up to its size. A log that was written anew
-afterwards needs another stamp, and that one has a later time. Coordinator and members cannot backdate together.
-Nothing here opens a connection: the query and the reply are files that a person carries, or ``curl``.
+Of a log the text of a checkpoint is stamped, which covers every entry up to its size. A log that was written anew needs
+another stamp, and that one has a later time: coordinator and members cannot backdate together. Nothing here opens a
+connection: query and reply are files that a person carries, or ``curl``.
 
 Needs the extra ``anchor`` (rfc3161-client).
 """
@@ -10,18 +10,14 @@ Needs the extra ``anchor`` (rfc3161-client).
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from fedcredit.audit.checkpoint_note import LogCheckpoint
 from fedcredit.errors import AnchorError, ConfigFileMissingError, ExtraMissingError
 
 if TYPE_CHECKING:
@@ -34,29 +30,29 @@ _SHA256: Final = "2.16.840.1.101.3.4.2.1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anchor:
-    """A verified time stamp of a log."""
+class Stamp:
+    """A verified time stamp."""
 
-    size: int
-    """The first so many entries existed at the time."""
     time: datetime
     """By the authority's clock, UTC."""
     root: str
     """The subject of the certificate that the authority was recognised by (RFC 4514)."""
 
 
-def anchor_query(checkpoint: LogCheckpoint) -> bytes:
-    """Return the time-stamp query for ``checkpoint`` (RFC 3161, section 2.4.1; DER).
+def stamp_query(text: bytes) -> bytes:
+    """Return the query for a stamp of ``text`` (RFC 3161, section 2.4.1; DER).
 
-    It has no nonce, so it can be made again: an old stamp of the same checkpoint says nothing wrong.
+    It has no nonce, so it can be made again: an old stamp of the same text says nothing wrong.
 
     Raises:
         ExtraMissingError: rfc3161-client is not installed.
     """
-    client = _client()
-    builder = client.TimestampRequestBuilder(nonce=False).hash_algorithm(client.HashAlgorithm.SHA256)
-    query: bytes = builder.data(checkpoint.to_text().encode()).build().as_bytes()
-    return query
+    try:
+        from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
+    except ImportError as error:
+        raise ExtraMissingError(what="time stamps", extra="anchor") from error
+    builder = TimestampRequestBuilder(nonce=False).hash_algorithm(HashAlgorithm.SHA256)
+    return builder.data(text).build().as_bytes()
 
 
 def read_roots(path: Path) -> tuple[x509.Certificate, ...]:
@@ -72,20 +68,24 @@ def read_roots(path: Path) -> tuple[x509.Certificate, ...]:
         raise AnchorError(path=str(path), problem="it holds no certificates in PEM form") from error
 
 
-def verify_anchor(path: Path, checkpoint: LogCheckpoint, *, roots: Sequence[x509.Certificate]) -> Anchor:
-    """Return what the time-stamp reply in ``path`` says about ``checkpoint`` (RFC 3161, section 2.4.2; DER).
+def verify_stamp(path: Path, text: bytes, *, roots: Sequence[x509.Certificate]) -> Stamp:
+    """Return what the reply in ``path`` says about ``text`` (RFC 3161, section 2.4.2; DER).
 
-    Certificates are judged at the stamp's own time, so an anchor outlives them. Revocation is not looked up.
+    Certificates are judged at the stamp's own time, so a stamp outlives them. Revocation is not looked up.
 
     Raises:
         ConfigFileMissingError: it cannot be read.
         AnchorError: it is no reply, not granted, of something else, or not signed under one of ``roots``.
         ExtraMissingError: rfc3161-client is not installed.
     """
-    client, place, text = _client(), str(path), checkpoint.to_text().encode()
     try:
-        response = client.decode_timestamp_response(_read(path, "time-stamp reply"))
-        if client.PKIStatus(response.status) is not client.PKIStatus.GRANTED:
+        from rfc3161_client import PKIStatus, VerificationError, VerifierBuilder, decode_timestamp_response
+    except ImportError as error:
+        raise ExtraMissingError(what="time stamps", extra="anchor") from error
+    place = str(path)
+    try:
+        response = decode_timestamp_response(_read(path, "time-stamp reply"))
+        if PKIStatus(response.status) is not PKIStatus.GRANTED:
             raise AnchorError(path=place, problem="the authority refused the query")
         stamped = response.tst_info
         _require_same(stamped.message_imprint, text, place)
@@ -93,12 +93,12 @@ def verify_anchor(path: Path, checkpoint: LogCheckpoint, *, roots: Sequence[x509
     except ValueError as error:
         raise AnchorError(path=place, problem="it is not a time-stamp reply") from error
     for root in roots:
-        verifier = client.VerifierBuilder().add_root_certificate(root).build()
+        verifier = VerifierBuilder().add_root_certificate(root).build()
         try:
             verifier.verify_message(response, text)
-        except (client.VerificationError, ValueError):
+        except (VerificationError, ValueError):
             continue
-        return Anchor(size=checkpoint.size, time=time, root=root.subject.rfc4514_string())
+        return Stamp(time=time, root=root.subject.rfc4514_string())
     raise AnchorError(path=place, problem="it is not signed under any of the given certificates")
 
 
@@ -116,10 +116,4 @@ def _read(path: Path, what: str) -> bytes:
 def _require_same(imprint: rfc3161_client.MessageImprint, text: bytes, place: str) -> None:
     # Said apart from a wrong signature: the reply may be good, and the log another one.
     if (imprint.hash_algorithm.dotted_string, imprint.message) != (_SHA256, hashlib.sha256(text).digest()):
-        raise AnchorError(path=place, problem="it stamps something else than this log at this length")
-
-
-def _client() -> ModuleType:
-    if importlib.util.find_spec("rfc3161_client") is None:
-        raise ExtraMissingError(what="time stamps", extra="anchor")
-    return importlib.import_module("rfc3161_client")
+        raise AnchorError(path=place, problem="it stamps something else than this log at its length")
