@@ -177,11 +177,11 @@ def test_what_the_auditor_knows_is_exact() -> None:
     without, with_canaries = (path.run(with_canaries=is_in) for is_in in (False, True))
     assert without.release(scene.awake, 1).tolist() == path.known(scene.awake, 1).tolist()
     assert with_canaries.release(scene.asleep, 1).tolist() == path.known(scene.asleep, 1).tolist()
-    # Each canary moves 18 lanes by the grid of 40: the intercept, its modality, and one bin of each of 16 features.
+    # Each canary moves 18 lanes by the grid of 400: the intercept, its modality, and one bin of each of 16 features.
     moved = with_canaries.release(scene.awake, 2) - path.known(scene.awake, 2)
     assert sorted(np.unique(moved, return_counts=True)[1].tolist()) == [2, 80]
-    assert set(moved.tolist()) == {5 * 40, 40}
-    assert (path.directions(scene.awake, 2) @ moved).tolist() == pytest.approx([4 * 40] * 5)
+    assert set(moved.tolist()) == {5 * 400, 400}
+    assert (path.directions(scene.awake, 2) @ moved).tolist() == pytest.approx([4 * 400] * 5)
 
 
 # --- deterministic: one missing share of several is below the power of any audit ------------------------------------
