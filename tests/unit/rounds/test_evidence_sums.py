@@ -24,11 +24,11 @@ from fedcredit.messages import Manifest
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.evidence import verify_run
+from fedcredit.rounds.evidence_asked import AskedRound
 from fedcredit.rounds.evidence_log import Line, read_log
 from fedcredit.rounds.evidence_manifests import ExpectedManifest
 from fedcredit.rounds.evidence_models import Models
 from fedcredit.rounds.evidence_opening import Opening, read_opening
-from fedcredit.rounds.evidence_asked import AskedRound
 from fedcredit.rounds.evidence_rounds import Rounds
 from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
 from fedcredit.rounds.transcript import SignedUpload, Transcript
