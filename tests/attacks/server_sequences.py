@@ -42,7 +42,7 @@ ATTEMPTS = ((1, 1), (1, 2), (2, 1))
 MOVES = 12
 PLAN = {
     **NO_PRIVACY,
-    "aggregation": {"kind": "secure", "threshold": THRESHOLD, "lane_bits": 32},
+    "aggregation": {"kind": "secure", "threshold": THRESHOLD, "lane_bits": 32, "update_bound": "none"},
     "rounds/quorum": THRESHOLD,
     "privacy/colluders": COLLUDERS,
 }

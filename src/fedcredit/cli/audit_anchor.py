@@ -52,7 +52,12 @@ def _write_query(folder: Path, query: Path) -> Mapping[str, Any]:
     if not evidence.closed:
         note(tr("the run is not closed: later entries will need a stamp of their own"))
     say(tr("   send it to the authority that the consortium names, and bring back the reply:"))
-    say(f"   curl -H 'Content-Type: application/timestamp-query' --data-binary @{query} -o reply.tsr https://…")
+    say(
+        tr(
+            "   curl -H 'Content-Type: application/timestamp-query' --data-binary @{query} -o reply.tsr URL",
+            query=query,
+        )
+    )
     next_step(f"fedcredit audit anchor {folder} --reply reply.tsr --authority authority.pem")
     return {"query": str(query), "size": evidence.entries}
 
