@@ -287,7 +287,7 @@ class Conversation:
             assert isinstance(reaction.answer, Reveal)
             self._counted["gave shares"] += 1
             self._counted["gave shares of pairs"] += len(chosen.members) < len(MEMBERS)
-            self.seen.gave(name, attempt, chosen, reaction.bulk)
+            self.seen.gave(name, attempt, chosen, b"".join(reaction.bulk))
 
     def _agreements(self, attempt: Attempt, digest: bytes) -> dict[str, bytes]:
         """Return the signatures that there are, mostly; else fewer, or others in the place of one that is missing."""
@@ -346,7 +346,7 @@ def _uploaded(attempt: Attempt, site: Site) -> None:
         reaction.answer,
         digest=hashlib.sha256(body).digest(),
         signature=sign(site.keys, tag=ANSWER_TAG, body=body),
-        bulk=reaction.bulk,
+        bulk=b"".join(reaction.bulk),
     )
 
 

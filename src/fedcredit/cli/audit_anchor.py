@@ -54,7 +54,7 @@ def _write_query(folder: Path, query: Path) -> Mapping[str, Any]:
     say(tr("   send it to the authority that the consortium names, and bring back the reply:"))
     say(
         tr(
-            "   curl -H 'Content-Type: application/timestamp-query' --data-binary @{query} -o reply.tsr URL",
+            "   such as: curl -H 'Content-Type: application/timestamp-query' --data-binary @{query} -o reply.tsr URL",
             query=query,
         )
     )

@@ -10,8 +10,8 @@ AUDIT_ZH: Final[dict[str, str]] = {
     "   send it to the authority that the consortium names, and bring back the reply:": (
         "   请发送给联盟指定的时间戳机构,并取回其应答:"
     ),
-    "   curl -H 'Content-Type: application/timestamp-query' --data-binary @{query} -o reply.tsr URL": (
-        "   curl -H 'Content-Type: application/timestamp-query' --data-binary @{query} -o reply.tsr URL"
+    "   such as: curl -H 'Content-Type: application/timestamp-query' --data-binary @{query} -o reply.tsr URL": (
+        "   例如:curl -H 'Content-Type: application/timestamp-query' --data-binary @{query} -o reply.tsr URL"
     ),
     "the first {size} entries existed on {time}, says the authority under {root}": (
         "前 {size} 条在 {time} 已存在,由 {root} 名下的时间戳机构证明"
