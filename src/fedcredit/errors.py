@@ -843,6 +843,16 @@ class DataFormatError(DataError):
     fix_zh = "请重新导出为 Parquet,或带表头的 UTF-8 CSV。"
 
 
+class SchemaVersionError(DataError):
+    """Nodes share no version of the canonical data set."""
+
+    code = "FC-5007"
+    en = "The data schema is to be {asked}; spoken here: {spoken}."
+    zh = "数据结构版本要求为 {asked};本机支持:{spoken}。"
+    fix_en = "Update fedcredit where the version is too old, or export the data in a version that all speak."
+    fix_zh = "请在版本过旧处升级 fedcredit,或按各方都支持的版本导出数据。"
+
+
 class MissingColumnError(DataError):
     """A table lacks a column that the contract requires."""
 

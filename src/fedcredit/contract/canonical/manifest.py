@@ -1,0 +1,82 @@
+"""``manifest.toml``: what a data folder says about itself, so that a changed or half-copied file is noticed."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeAlias
+
+import tomlkit
+from pydantic import Field, model_validator
+
+from fedcredit.config.reading import Section, read_toml, validate
+from fedcredit.contract.canonical.table import Kind
+from fedcredit.contract.columns import Text
+from fedcredit.parties import institution_id
+from fedcredit.store.files import write_atomic
+
+MANIFEST_FILE: Final = "manifest.toml"
+TokenMethod: TypeAlias = Literal["hmac-sha256", "oprf", "none-synthetic"]
+"""How tokens were made. A hash without a key is refused: 18-digit ids can all be tried in an afternoon. The last is
+for made-up people only."""
+LegalBasis: TypeAlias = Literal["contract", "consent", "legal_duty", "public_record", "synthetic"]
+
+
+class FileEntry(Section):
+    """One table of the folder."""
+
+    path: Text
+    """Relative to the manifest; a file, or a folder of Parquet files."""
+    rows: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the file; of a folder, over the lines "SHA-256, two blanks, name" of its files in the order of their names."""
+
+
+class Manifest(Section):
+    """manifest.toml."""
+
+    schema_version: Annotated[int, Field(ge=1)]
+    institution_id: str
+    type: Kind
+    snapshot_date: datetime.date
+    """Day on which the tables were taken; nothing in them is later."""
+    oot_date: datetime.date
+    """First day of observation of the out-of-time part: one day for the whole consortium."""
+    data_owner: Text
+    """A post or department that answers for the data, not a person."""
+    legal_basis: LegalBasis
+    token_method: TokenMethod
+    tables: Mapping[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        if not self.tables:
+            raise ValueError("tables must name at least one table")
+        if self.oot_date > self.snapshot_date:
+            raise ValueError("oot_date lies behind snapshot_date")
+        if (self.token_method == "none-synthetic") != (self.legal_basis == "synthetic"):  # noqa: S105
+            raise ValueError('token_method "none-synthetic" and legal_basis "synthetic" belong together')
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read a manifest; the institution's name is checked too.
+
+        Raises:
+            ConfigFileMissingError, ConfigSyntaxError, UnknownKeyError, MissingKeyError, ConfigValueError: the file.
+        """
+        raw = read_toml(path, what="manifest of the data folder", command=f"fedcredit node check-data {path.parent}")
+        manifest = validate(cls, raw, source=str(path))
+        institution_id(manifest.institution_id)
+        return manifest
+
+    def write(self, path: Path) -> None:
+        """Write the manifest whole.
+
+        Raises:
+            DiskFullError, NotWritableError: an older file is as it was.
+        """
+        content = self.model_dump(exclude={"tables"}) | {"type": str(self.type)}
+        content["tables"] = {name: entry.model_dump() for name, entry in self.tables.items()}
+        write_atomic(path, tomlkit.dumps(content).encode("utf-8"))
