@@ -43,6 +43,8 @@ class Manifest(Section):
     """Day on which the tables were taken; nothing in them is later."""
     oot_date: datetime.date
     """First day of observation of the out-of-time part: one day for the whole consortium."""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    """ISO 4217; money columns are in it. Medians of money are compared with what is expected only for CNY."""
     data_owner: Text
     """A post or department that answers for the data, not a person."""
     legal_basis: LegalBasis
