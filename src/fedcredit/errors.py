@@ -1126,6 +1126,26 @@ class UnknownDatasetError(DataError):
     fix_zh = "可用:{known}"
 
 
+class UnknownScenarioError(DataError):
+    """A scenario pack of the simulator is unknown."""
+
+    code = "FC-5061"
+    en = 'The simulator has no scenario named "{name}".'
+    zh = '模拟器没有名为 "{name}" 的情景。'
+    fix_en = "Known: {known}"
+    fix_zh = "可用:{known}"
+
+
+class NotSimulatedError(DataError):
+    """A folder is not what ``lab simulate`` writes."""
+
+    code = "FC-5062"
+    en = "{path} is not a simulated world: {problem}."
+    zh = "{path} 不是模拟数据:{problem}。"
+    fix_en = "Make one: fedcredit lab simulate --out {path}"
+    fix_zh = "生成:fedcredit lab simulate --out {path}"
+
+
 class ConstantColumnError(DataError):
     """A column has one value everywhere."""
 
