@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 import tomlkit
 from pydantic import Field, model_validator
@@ -17,24 +17,14 @@ from fedcredit.parties import institution_id
 from fedcredit.store.files import write_atomic
 
 MANIFEST_FILE: Final = "manifest.toml"
-TokenMethod: TypeAlias = Literal["hmac-sha256", "oprf", "none-synthetic"]
-"""How tokens were made. A hash without a key is refused: 18-digit ids can all be tried in an afternoon. The last is
-for made-up people only."""
+TokenMethod: TypeAlias = Literal["hmac-sha256", "oprf", "none-synthetic", "none-public-record"]
+"""How tokens were made. A hash without a key is refused: 18-digit ids can all be tried in an afternoon. The last two
+are for made-up people, and for published records that name nobody."""
 LegalBasis: TypeAlias = Literal["contract", "consent", "legal_duty", "public_record", "synthetic"]
 
 
-class FileEntry(Section):
-    """One table of the folder."""
-
-    path: Text
-    """Relative to the manifest; a file, or a folder of Parquet files."""
-    rows: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Of the file; of a folder, over the lines "SHA-256, two blanks, name" of its files in the order of their names."""
-
-
-class Manifest(Section):
-    """manifest.toml."""
+class FolderFacts(Section):
+    """What a data folder or a mapping says about the tables as a whole."""
 
     schema_version: Annotated[int, Field(ge=1)]
     institution_id: str
@@ -49,29 +39,44 @@ class Manifest(Section):
     """A post or department that answers for the data, not a person."""
     legal_basis: LegalBasis
     token_method: TokenMethod
-    tables: Mapping[str, FileEntry]
 
     @model_validator(mode="after")
-    def _consistent(self) -> Manifest:
-        if not self.tables:
-            raise ValueError("tables must name at least one table")
+    def _facts(self) -> Self:
         if self.oot_date > self.snapshot_date:
             raise ValueError("oot_date lies behind snapshot_date")
-        if (self.token_method == "none-synthetic") != (self.legal_basis == "synthetic"):  # noqa: S105
-            raise ValueError('token_method "none-synthetic" and legal_basis "synthetic" belong together')
+        unkeyed = {"none-synthetic": "synthetic", "none-public-record": "public_record"}.get(self.token_method)
+        if (unkeyed is not None or self.legal_basis in ("synthetic", "public_record")) and unkeyed != self.legal_basis:
+            raise ValueError(
+                "token_method and legal_basis do not fit: tokens without a key are for made-up people only"
+            )
+        institution_id(self.institution_id)
         return self
+
+
+class FileEntry(Section):
+    """One table of the folder."""
+
+    path: Text
+    """Relative to the manifest; a file, or a folder of Parquet files."""
+    rows: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the file; of a folder, over the lines "SHA-256, two blanks, name" of its files in the order of their names."""
+
+
+class Manifest(FolderFacts):
+    """manifest.toml."""
+
+    tables: Annotated[Mapping[str, FileEntry], Field(min_length=1)]
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read a manifest; the institution's name is checked too.
+        """Read a manifest.
 
         Raises:
             ConfigFileMissingError, ConfigSyntaxError, UnknownKeyError, MissingKeyError, ConfigValueError: the file.
         """
         raw = read_toml(path, what="manifest of the data folder", command=f"fedcredit node check-data {path.parent}")
-        manifest = validate(cls, raw, source=str(path))
-        institution_id(manifest.institution_id)
-        return manifest
+        return validate(cls, raw, source=str(path))
 
     def write(self, path: Path) -> None:
         """Write the manifest whole.
