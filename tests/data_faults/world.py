@@ -99,19 +99,19 @@ def tables() -> Tables:
         {
             "contract_id": np.repeat(ids, 3),
             "month": months,
-            "sched_due": 3000.0,
+            "sched_due": rng.choice([3000.0, 3200.0, 2800.0], 3 * ROWS),
             "paid": rng.choice([3000.0, 2500.0, 3100.0], 3 * ROWS),
             "balance": rng.integers(10_000, 90_000, 3 * ROWS).astype(float),
             "dpd_eom": rng.choice([0, 0, 0, 5, 31], 3 * ROWS),
             "bucket": rng.choice(["0", "1-30"], 3 * ROWS),
-            "restructured": 0,
+            "restructured": np.repeat(bad & (number % 7 == 0), 3).astype(int),
         }
     )
     veh = pd.DataFrame(
         {
             "vin_tok": vins,
             "asof_date": contract["decision_date"],
-            "make_code": "make-1",
+            "make_code": np.where(number % 6 == 0, "make-1", "make-2"),
             "fuel": np.where(number % 3 == 0, "BEV", "ICE"),
             "use": np.where(number % 3 == 0, "freight", "private"),
             "new_used": np.where(number % 4 == 0, "used", "new"),

@@ -53,12 +53,12 @@ def feature_powers(profiles: Mapping[str, TableProfile], facts: FolderFacts) -> 
     """
     labelled = _labels(profiles, facts)
     contract = profiles.get("contract")
-    if labelled is None or contract is None:
+    rows = contract.sample() if contract else {"#": np.zeros(0)}
+    if labelled is None or not len(rows["#"]):
         return ()
-    rows = contract.sample()
     found = []
     for name in _SINGLE:
-        if name in profiles and _LINKS[name] in rows:
+        if name in profiles and _LINKS[name] in rows and profiles[name].rows:
             for rule, values in _joined(profiles[name], rows, _LINKS[name], labelled):
                 found.append(_power(name, rule, values, labelled))
     return tuple(sorted((power for power in found if power is not None), key=lambda power: -power.auc))

@@ -42,6 +42,7 @@ from fedcredit.errors import (
     OneClassError,
     PersonalValueError,
     PlaceholderDateError,
+    RaggedRowError,
     RowCountError,
     UnknownCodeError,
 )
@@ -118,8 +119,11 @@ class _Check:
             fields = {name: value for name, value in error.fields.items() if name not in _PLACE}
             number = row if isinstance(row, int) else None
             self.book.add(type(error), table=spec.table.name, column="", count=1, row=number, **fields)
+            self.joins.forget(spec.table.name)
             return
-        if spec.rows is not None and spec.rows != profile.rows:
+        if self.book.has(RaggedRowError, spec.table.name, ""):
+            self.joins.forget(spec.table.name)
+        elif spec.rows is not None and spec.rows != profile.rows:
             figures = {"actual": f"{profile.rows:,}", "expected": f"{spec.rows:,}"}
             where = {"table": spec.table.name, "column": "", "path": spec.place}
             self.book.add(RowCountError, count=1, row=None, **figures, **where)

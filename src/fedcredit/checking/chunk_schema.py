@@ -72,7 +72,11 @@ def _checks(rule: ColumnRule) -> list[pa.Check]:
         return [pa.Check(lambda cells: cells.astype("str").str.fullmatch(TOKEN), name="cell token", error="cell token")]
     if rule.type == "text" and rule.pattern:
         pattern = rule.pattern
-        return [pa.Check(lambda cells: cells.astype("str").str.fullmatch(pattern), name="cell pattern", error="cell pattern")]
+        return [
+            pa.Check(
+                lambda cells: cells.astype("str").str.fullmatch(pattern), name="cell pattern", error="cell pattern"
+            )
+        ]
     if rule.type in ("id", "text"):
         return [pa.Check(_short, name="cell length", error="cell length")]
     if not rule.numeric:

@@ -26,6 +26,7 @@ from fedcredit.errors import (
     LaterFeatureError,
     OrphanRowError,
     RestructuredGoodError,
+    SeriesGapError,
 )
 
 FIRST_HALF_YEAR: Final = 183.0
@@ -72,6 +73,7 @@ class Joins:
         self._keys: dict[str, Spill] = {}
         self._references: dict[tuple[str, str], Spill] = {}
         self._facts: dict[str, Spill] = {}
+        self._series: dict[str, Spill] = {}
         self._tables: dict[str, tuple[CanonicalTable, str]] = {}
 
     def add(self, table: CanonicalTable, place: str, chunk: Chunk, first_row: int) -> Hashes:
@@ -79,12 +81,24 @@ class Joins:
         self._tables[table.name] = (table, place)
         rows = np.arange(len(next(iter(chunk.values()))), dtype=np.int64) + first_row
         keys = hashes_of(chunk[name] for name in table.key)
-        self._spill(self._keys, table.name, ()).add(keys, rows, {})
+        whole = ~np.logical_or.reduce([is_empty(chunk[name]) for name in table.key])
+        self._spill(self._keys, table.name, ()).add(keys[whole], rows[whole], {})
         for column, target in table.references.items():
             if column in chunk:
                 self._add_reference(table.name, column, target, chunk[column], rows)
         self._add_facts(table.name, chunk, rows)
+        if table.key[-1] == "month":
+            month = np.floor(chunk["month"] / MONTH_DAYS + 0.5)
+            spill = self._spill(self._series, table.name, ("month",), "series-")
+            spill.add(hashes_of([chunk[table.key[0]]]), rows, {"month": month})
         return keys
+
+    def forget(self, name: str) -> None:
+        """Leave a table out of all comparisons: it could not be read whole, so what is missing in it says nothing."""
+        for kept in (self._keys, self._facts, self._series):
+            kept.pop(name, None)
+        for place in [place for place in self._references if place[0] == name]:
+            del self._references[place]
 
     def _add_reference(self, name: str, column: str, target: str, cells: NDArray[Any], rows: Rows) -> None:
         real = ~is_empty(cells)
@@ -121,6 +135,7 @@ class Joins:
         by_entity = Spill(self._folder, "by-entity", ("defaulted", "split"))
         for part in self._steps():
             self._check_keys(part)
+            self._check_series(part)
             self._check_contracts(part, by_vehicle, by_entity)
         for part in self._steps():
             self._check_vehicles(part, by_vehicle.part(part))
@@ -147,6 +162,16 @@ class Joins:
                 first = int(alone["row"].min())
                 where = {"table": name, "column": column, "path": self._tables[name][1]}
                 self._book.add(OrphanRowError, count=count, row=first, other=target, **where)
+
+    def _check_series(self, part: range) -> None:
+        for name, spill in self._series.items():
+            grouped = (
+                spill.part(part)
+                .groupby("key")
+                .agg(low=("month", "min"), high=("month", "max"), months=("month", "nunique"), row=("row", "min"))
+            )
+            gaps = grouped[grouped["high"] - grouped["low"] + 1 > grouped["months"]]
+            self._add(SeriesGapError, name, "month", gaps["row"])
 
     def _facts_of(self, name: str, part: range) -> pd.DataFrame | None:
         spill = self._facts.get(name)

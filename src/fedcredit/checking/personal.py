@@ -101,6 +101,7 @@ def _coordinate(column: Any) -> tuple[tuple[str, str], Mask] | None:
     real = np.isfinite(numbers)
     if real.sum() < 10:
         return None
+    numbers = np.where(real, numbers, 0.0)
     fine = np.abs(numbers * 10.0**_COORDINATE_DECIMALS % 1.0 - 0.5) < 0.5 - 1e-6
     # A computed figure has fifteen decimals; what a receiver gives ends before the ninth.
     fine &= np.abs(numbers * 1e8 - np.rint(numbers * 1e8)) < 1e-4

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 PARTS: Final = 32
 AT_ONCE: Final = 500_000
 """Rows that are compared in one go; more are taken part by part."""
+HELD_AT_MOST: Final = 1 << 17
+"""Rows of one kind that wait in memory before they are written."""
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -49,34 +51,42 @@ class Spill:
 
     def __init__(self, folder: Path, name: str, fields: Iterable[str]) -> None:
         self._folder = folder / name
-        self._folder.mkdir(mode=0o700)
         self.fields = tuple(fields)
         kinds = [(field, "<u8" if field.endswith("#") else "<f8") for field in self.fields]
         self._type = np.dtype([("key", "<u8"), ("row", "<i8"), *kinds])
+        self._waiting: list[NDArray[Any]] = []
+        self._held = 0
         self.rows = 0
 
     def add(self, keys: Hashes, rows: Rows, values: Mapping[str, NDArray[Any]]) -> None:
         """Append rows; ``values`` has one array per field."""
-        if not len(keys):
-            return
         records = np.empty(len(keys), dtype=self._type)
         records["key"], records["row"] = keys, rows
         for field in self.fields:
             records[field] = values[field]
-        parts = keys % np.uint64(PARTS)
+        self._waiting.append(records)
+        self._held += len(records)
+        self.rows += len(records)
+        if self._held > HELD_AT_MOST:
+            self._put_down()
+
+    def _put_down(self) -> None:
+        records = np.concatenate(self._waiting)
+        self._waiting, self._held = [], 0
+        parts = records["key"] % np.uint64(PARTS)
         order = np.argsort(parts, kind="stable")
-        records, parts = records[order], parts[order]
-        edges = np.searchsorted(parts, np.arange(PARTS + 1, dtype=np.uint64))
+        edges = np.searchsorted(parts[order], np.arange(PARTS + 1, dtype=np.uint64))
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         for part in range(PARTS):
-            piece = records[edges[part] : edges[part + 1]]
-            if len(piece):
-                with (self._folder / str(part)).open("ab") as file:
-                    piece.tofile(file)
-        self.rows += len(keys)
+            with (self._folder / str(part)).open("ab") as file:
+                records[order[edges[part] : edges[part + 1]]].tofile(file)
 
     def part(self, numbers: range) -> pd.DataFrame:
         """Return these parts as one table: columns key, row and the fields. Equal keys are in equal parts everywhere."""
         paths = [self._folder / str(number) for number in numbers]
         records = [np.fromfile(path, dtype=self._type) for path in paths if path.exists()]
+        for waiting in self._waiting:
+            parts = waiting["key"] % np.uint64(PARTS)
+            records.append(waiting[(parts >= numbers.start) & (parts < numbers.stop)])
         joined = np.concatenate(records) if records else np.empty(0, dtype=self._type)
         return pd.DataFrame({name: joined[name] for name in self._type.names or ()})
