@@ -10,12 +10,15 @@ import typer
 
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
 from fedcredit.cli.output import done, next_step
+from fedcredit.cli.simulate import describe, simulate
 from fedcredit.cli.sweep import sweep
 from fedcredit.cli.texts import tr
 
 app = typer.Typer(help="Reproduce and compare experiments.", no_args_is_help=True)
 data = typer.Typer(help="Real data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
+app.command("simulate")(simulate)
+app.command("describe")(describe)
 app.command("sweep")(sweep)
 
 

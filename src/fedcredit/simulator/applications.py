@@ -49,7 +49,6 @@ class Terms(Rows):
     accepted: np.ndarray
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Book(Rows):
     """All applications at one lender."""
@@ -68,21 +67,24 @@ class Book(Rows):
         return flags
 
 
-def draw_book(rng: np.random.Generator, numbers: Section, member: str, pool: People, accepted: int) -> Book:
-    """Return the applications at ``member``, of which exactly ``accepted`` are accepted."""
+def draw_book(
+    rng: np.random.Generator, numbers: Section, member: str, pool: People, accepted: int, *, customers: np.ndarray
+) -> Book:
+    """Return the applications at ``member``, of which exactly ``accepted`` are accepted.
+
+    ``customers`` says who in the pool has applied at another lender before.
+    """
     rules = numbers.members[member]
     asked = round(accepted * numbers.contracts.applications)
     wanted = np.diff(np.round(np.cumsum([0.0, *rules.mix]) * asked).astype(int))
-    rows = choose(rng, pool, wanted, log_weight=_appeal(numbers, rules, pool))
+    rows = choose(rng, pool, wanted, log_weight=_appeal(numbers, rules, pool) + np.log(rules.shared_appeal) * customers)
     people = pool.take(rows)
     month = rng.integers(0, numbers.calendar.lending_months, rows.size)
     mix = VehicleMix(used=rules.used, nev=rules.nev, commercial=rules.commercial)
     vehicles = draw_vehicles(rng, numbers, people, mix, month)
-    terms = _terms(rng, numbers, rules, people, vehicles, month)
+    terms = _terms(rng, numbers, rules, people, vehicles=vehicles, month=month)
     chosen = _select(rng, numbers, people, terms, accepted)
-    return Book(
-        member=member, person=rows, people=people, vehicles=vehicles, terms=terms.replaced(accepted=chosen)
-    )
+    return Book(member=member, person=rows, people=people, vehicles=vehicles, terms=terms.replaced(accepted=chosen))
 
 
 def _appeal(numbers: Section, rules: Section, pool: People) -> np.ndarray:
@@ -102,6 +104,7 @@ def _terms(
     numbers: Section,
     rules: Section,
     people: People,
+    *,
     vehicles: Vehicles,
     month: np.ndarray,
 ) -> Terms:
@@ -139,12 +142,13 @@ def _terms(
 def _fraud(rng: np.random.Generator, numbers: Section, people: People) -> tuple[np.ndarray, np.ndarray]:
     f, count = numbers.fraud, len(people)
     alone = rng.random(count) < logistic(f.mean + f.dishonesty * people.traits[:, DISHONESTY])
-    ring, place, number = np.full(count, -1), 0, 0
+    ring, place = np.full(count, -1), 0
     order = rng.permutation(count)
-    while place < round(f.ring_share * count):
-        size = int(rng.integers(f.ring_low, f.ring_high + 1))
+    # As many rings as their mean size allows, the fraction by lot: a small book mostly has none.
+    rings = int(f.ring_share * count / (0.5 * (f.ring_low + f.ring_high)) + rng.random())
+    for number, size in enumerate(rng.integers(f.ring_low, f.ring_high + 1, rings).tolist()):
         ring[order[place : place + size]] = number
-        place, number = place + size, number + 1
+        place += size
     return alone | (ring >= 0), ring
 
 
@@ -159,8 +163,8 @@ def scheduled_balance(amount: np.ndarray, apr: np.ndarray, term: np.ndarray, pai
     """Return the balance after ``paid`` level payments."""
     rate = apr / 12
     grown = (1 + rate) ** term
-    balance: np.ndarray = amount * (grown - (1 + rate) ** paid) / (grown - 1)
-    return np.maximum(balance, 0.0)
+    balance: np.ndarray = np.maximum(amount * (grown - (1 + rate) ** paid) / (grown - 1), 0.0)
+    return balance
 
 
 def _select(rng: np.random.Generator, numbers: Section, people: People, terms: Terms, accepted: int) -> np.ndarray:
@@ -172,4 +176,3 @@ def _select(rng: np.random.Generator, numbers: Section, people: People, terms: T
     chosen = np.zeros(len(people), dtype=bool)
     chosen[np.argpartition(score, -accepted)[-accepted:]] = True
     return chosen
-

@@ -11,8 +11,8 @@ from fedcredit.simulator.dates import DECISION_LEAD, Calendar
 from fedcredit.simulator.economy import Economy
 from fedcredit.simulator.parameters import Section
 from fedcredit.simulator.people import People, draw_people
-from fedcredit.simulator.recovery import recover
 from fedcredit.simulator.records import Block, Label, Portfolio, Records
+from fedcredit.simulator.recovery import recover
 from fedcredit.simulator.repayment import simulate
 from fedcredit.simulator.seeds import child, tokens
 from fedcredit.simulator.vehicles import VehicleMix, Vehicles, claim_rates, draw_vehicles
@@ -29,6 +29,19 @@ def draw_pool(rng: np.random.Generator, numbers: Section, accepted: Mapping[str,
     return draw_people(rng, numbers, np.repeat(np.arange(kinds.size), kinds))
 
 
+def draw_books(
+    seed: int, names: tuple[str | int, ...], numbers: Section, pool: People, accepted: Mapping[str, int]
+) -> dict[str, Book]:
+    """Return every lender's applications, in the order of the members; ``names`` lead to their random numbers."""
+    books: dict[str, Book] = {}
+    customers = np.zeros(len(pool), dtype=bool)
+    for member, count in accepted.items():
+        rng = child(seed, *names, member)
+        books[member] = draw_book(rng, numbers, member, pool, count, customers=customers)
+        customers[books[member].person] = True
+    return books
+
+
 def draw_block(
     seed: int,
     number: int,
@@ -41,31 +54,28 @@ def draw_block(
 ) -> Block:
     """Return block ``number``; ``accepted`` and ``policies`` are the members' sizes in it."""
     pool = draw_pool(child(seed, "pool", number), numbers, accepted)
-    books = {
-        member: draw_book(child(seed, "book", number, member), numbers, member, pool, count)
-        for member, count in accepted.items()
-    }
+    books = draw_books(seed, ("book", number), numbers, pool, accepted)
     _pledge_twice(child(seed, "pledge", number), numbers, books)
     own = {
-        member: _records(seed, number, numbers, economy, book, intercepts[member]) for member, book in books.items()
+        member: _records(seed, number, numbers, economy, book=book, intercept=intercepts[member])
+        for member, book in books.items()
     }
     lenders = _with_guaranteed(child(seed, "guaranteed", number), numbers, own)
     insurers, financed = {}, _financed(own)
     for insurer, count in policies.items():
         rng = child(seed, "insurer", number, insurer)
-        insurers[insurer] = _portfolio(rng, numbers, insurer, pool, financed, count)
+        insurers[insurer] = _portfolio(rng, numbers, insurer, pool=pool, financed=financed, count=count)
         share = numbers.insurers[insurer].credit_policies / numbers.insurers[insurer].policies
         if credit := round(share * count):
             lenders[insurer] = _credit_insurance(rng, numbers, insurer, own, credit)
     return Block(number=number, pool=len(pool), lenders=lenders, insurers=insurers)
 
 
-def _records(
-    seed: int, number: int, numbers: Section, economy: Economy, book: Book, intercept: float
-) -> Records:
+def _records(seed: int, number: int, numbers: Section, economy: Economy, *, book: Book, intercept: float) -> Records:
     rules = numbers.members[book.member]
     histories = simulate(numbers, economy, book, intercept, child(seed, "repayment", number, book.member))
     calendar = Calendar.of(numbers)
+    luck = child(seed, "luck", number, book.member).random((2, len(book)))
     return Records(
         institution=book.member,
         kind=rules.type,
@@ -73,6 +83,8 @@ def _records(
         contract=tokens(child(seed, "contract", number, book.member), len(book), 16),
         decision=calendar.start(book.terms.month) + book.terms.day - DECISION_LEAD,
         guaranteed=np.full(len(book), rules.type == "guarantee_fund"),
+        luck=luck[0],
+        restructures=luck[1] < numbers.chain.restructure,
         book=book,
         histories=histories,
         recoveries=recover(child(seed, "recovery", number, book.member), numbers, book, histories),
@@ -155,7 +167,7 @@ def _credit_insurance(
 
 
 def _portfolio(
-    rng: np.random.Generator, numbers: Section, insurer: str, pool: People, financed: Records, count: int
+    rng: np.random.Generator, numbers: Section, insurer: str, *, pool: People, financed: Records, count: int
 ) -> Portfolio:
     rules, calendar = numbers.insurers[insurer], Calendar.of(numbers)
     cover = min(round(rules.financed_share * count), len(financed))

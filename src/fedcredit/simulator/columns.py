@@ -48,4 +48,3 @@ class Coded:
 
 Column: TypeAlias = "np.ndarray | Coded"
 Columns: TypeAlias = dict[str, Column]
-

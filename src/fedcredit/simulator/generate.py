@@ -16,8 +16,7 @@ from fedcredit.contract.canonical.label_map import LABEL_MAP_FILE
 from fedcredit.contract.canonical.manifest import MANIFEST_FILE, FileEntry, Manifest
 from fedcredit.errors import AlreadyExistsError
 from fedcredit.simulator import oracle
-from fedcredit.simulator.applications import draw_book
-from fedcredit.simulator.block import FUNDS, draw_block, draw_pool
+from fedcredit.simulator.block import FUNDS, draw_block, draw_books, draw_pool
 from fedcredit.simulator.columns import Columns
 from fedcredit.simulator.dates import Calendar, iso
 from fedcredit.simulator.economy import Economy, draw_economy
@@ -96,8 +95,7 @@ def _intercepts(seed: int, world: World) -> Mapping[str, float]:
     sizes = dict.fromkeys(numbers.members, int(numbers.scale.calibration))
     pool = draw_pool(child(seed, "calibration"), numbers, sizes)
     intercepts = {}
-    for member, size in sizes.items():
-        book = draw_book(child(seed, "calibration", member), numbers, member, pool, size)
+    for member, book in draw_books(seed, ("calibration",), numbers, pool, sizes).items():
         rng = child(seed, "calibration-risk", member)
         intercepts[member] = calibrate(numbers, economy, book, rng, others=_others(numbers, member))
     return intercepts
@@ -147,20 +145,41 @@ class _Folders:
         self._out, self._plan = out, planned
         self._set = canonical(VERSION)
         self._files: dict[tuple[str, str], list[TableFile]] = {}
+        self._waiting: dict[tuple[str, int], list[Columns]] = {}
+        self._ripened: set[tuple[str, int]] = set()
 
     def write(self, block: Block) -> None:
         numbers = self._plan.world.numbers
         for name in (*numbers.members, *numbers.insurers):
             records, portfolio = block.lenders.get(name), block.insurers.get(name)
             kind = numbers.members[name].type if name in numbers.members else "insurer"
-            desk = Desk(self._plan.seed, block.number, numbers, self._plan.economy, name, kind)
+            desk = Desk(self._plan.seed, block.number, numbers, self._plan.economy, institution=name, kind=kind)
             for table, columns in desk.tables(records, portfolio):
-                self._file(name, table, block.number, columns).append(columns)
+                for ready in self._ripe(name, columns) if table == "outcome" else [columns]:
+                    if _length(ready):
+                        self._file(name, table, block.number, ready).append(ready)
             if records is not None:
                 self._file(ORACLE, name, 0, (truth := oracle.of_records(numbers, records))).append(truth)
             if portfolio is not None:
                 truth = oracle.of_portfolio(portfolio)
                 self._file(ORACLE, f"{name}_policies", 0, truth).append(truth)
+
+    def _ripe(self, owner: str, columns: Columns) -> list[Columns]:
+        """Return the outcomes to write now: a target waits until it has two different labels.
+
+        Nothing can be learnt from a target of which an institution has one class only, and a check refuses it.
+        """
+        if not _length(columns):
+            return []
+        key = (owner, int(columns["target"].codes[0]))  # type: ignore[union-attr]
+        parts = self._waiting.setdefault(key, [])
+        parts.append(columns)
+        labels = np.concatenate([np.asarray(part["y"]) for part in parts])
+        if key not in self._ripened and (labels == labels[0]).all():
+            return []
+        self._ripened.add(key)
+        self._waiting[key] = []
+        return parts
 
     def _file(self, owner: str, table: str, block: int, columns: Columns) -> TableFile:
         files = self._files.setdefault((owner, table), [])
@@ -214,6 +233,10 @@ class _Folders:
             }
         ).write(folder / MANIFEST_FILE)
         write_atomic(folder / LABEL_MAP_FILE, tomlkit.dumps(_label_map(numbers, owner)).encode())
+
+
+def _length(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
 
 
 def _label_map(numbers: Section, owner: str) -> Mapping[str, object]:

@@ -23,7 +23,9 @@ def lender_edges(rng: np.random.Generator, records: Records) -> Columns:
     enterprises = np.flatnonzero(people.kind == ENTERPRISE)
     if enterprises.size > 1:
         guarantors = np.roll(enterprises, 1)[: enterprises.size // 6]
-        links.append(np.column_stack([enterprises[: guarantors.size], guarantors, np.full(guarantors.size, _GUARANTOR)]))
+        links.append(
+            np.column_stack([enterprises[: guarantors.size], guarantors, np.full(guarantors.size, _GUARANTOR)])
+        )
     for number in np.unique(ring[ring >= 0]):
         members = np.flatnonzero(ring == number)
         one, other = np.triu_indices(members.size, 1)

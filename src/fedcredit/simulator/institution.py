@@ -46,7 +46,7 @@ class Desk:
     """Writes one institution's tables of one block; ``numbers`` and ``economy`` are those of the world."""
 
     def __init__(
-        self, seed: int, block: int, numbers: Section, economy: Economy, institution: str, kind: str
+        self, seed: int, block: int, numbers: Section, economy: Economy, *, institution: str, kind: str
     ) -> None:
         self._seed, self._block, self._numbers, self._economy = seed, block, numbers, economy
         self._institution, self._kind = institution, kind
@@ -62,9 +62,7 @@ class Desk:
             observed = observe(self._rng("observe"), self._numbers, records)
             yield from self._lending(records)
             yield "observation", observations(self._numbers, records, observed)
-            for part in outcomes(
-                self._rng("outcome"), self._numbers, records, observed, flip=self._flip()
-            ):
+            for part in outcomes(self._rng("outcome"), self._numbers, records, observed, flip=self._flip()):
                 yield "outcome", part
             later = later_days(records, observed)
             seen.append(of_records(self._rng("luck"), self._numbers, records, later))

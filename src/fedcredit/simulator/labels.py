@@ -11,8 +11,7 @@ from fedcredit.simulator.dates import Calendar, monday
 from fedcredit.simulator.parameters import Section
 from fedcredit.simulator.people import CONSUMER
 from fedcredit.simulator.records import Portfolio, Records
-from fedcredit.simulator.repayment import DEFAULT, LATE_1, LATE_2, LATE_3, PREPAID, YEAR
-from fedcredit.simulator.view_contracts import worst_state
+from fedcredit.simulator.repayment import DEFAULT, LATE_1, LATE_2, LATE_3, PREPAID, UNSEEN, YEAR
 from fedcredit.simulator.view_insurance import THEFT, TOTAL, Claims
 from fedcredit.simulator.view_operations import last_known
 
@@ -24,8 +23,12 @@ TARGETS = (
     *("theft", "fraud", "rv_1", "rv_13", "rv_26", "rv_52"),
 )
 LABELS = ("def90", "comp", "cgi", "ew30", "fpd", "lgd", "claim", "fraud", "price")
+HALF_YEAR = 183
+"""Days within which a contract that is paid off says nothing yet."""
 _FRAUD_DAYS = 90
 """From a default to the end of an investigation."""
+_FOUND, _CLEARED = 0.6, 0.3
+"""Shares of guilty and of honest defaults of the first year that are investigated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ def observe(rng: np.random.Generator, numbers: Section, records: Records) -> Obs
     month = 4 + np.floor(rng.random(len(records)) * np.maximum(latest - 3, 1)).astype(int)
     inside = np.minimum(month, records.histories.states.shape[1] - 1)
     alive = records.histories.states[np.arange(len(records)), inside] <= LATE_3
+    # Who was extended in that very month is no ordinary contract to be observed.
+    alive &= ~records.restructured(np.arange(len(records)), np.maximum(inside, 1))
     later = np.flatnonzero(terms.accepted & (latest >= 4) & alive)
     return Observed(
         row=np.concatenate([np.arange(len(records)), later]),
@@ -76,7 +81,7 @@ def observations(numbers: Section, records: Records, observed: Observed) -> Colu
         "obs_kind": Coded.of(during.astype(int), KINDS),
         "split": _split(numbers, token, observed.day, accepted),
         "fold": folds(token),
-        "weight": _weight(records, observed),
+        "weight": _weight(numbers, records, observed),
         "bureau_until": records.decision[row] if lender else np.full(row.size, NO_DATE),
         "rep_until": np.where(during, observed.day, NO_DATE),
         "rv_until": monday(observed.day) - 7,
@@ -120,10 +125,11 @@ def _split(numbers: Section, token: np.ndarray, day: np.ndarray, accepted: np.nd
     return Coded.of(np.where(accepted, np.where(day >= cut, 2, inside), 3), SPLITS)
 
 
-def _weight(records: Records, observed: Observed) -> np.ndarray:
+def _weight(numbers: Section, records: Records, observed: Observed) -> np.ndarray:
     """Return 1, or the observed part of the half year in which an early end says nothing about default."""
     months = _prepaid_after(records, observed)
-    weight: np.ndarray = np.where((months > 0) & (months < YEAR / 2), np.round(months / (YEAR / 2), 3), 1.0)
+    days = _end(numbers, records, observed, months) - observed.day
+    weight: np.ndarray = np.where((months > 0) & (days < HALF_YEAR), np.round(days / HALF_YEAR, 3), 1.0)
     return weight
 
 
@@ -142,11 +148,10 @@ def outcomes(
     """Return what became of accepted contracts, target by target; ``flip`` is the share of labels that lie."""
     kept = records.book.terms.accepted[observed.row]
     alive = Observed(row=observed.row[kept], month=observed.month[kept], day=observed.day[kept])
-    luck = rng.random(len(records))
     during = alive.month > 0
     parts = [
-        _default(rng, numbers, records, _some(alive, ~during), "pd12_app", luck, flip),
-        _default(rng, numbers, records, _some(alive, during), "pd12_beh", luck, 0.0),
+        _default(rng, numbers, records, _some(alive, ~during), "pd12_app", flip=flip),
+        _default(rng, numbers, records, _some(alive, during), "pd12_beh", flip=0.0),
         _payment(numbers, records, _some(alive, ~during), "fpd30", 2),
         _payment(numbers, records, _some(alive, ~during), "spd30", 3),
         _loss(numbers, records, _some(alive, ~during)),
@@ -194,15 +199,16 @@ def _default(
     records: Records,
     observed: Observed,
     target: str,
-    luck: np.ndarray,
+    *,
     flip: float,
 ) -> Columns:
     row, label = observed.row, records.label
-    month, worst = _default_after(records, observed, luck)
+    month, worst = _default_after(records, observed)
     bad = month > 0
-    told = bad ^ (rng.random(row.size) < flip)
+    # Who lies does it so that nothing contradicts it: an extension stands in the panel, so it stays a default.
+    told = bad ^ ((rng.random(row.size) < flip) & ~(bad & records.restructures[row]))
     event = _end(numbers, records, observed, month)
-    known = np.where(bad, event, _end(numbers, records, observed, YEAR)) + label.lag_days
+    known = np.where(bad & told, event, _end(numbers, records, observed, YEAR)) + label.lag_days
     columns = _rows(records, observed, target, label.kind, y=told, window=YEAR, known=known)
     prepaid = _prepaid_after(records, observed)
     columns["indeterminate"] = (~told & (worst >= LATE_2)).astype(int)
@@ -214,21 +220,23 @@ def _default(
     return columns
 
 
-def _default_after(records: Records, observed: Observed, luck: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _default_after(records: Records, observed: Observed) -> tuple[np.ndarray, np.ndarray]:
     """Return (months to the default by this institution's rule or 0, worst state of the year).
 
-    A rule of fewer days past due than 90 also takes a share of the contracts that reach 61 to 90 days.
+    A rule of fewer days past due than 90 also takes a share of the contracts that reach 61 to 90 days. An extension
+    granted to a contract so late is a default too: it would not have been paid.
     """
     states, row = records.histories.states, observed.row
-    share = np.clip((90 - records.label.dpd_equiv) / 30, 0, 1)
-    month, worst = np.zeros(row.size, dtype=int), np.zeros(row.size, dtype=int)
+    early = records.luck[row] < np.clip((90 - records.label.dpd_equiv) / 30, 0, 1)
     last = states.shape[1] - 1
-    for ahead in range(YEAR + 1):
-        state = states[row, np.minimum(observed.month + ahead, last)]
-        state = np.where((state <= DEFAULT) & (observed.month + ahead <= last), state, 0)
-        worst = np.maximum(worst, np.where(month == 0, state, 0))
-        falls = (state == DEFAULT) | ((state == LATE_3) & (luck[row] < share))
-        month = np.where((month == 0) & falls & (ahead > 0), ahead, month)
+    month, worst = np.zeros(row.size, dtype=int), np.zeros(row.size, dtype=int)
+    for ahead in range(1, YEAR + 1):
+        now = np.minimum(observed.month + ahead, last)
+        state = np.where(observed.month + ahead <= last, states[row, now], UNSEEN)
+        falls = (state == DEFAULT) | ((state == LATE_3) & early)
+        falls |= (state == 0) & records.restructured(row, now)
+        month = np.where((month == 0) & falls, ahead, month)
+        worst = np.maximum(worst, np.where((month == 0) & (state <= DEFAULT), state, 0))
     return month, worst
 
 
@@ -261,8 +269,8 @@ def _loss(numbers: Section, records: Records, observed: Observed) -> Columns:
     known = event + records.recoveries.days[bad.row].astype(int)
     over = known <= last
     done, found = _some(bad, over), records.recoveries.take(bad.row[over])
-    window = numbers.recovery.workout_months
-    columns = _rows(records, done, "lgd", "lgd", y=np.round(found.loss, 5), window=window, known=known[over])
+    columns = _rows(records, done, "lgd", "lgd", y=np.round(found.loss, 5), window=0, known=known[over])
+    columns["window_m"] = np.minimum(np.floor((known[over] - done.day) / 30.4375), 60)
     columns["event_date"] = event[over]
     columns["ead"] = np.round(found.exposure, 2)
     sold = event[over] + np.minimum(found.days, 20).astype(int)
@@ -271,14 +279,15 @@ def _loss(numbers: Section, records: Records, observed: Observed) -> Columns:
 
 
 def _fraud(rng: np.random.Generator, numbers: Section, records: Records, observed: Observed) -> Columns:
-    """Confirmed fraud only: what nobody confirmed has no label."""
+    """Defaults of the first year that were investigated: confirmed or cleared; what nobody looked at has no label."""
     terms, default = records.book.terms, records.histories.default_month
-    guilty = (terms.fraud | (terms.pledged == 2)) & (default > 0) & (default <= YEAR) & (rng.random(len(records)) < 0.6)
-    found = _some(observed, guilty[observed.row])
+    guilty = terms.fraud | (terms.pledged == 2)
+    looked = rng.random(len(records)) < np.where(guilty, _FOUND, _CLEARED)
+    rows = looked & (default > 0) & (default <= YEAR)
+    found = _some(observed, rows[observed.row])
     event = _end(numbers, records, found, default[found.row])
-    columns = _rows(
-        records, found, "fraud", "fraud", y=np.ones(found.row.size), window=YEAR, known=event + _FRAUD_DAYS
-    )
+    columns = _rows(records, found, "fraud", "fraud", y=guilty[found.row], window=YEAR, known=event + _FRAUD_DAYS)
+    columns["window_m"] = np.floor((event + _FRAUD_DAYS - found.day) / 30.4375)
     columns["event_date"] = event
     return columns
 

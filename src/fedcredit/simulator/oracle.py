@@ -72,5 +72,3 @@ def _who(contract: np.ndarray, people: People, vin: np.ndarray) -> Columns:
         columns[f"trait_{name}"] = people.traits[:, place]
     columns["health"] = people.health
     return columns
-
-

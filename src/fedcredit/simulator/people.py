@@ -49,7 +49,6 @@ class People(Rows):
     """(n, 2) uniform: decides who is unknown to the bureau, and who withdraws."""
 
 
-
 def correlation(numbers: Section) -> np.ndarray:
     """Return the (5, 5) correlation of the traits."""
     traits, matrix = numbers.traits, np.eye(5)
@@ -88,12 +87,8 @@ def draw_people(rng: np.random.Generator, numbers: Section, kinds: np.ndarray) -
         lateness=np.minimum(lateness, 24),
         tenure=np.exp(form.tenure_mean + form.tenure_liquidity * liquidity + form.tenure_noise * noise[2]),
         age=np.clip(form.age_mean + form.age_liquidity * liquidity + form.age_noise * noise[3], 20, 65),
-        income=np.exp(
-            form.income_mean + form.income_liquidity * liquidity + business + form.income_noise * noise[4]
-        ),
-        other_debt=np.exp(
-            form.other_debt_mean + form.other_debt_credit * credit + form.other_debt_noise * noise[5]
-        ),
+        income=np.exp(form.income_mean + form.income_liquidity * liquidity + business + form.income_noise * noise[4]),
+        other_debt=np.exp(form.other_debt_mean + form.other_debt_credit * credit + form.other_debt_noise * noise[5]),
         luck=rng.random((count, 2)),
     )
 
@@ -107,9 +102,7 @@ def _health(rng: np.random.Generator, numbers: Section, traits: np.ndarray) -> n
     return health
 
 
-def choose(
-    rng: np.random.Generator, pool: People, wanted: np.ndarray, *, log_weight: np.ndarray
-) -> np.ndarray:
+def choose(rng: np.random.Generator, pool: People, wanted: np.ndarray, *, log_weight: np.ndarray) -> np.ndarray:
     """Return rows of the pool: ``wanted[k]`` of each kind, without replacement, by weight, in random order.
 
     Gumbel noise on log weights and the largest ones is sequential sampling without replacement (Efraimidis and

@@ -9,7 +9,7 @@ import numpy as np
 from fedcredit.simulator.applications import Book
 from fedcredit.simulator.people import People
 from fedcredit.simulator.recovery import Recoveries
-from fedcredit.simulator.repayment import Histories
+from fedcredit.simulator.repayment import CURRENT, LATE_3, Histories
 from fedcredit.simulator.rows import Rows
 from fedcredit.simulator.vehicles import Vehicles
 
@@ -39,9 +39,21 @@ class Records(Rows):
     """Day."""
     guaranteed: np.ndarray
     """A fund bears a share of the loss."""
+    luck: np.ndarray
+    """Uniform: decides by contract what a rule leaves open."""
+    restructures: np.ndarray
+    """The contract's cures from 61 days late and more are extensions."""
     book: Book
     histories: Histories
     recoveries: Recoveries
+
+    def restructured(self, row: np.ndarray, month: np.ndarray) -> np.ndarray:
+        """Return whether each contract was extended in a month on book, from 1 on."""
+        states = self.histories.states
+        flags: np.ndarray = (
+            self.restructures[row] & (states[row, month - 1] == LATE_3) & (states[row, month] == CURRENT)
+        )
+        return flags
 
 
 @dataclass(frozen=True, kw_only=True)

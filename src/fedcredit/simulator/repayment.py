@@ -151,7 +151,8 @@ def expected_pd12(numbers: Section, paths: np.ndarray, intercept: float, term: n
     for month, index in enumerate(paths, start=1):
         ahead = _forward(numbers, mass, _moves(numbers, index, intercept, month))
         mass = np.where(month <= term, ahead, mass)
-    return mass[DEFAULT]
+    probability: np.ndarray = mass[DEFAULT]
+    return probability
 
 
 def calibrate(numbers: Section, economy: Economy, book: Book, rng: np.random.Generator, *, others: float) -> float:

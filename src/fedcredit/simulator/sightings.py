@@ -93,5 +93,3 @@ def plugged_until(numbers: Section, seen: Sightings, window: int) -> np.ndarray:
 def _once(seen: Sightings) -> Sightings:
     _, first = np.unique(seen.vehicles.token, return_index=True)
     return seen.take(np.sort(first))
-
-

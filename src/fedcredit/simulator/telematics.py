@@ -64,7 +64,10 @@ def drivers_of(seed: int, numbers: Section, seen: Sightings) -> Drivers:
         km_cv=np.exp(t.km_cv_mean + t.km_cv_liquidity * seen.people.traits[:, LIQUIDITY] + t.km_cv_noise * noise[:, 4]),
         brake=t.brake_mean + t.brake_prudence * prudence + t.brake_noise * noise[:, 0],
         accelerate=t.accelerate_mean + t.accelerate_prudence * prudence + t.accelerate_noise * noise[:, 1],
-        night=t.night_mean + t.night_prudence * prudence + t.night_commercial * commercial + t.night_noise * noise[:, 2],
+        night=t.night_mean
+        + t.night_prudence * prudence
+        + t.night_commercial * commercial
+        + t.night_noise * noise[:, 2],
         speed=t.speed_mean + t.speed_prudence * prudence + t.speed_noise * noise[:, 3],
         gap=t.gap_mean * np.exp(0.6 * noise[:, 5]),
         tamper=0.002 * np.exp(t.tamper_fraud * seen.fraud),
@@ -155,7 +158,9 @@ def _signals(numbers: Section, drivers: Drivers, window: Days) -> dict[str, np.n
     t, km, e, u = numbers.telematics, window.km, window.normal, window.uniform
     moved, electric = km > 0, drivers.electric[:, None]
     minutes = np.minimum(km / np.where(drivers.commercial, 48.0, 33.0)[:, None] * 60 * np.exp(0.15 * e[..., 1]), 1_300)
-    off = np.clip(0.02 + 0.05 * drivers.commercial[:, None] + 0.03 * e[..., 7] + t.distress_region * window.distress, 0, 1)
+    off = np.clip(
+        0.02 + 0.05 * drivers.commercial[:, None] + 0.03 * e[..., 7] + t.distress_region * window.distress, 0, 1
+    )
     brake = np.exp(drivers.brake[:, None] + 0.25 * e[..., 3])
     accelerate = np.exp(drivers.accelerate[:, None] + 0.25 * e[..., 4])
     night = logistic(drivers.night[:, None] + 0.4 * e[..., 2])

@@ -48,11 +48,16 @@ def five_minutes(
     hour = np.tile(np.arange(BINS) / HOUR, days)
     weekend = np.repeat((daily.day + 3) % 7 >= 5, BINS, axis=1)
     away = _away(numbers, abscond, hour.size)
-    driving = _driving(numbers, drivers, normal[0], hour, weekend) | (away & (uniform[2] < numbers.telematics.abscond_drive))
+    driving = _driving(numbers, drivers, normal[0], hour, weekend) | (
+        away & (uniform[2] < numbers.telematics.abscond_drive)
+    )
     km = _kilometres(driving, normal[1], daily.km, away, numbers)
-    home = _distances(numbers, drivers, driving, normal[2], hour, away, km)
+    home = _distances(numbers, drivers, driving=driving, noise=normal[2], hour=hour, away=away, km=km)
     lost = uniform[0] < _loss(numbers, abscond, away)
-    return Series(first=first, channels=_channels(drivers, driving, km, home, lost, normal, uniform))
+    return Series(
+        first=first,
+        channels=_channels(drivers, driving=driving, km=km, home=home, lost=lost, normal=normal, uniform=uniform),
+    )
 
 
 def _noise(seed: int, drivers: Drivers, first: np.ndarray, days: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +84,9 @@ def _driving(
     private = np.where(peak, t.private_peak, np.where(day, t.private_day, t.private_night))
     leisure = np.where(peak | day, t.private_day, t.private_night)
     odds = np.where(drivers.commercial[:, None], working, np.where(weekend, leisure, private))
-    quantile = NormalDist().inv_cdf
+    odds = odds * _busy(numbers, drivers, odds)[:, None]
     levels, place = np.unique(odds, return_inverse=True)
+    quantile = NormalDist().inv_cdf
     threshold = np.array([quantile(float(level)) for level in levels])[place].reshape(odds.shape)
     total = np.cumsum(noise, axis=1)
     lagged = np.zeros_like(total)
@@ -88,6 +94,14 @@ def _driving(
     width = np.minimum(np.arange(1, noise.shape[1] + 1), _SMOOTH)
     drives: np.ndarray = (total - lagged) / np.sqrt(width) < threshold
     return drives
+
+
+def _busy(numbers: Section, drivers: Drivers, odds: np.ndarray) -> np.ndarray:
+    """Return which part of the usual time each vehicle is driven, so that its daily kilometres take a usual speed."""
+    t = numbers.telematics
+    usual = np.where(drivers.commercial, t.km_bin_commercial, t.km_bin_private)
+    share: np.ndarray = np.clip(drivers.km_day / (odds.mean(axis=1) * BINS * usual), 0.05, 1.0)
+    return share
 
 
 def _kilometres(
@@ -106,6 +120,7 @@ def _kilometres(
 def _distances(
     numbers: Section,
     drivers: Drivers,
+    *,
     driving: np.ndarray,
     noise: np.ndarray,
     hour: np.ndarray,
@@ -146,6 +161,7 @@ def _loss(numbers: Section, abscond: np.ndarray, away: np.ndarray) -> np.ndarray
 
 def _channels(
     drivers: Drivers,
+    *,
     driving: np.ndarray,
     km: np.ndarray,
     home: np.ndarray,

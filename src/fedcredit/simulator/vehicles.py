@@ -48,7 +48,6 @@ class Vehicles(Rows):
     """``value`` as the appraiser saw it."""
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class VehicleMix:
     """Shares of a member's book; ``nev`` is the mean over the calendar."""

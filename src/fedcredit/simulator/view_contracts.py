@@ -16,7 +16,7 @@ from fedcredit.simulator.dates import Calendar
 from fedcredit.simulator.parameters import Section
 from fedcredit.simulator.people import CONSUMER, DISHONESTY, ENTERPRISE, People
 from fedcredit.simulator.records import Portfolio, Records
-from fedcredit.simulator.repayment import DEFAULT, MATURED, PREPAID, UNSEEN
+from fedcredit.simulator.repayment import MATURED, PREPAID, UNSEEN
 
 KINDS = ("consumer", "sole_trader", "small_ent")
 PRODUCTS = ("new_car", "used_car", "commercial", "lease", "equipment", "mixed")
@@ -150,12 +150,11 @@ def _bureau(rng: np.random.Generator, numbers: Section, records: Records) -> Col
         "n_30p_24m": people.lateness,
         "charge_offs": rng.poisson(0.01 + 0.05 * people.lateness),
     }
-    columns: Columns = {name: np.where(terms.no_hit, NOT_APPLICABLE, column) for name, column in bureau.items()}
+    known = {name: np.where(terms.no_hit, NOT_APPLICABLE, column) for name, column in bureau.items()}
     refused = people.luck[:, 1] > 1 - numbers.missing.withdrawn
-    columns["util_rev"] = np.where(refused & ~terms.no_hit, REFUSED, columns["util_rev"])  # type: ignore[operator]
-    columns["bureau_hit"] = (~terms.no_hit).astype(int)
-    columns["bureau_date"] = records.decision - rng.integers(0, 4, count)
-    return columns
+    known["util_rev"] = np.where(refused & ~terms.no_hit, REFUSED, known["util_rev"])
+    asked = records.decision - rng.integers(0, 4, count)
+    return {**known, "bureau_hit": (~terms.no_hit).astype(int), "bureau_date": asked}
 
 
 def _risk_counts(rng: np.random.Generator, people: People, ring: np.ndarray) -> np.ndarray:
@@ -187,7 +186,7 @@ def _no_application(core: Columns) -> Columns:
 
 
 def policy_contracts(rng: np.random.Generator, numbers: Section, portfolio: Portfolio) -> Columns:
-    """Return the motor policies of an insurer as rows of the contract table; a policy has no rate and no application."""
+    """Return the motor policies of an insurer as rows of the contract table; it has no rate and no form."""
     vehicles, count = portfolio.vehicles, len(portfolio)
     last = Calendar.of(numbers).start(numbers.calendar.snapshot_month)
     core: Columns = {
@@ -211,12 +210,3 @@ def policy_contracts(rng: np.random.Generator, numbers: Section, portfolio: Port
     for name in ("share_bank", "share_guar", "share_reguar"):
         core[name] = np.zeros(count)
     return core | _no_application(core)
-
-
-def worst_state(states: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Return the worst state of delinquency in the months ``first`` to ``last``; closed and unseen count as current."""
-    window = states[:, first : last + 1]
-    worst: np.ndarray = np.where(window <= DEFAULT, window, 0).max(axis=1)
-    return worst
-
-

@@ -146,5 +146,3 @@ def _no_claim(rng: np.random.Generator, numbers: Section, prudence: np.ndarray, 
     years = rng.binomial(4, c.ncd_chance + c.ncd_prudence * np.tanh(prudence))
     coefficient: np.ndarray = np.round(np.clip(1 - c.ncd_step * years + c.ncd_claim * claims, 0.4, 2.0), 2)
     return coefficient
-
-

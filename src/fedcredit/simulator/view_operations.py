@@ -189,5 +189,3 @@ def last_known(numbers: Section, day: np.ndarray) -> np.ndarray:
     month = calendar.month(day)
     known = calendar.end(month - 1) + REPORTED <= day
     return np.where(known, calendar.end(month - 1), calendar.end(month - 2))
-
-

@@ -53,8 +53,8 @@ def rep_monthly(rng: np.random.Generator, numbers: Section, records: Records) ->
         "n_partial": (rng.random(row.size) < np.where(state > 0, 0.15, 0.01)).astype(int),
         "days_early": np.where(state == CURRENT, np.where(technical, -2, rng.integers(0, 6, row.size)), -1),
         "autopay_fail_n": np.where(ended, 0, missed_now.clip(0, 3) + technical),
-        "restructured": (cured & (before == LATE_3) & (rng.random(row.size) < 0.08)).astype(int),
-        "forbearance": np.zeros(row.size, dtype=int),
+        "restructured": paid_out.restructured(row, month).astype(int),
+        "forbearance": ((state > 0) & (state <= LATE_3) & (rng.random(row.size) < 0.02)).astype(int),
         "contact_fail_n": rng.poisson(np.where(state <= DEFAULT, 0.6 * state, 0.0)),
         "promise_broken_n": rng.poisson(np.where(state <= DEFAULT, 0.25 * state, 0.0)),
     }

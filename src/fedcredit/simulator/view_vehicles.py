@@ -127,7 +127,7 @@ def con(rng: np.random.Generator, numbers: Section, seen: Sightings, member: str
         "camera_id": Coded.of(camera, [f"{member}-cam{number}" for number in range(CAMERAS)]),
         "interior_wear": np.minimum(np.round(wear + 0.4 * rng.standard_normal(count)).clip(0), 4).astype(int),
         "tyre_mm": np.round(np.clip(8 - 0.05 * v.age_m + 0.4 * v.condition + rng.standard_normal(count), 1.2, 9), 1),
-        "frame_damage": (rng.random(count) < np.clip(v.damage - 0.1, 0, 1)).astype(int),
+        "frame_damage": (rng.random(count) < 0.008 + 0.6 * v.damage).astype(int),
         "encoder": Coded.of(np.zeros(count, dtype=int), ("sim-encoder-1",)),
     }
     for place in range(PANELS):
@@ -138,9 +138,7 @@ def con(rng: np.random.Generator, numbers: Section, seen: Sightings, member: str
     return columns
 
 
-def _embed(
-    rng: np.random.Generator, numbers: Section, seen: Sightings, camera: np.ndarray, member: str
-) -> np.ndarray:
+def _embed(rng: np.random.Generator, numbers: Section, seen: Sightings, camera: np.ndarray, member: str) -> np.ndarray:
     """Return what the public encoder makes of a capture: the same weights everywhere, shifted by each camera."""
     c, count = numbers.condition, len(seen)
     weights = child(0, "encoder").standard_normal((3, EMBEDDING)) / np.sqrt(3)
@@ -148,7 +146,9 @@ def _embed(
     signal = np.column_stack(
         [seen.vehicles.condition, c.damage * seen.vehicles.damage, c.prudence * seen.people.traits[:, PRUDENCE]]
     )
-    vectors: np.ndarray = c.signal * signal @ weights + shift[camera] + c.noise * rng.standard_normal((count, EMBEDDING))
+    vectors: np.ndarray = (
+        c.signal * signal @ weights + shift[camera] + c.noise * rng.standard_normal((count, EMBEDDING))
+    )
     return vectors
 
 

@@ -95,17 +95,19 @@ def _array(column: Column, kind: pa.DataType) -> pa.Array:
         return _strings(column)
     if column.dtype == object:
         return pa.array(column.tolist(), type=kind)
-    if pa.types.is_date32(kind):
-        empty = column == NO_DATE
-        days = np.where(empty, 0, column).astype(np.int32)
-        return pa.array(days, mask=empty if empty.any() else None).cast(pa.date32())
+    return _numbers(column, kind)
+
+
+def _numbers(column: np.ndarray, kind: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(kind):
         return pa.array(column.astype(np.int64) * 1_000).cast(kind)
     if pa.types.is_floating(kind):
         numbers = column.astype(np.float64)
         missing = np.isnan(numbers)
         return pa.array(numbers, mask=missing if missing.any() else None)
-    return pa.array(column.astype(np.int32))
+    empty = column == NO_DATE
+    whole = pa.array(np.where(empty, 0, column).astype(np.int32), mask=empty if empty.any() else None)
+    return whole.cast(kind)
 
 
 def _strings(words: np.ndarray) -> pa.Array:

@@ -54,6 +54,8 @@ def test_the_tree_is_the_one_that_the_documentation_describes() -> None:
         "coord run status",
         "lab data get",
         "lab sweep",
+        "lab simulate",
+        "lab describe",
         "audit verify",
         "audit view",
     }
