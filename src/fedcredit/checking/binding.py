@@ -101,7 +101,8 @@ def _denied(spec: TableSpec, names: Iterable[str], book: FindingBook, *, version
 
 def _extra(spec: TableSpec, names: Iterable[str], bound: list[str], book: FindingBook) -> None:
     for name in dict.fromkeys(names):
-        if name in bound or name in spec.source.ignore or book.has(DeniedColumnError, spec.table.name, name):
+        ignored = spec.source.rest == "ignored" or name in spec.source.ignore
+        if name in bound or ignored or book.has(DeniedColumnError, spec.table.name, name):
             continue
         free = [rule.name for rule in spec.table.accepted if rule.name not in spec.source.columns]
         near = difflib.get_close_matches(name, free, n=1, cutoff=0.75)

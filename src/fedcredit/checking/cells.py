@@ -77,9 +77,13 @@ class Cells:
             self.problems.append(Problem(kind=kind, rows=rows, fields=fields))
 
 
-def read_cells(batch: pa.RecordBatch, binding: Binding, source: TableSource) -> Cells:
-    """Return one canonical column of a batch of the export."""
-    if not binding.source.column:
+def read_cells(batch: pa.RecordBatch, binding: Binding, source: TableSource, *, first_row: int) -> Cells:
+    """Return one canonical column of a batch of the export; a derived fold is left empty, see ``check``."""
+    if binding.source.derived == "fold":
+        return Cells(np.full(batch.num_rows, np.nan))
+    if binding.source.derived:
+        array = pa.array(np.arange(first_row, first_row + batch.num_rows))
+    elif not binding.source.column:
         array = pa.array([str(binding.source.constant)] * batch.num_rows, pa.string())
     else:
         array = batch.column(binding.source.column)
@@ -284,7 +288,7 @@ def _fill_empty(cells: Cells, binding: Binding) -> None:
     text = cells.values.dtype == object
     empty = is_empty(cells.values) & ~cells.faulty
     if binding.source.empty is not None:
-        cells.values[empty] = str(binding.source.empty) if text else float(binding.source.empty)
+        cells.values[empty] = str(binding.source.empty) if text else float(binding.source.empty or 0)
     elif binding.rule.missing == "typed_missing":
         cells.mark(EmptyWithoutReasonError, empty, name=binding.name)
 

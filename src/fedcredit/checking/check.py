@@ -24,7 +24,7 @@ from fedcredit.checking.personal import look_for_people
 from fedcredit.checking.plausibility import judge
 from fedcredit.checking.prepared import check_record
 from fedcredit.checking.profile import TableProfile
-from fedcredit.checking.rules import RULES, day
+from fedcredit.checking.rules import RULES, day, fold_of
 from fedcredit.checking.sources import open_table
 from fedcredit.checking.spec import DataSpec, TableSpec
 from fedcredit.checking.spill import hashes_of
@@ -135,6 +135,8 @@ class _Check:
         profile.open(bindings)
         columns = tuple(dict.fromkeys(binding.source.column for binding in bindings if binding.source.column))
         keyed = {binding.name for binding in bindings} >= set(spec.table.key)
+        if spec.source.repeated == "left_out":
+            self.joins.may_repeat(spec.table.name)
         schema = chunk_schema(bindings)
         if not columns:
             return
@@ -157,11 +159,13 @@ class _Check:
         chunk: dict[str, NDArray[Any]] = {}
         faulty: dict[str, NDArray[np.bool_]] = {}
         for binding in bindings:
-            cells = read_cells(batch, binding, spec.source)
+            cells = read_cells(batch, binding, spec.source, first_row=first)
             for problem in cells.problems:
                 self._add(spec, binding, problem.kind, problem.rows, first, **problem.fields)
             chunk[binding.name], faulty[binding.name] = cells.values, cells.faulty
         by_name = {binding.name: binding for binding in bindings}
+        if "fold" in by_name and by_name["fold"].source.derived and "entity_tok" in chunk:
+            chunk["fold"] = fold_of(chunk["entity_tok"])
         for column, kind, rows in failures(schema, pd.DataFrame(chunk)):
             rows &= ~faulty[column]
             self._broken_rule(spec, by_name[column], kind, rows, first)
@@ -189,7 +193,7 @@ class _Check:
         """Find dates that are no days of anything, and make them empty."""
         scale = 86_400.0 if binding.rule.type == "timestamp" else 1.0
         snapshot = day(self.spec.facts.snapshot_date)
-        odd = np.isin(np.floor(values / scale), _PLACEHOLDERS)
+        odd = np.isin(np.floor(values / scale), _PLACEHOLDERS) & (binding.date_format != "%Y")
         ahead = ~odd & (np.floor(values / scale) > snapshot)
         self._add(spec, binding, PlaceholderDateError, odd, first)
         if (spec.table.name, binding.name) not in _MAY_LIE_AHEAD:
@@ -272,5 +276,5 @@ class _Check:
         rules = canonical(self.spec.facts.schema_version)
         held = [table for code, table in _HELD_TOO.items() if rules.modality(code).held_by[kind] == "full"]
         for table in (*_TABLES_HELD, *held):
-            if table not in there:
+            if table not in there and table not in self.spec.facts.lacking:
                 self.book.add(MissingTableError, table=table, column="", count=1, row=None, kind=str(kind))

@@ -74,6 +74,7 @@ class Joins:
         self._references: dict[tuple[str, str], Spill] = {}
         self._facts: dict[str, Spill] = {}
         self._series: dict[str, Spill] = {}
+        self._repeating: set[str] = set()
         self._tables: dict[str, tuple[CanonicalTable, str]] = {}
 
     def add(self, table: CanonicalTable, place: str, chunk: Chunk, first_row: int) -> Hashes:
@@ -92,6 +93,10 @@ class Joins:
             spill = self._spill(self._series, table.name, ("month",), "series-")
             spill.add(hashes_of([chunk[table.key[0]]]), rows, {"month": month})
         return keys
+
+    def may_repeat(self, name: str) -> None:
+        """Do not tell repeated keys of a table: the mapping says that later rows are left out."""
+        self._repeating.add(name)
 
     def forget(self, name: str) -> None:
         """Leave a table out of all comparisons: it could not be read whole, so what is missing in it says nothing."""
@@ -149,6 +154,8 @@ class Joins:
     def _check_keys(self, part: range) -> None:
         held = {name: spill.part(part) for name, spill in self._keys.items()}
         for name, rows in held.items():
+            if name in self._repeating:
+                continue
             again = rows.sort_values("row")[lambda frame: frame["key"].duplicated()]
             key = " + ".join(self._tables[name][0].key)
             self._add(DuplicateKeyError, name, "", again["row"], key=key)

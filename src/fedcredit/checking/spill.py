@@ -82,7 +82,7 @@ class Spill:
                 records[order[edges[part] : edges[part + 1]]].tofile(file)
 
     def part(self, numbers: range) -> pd.DataFrame:
-        """Return these parts as one table: columns key, row and the fields. Equal keys are in equal parts everywhere."""
+        """Return these parts as one table: key, row and the fields. Equal keys are in equal parts everywhere."""
         paths = [self._folder / str(number) for number in numbers]
         records = [np.fromfile(path, dtype=self._type) for path in paths if path.exists()]
         for waiting in self._waiting:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fedcredit.config.reading import Section, read_toml, validate
 from fedcredit.contract.canonical.table import Kind
-from fedcredit.contract.columns import Text
+from fedcredit.contract.columns import Items, Text
 from fedcredit.parties import institution_id
 from fedcredit.store.files import write_atomic
 
@@ -39,6 +39,8 @@ class FolderFacts(Section):
     """A post or department that answers for the data, not a person."""
     legal_basis: LegalBasis
     token_method: TokenMethod
+    lacking: Items[str] = ()
+    """Tables that this type of institution usually holds and this one does not, said aloud."""
 
     @model_validator(mode="after")
     def _facts(self) -> Self:

@@ -43,13 +43,15 @@ class ColumnSource(Section):
     """Of dates, as in strptime; empty for the table's ``date_format``."""
     public: bool = False
     """Of a token: made here from a public record number, where the legal basis is a public record."""
-    empty: Annotated[int, Field(ge=-4, le=-1)] | None = None
-    """What an empty cell means: -1 not collected, -2 not applicable, -3 refused, -4 sensor gap."""
+    derived: Literal["", "row", "fold"] = ""
+    """``row``: the number of the row, of an id or a public token. ``fold``: the fold that entity_tok gives."""
+    empty: Annotated[int, Field(ge=-4, le=-1)] | Text | None = None
+    """What an empty cell means: -1 not collected, -2 not applicable, -3 refused, -4 sensor gap; of a text, a text."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ColumnSource:
-        if bool(self.column) == (self.constant is not None):
-            raise ValueError("needs either column or constant")
+        if bool(self.column) + (self.constant is not None) + bool(self.derived) != 1:
+            raise ValueError("needs one of column, constant and derived")
         return self
 
 
@@ -97,6 +99,10 @@ class TableSource(Section):
     extra: Mapping[str, ExtraColumn] = Field(default_factory=dict)
     absent: Items[str] = ()
     """Columns of the minimum set that the institution does not have, said aloud; they are typed missing or empty."""
+    repeated: Literal["refused", "left_out"] = "refused"
+    """What becomes of a row whose key an earlier row has: ``left_out`` makes one row per person of a table of loans."""
+    rest: Literal["told", "ignored"] = "told"
+    """What becomes of columns that nothing here names. Denied ones are refused either way."""
     ignore: Items[str] = ()
     """Columns of the export that are left where they are; denied ones cannot be ignored."""
 
@@ -192,5 +198,11 @@ def _require_fitting(rule: ColumnRule, source: ColumnSource, *, path: str, place
             raise ConfigValueError(path=path, key=f"{place}.codes", problem=f"may lead to {', '.join(allowed)} only")
     if source.public and rule.type != "token":
         raise ConfigValueError(path=path, key=f"{place}.public", problem="belongs to a token")
-    if source.empty is not None and rule.missing != "typed_missing":
+    if source.derived == "fold" and rule.name != "fold":
+        raise ConfigValueError(path=path, key=f"{place}.derived", problem="fold is for the column fold")
+    if source.derived == "row" and rule.type not in ("id", "token"):
+        raise ConfigValueError(path=path, key=f"{place}.derived", problem="row is for an id or a public token")
+    if isinstance(source.empty, str) and rule.type != "text":
+        raise ConfigValueError(path=path, key=f"{place}.empty", problem="may be a text for a text only")
+    if isinstance(source.empty, int) and rule.missing != "typed_missing":
         raise ConfigValueError(path=path, key=f"{place}.empty", problem=f"is not for a column that is {rule.missing}")
