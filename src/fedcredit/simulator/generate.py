@@ -65,8 +65,12 @@ class Plan:
 
 
 def plan(scenario: str, scale: str, seed: int) -> Plan:
+    """Return the plan of a scenario pack's world; any other name raises ``UnknownScenarioError``."""
+    return plan_of(load_world(scenario), scale, seed)
+
+
+def plan_of(world: World, scale: str, seed: int) -> Plan:
     """Return the plan of a world: sizes, economy, and intercepts calibrated in the economy without the scenario."""
-    world = load_world(scenario)
     numbers = world.numbers
     total = float(numbers.scale[scale])
     factor = total / float(numbers.scale.paper)

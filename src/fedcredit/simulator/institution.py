@@ -37,7 +37,7 @@ PICTURES = "con_img"
 _HORIZONS = (1, 13, 26, 52)
 _SOLD = 0.3
 _PRICE_NOISE = 0.08
-_TEL, _CON, _EQP, _ENT, _CLM = range(5)
+_TEL, _CON, _EQP, _ENT, _CLM, _VEH = range(6)
 _BIN_S = 300
 _DAY_S = 86_400
 
@@ -112,13 +112,14 @@ class Desk:
         policies = insurer_policies(self._rng("pol"), self._numbers, portfolio)
         yield "contract", policy_contracts(self._rng("policies"), self._numbers, portfolio)
         yield "pol", policies
-        yield "clm", clm(self._rng("clm"), portfolio, policies, claims)
+        yield "clm", clm(self._rng("clm"), self._numbers, portfolio, policies=policies, claims=claims)
         yield "edge", insurer_edges(self._rng("edge-claims"), portfolio, claims)
         yield "observation", policy_observations(self._numbers, portfolio)
         for part in claim_outcomes(self._numbers, portfolio, claims):
             yield "outcome", part
 
     def _vehicles(self, seen: Sightings) -> Iterator[tuple[str, Columns]]:
+        everything, seen = seen, seen.take(seen.luck[:, _VEH] < self._coverage.veh)
         yield "veh", veh(self._rng("veh"), self._numbers, seen)
         if self._kind != "insurer":
             yield "rv_weekly", rv_weekly(self._rng("rv"), self._numbers, self._economy, seen.take(seen.live))
@@ -129,7 +130,7 @@ class Desk:
         captures = con(self._rng("con"), self._numbers, captured, self._institution)
         yield "con", captures
         yield from self._pictures(captured, captures)
-        yield from self._operations(seen)
+        yield from self._operations(everything)
         if self._kind != "insurer" and self._coverage.clm:
             insured = seen.take(seen.covered(_CLM, self._coverage.clm))
             yield "pol", policy_copies(self._rng("copies"), self._numbers, insured)

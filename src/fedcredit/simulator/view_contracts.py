@@ -76,7 +76,7 @@ def contract_table(rng: np.random.Generator, numbers: Section, records: Records)
         "channel": Coded.of(rng.choice(5, count, p=[0.15, 0.5, 0.2, 0.1, 0.05]), _CHANNELS),
         "dealer_id": _dealers(rng, book.people.region, terms.ring),
     }
-    return core | (_no_application(core) if records.kind == "insurer" else _application(rng, numbers, records))
+    return core | (_application(rng, numbers, records) if numbers.coverage[records.kind].app else _no_application(core))
 
 
 _CHANNELS = ("branch", "dealer", "online", "partner", "other")

@@ -68,7 +68,9 @@ def draw_claims(rng: np.random.Generator, numbers: Section, portfolio: Portfolio
     )
 
 
-def clm(rng: np.random.Generator, portfolio: Portfolio, policies: Columns, claims: Claims) -> Columns:
+def clm(
+    rng: np.random.Generator, numbers: Section, portfolio: Portfolio, *, policies: Columns, claims: Claims
+) -> Columns:
     """Return the claims; ``policies`` is the insurer's ``pol`` table, the year before behind the modelled year."""
     count = len(claims)
     earlier = np.cumsum(portfolio.renewed) - 1 + len(portfolio)
@@ -84,7 +86,7 @@ def clm(rng: np.random.Generator, portfolio: Portfolio, policies: Columns, claim
         "kind": Coded.of(claims.kind, CLAIMS),
         "paid": claims.paid,
         "reserve": np.round(np.where(rng.random(count) < 0.05, 0.2 * claims.paid, 0.0), 2),
-        "at_fault": np.where(lost, NOT_APPLICABLE, (rng.random(count) < 0.62).astype(int)),
+        "at_fault": np.where(lost, NOT_APPLICABLE, (rng.random(count) < numbers.claims.fault_share).astype(int)),
         "repair_shop": Coded.of(shop, [f"shop-{number:02d}" for number in range(_SHOPS)]),
         "suspicious_flag": np.where(claims.staged & (rng.random(count) < 0.5), 1, 0),
         "salvage_value": np.where(claims.kind == TOTAL, np.round(0.25 * claims.paid, 2), NOT_APPLICABLE),
