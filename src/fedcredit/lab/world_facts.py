@@ -62,7 +62,7 @@ def acceptance(planned: Plan, counts: Tally) -> Acceptance:
     books = {name: Applications.stack(parts) for name, parts in counts.applications.items()}
     control = planned.world.scenario == "negative_control"
     facts = [
-        *(fact for name, book in books.items() for fact in _by_member(numbers, name, book)),
+        *(fact for name, book in books.items() for fact in _by_member(numbers, name, book, control=control)),
         *_pooled(Applications.stack(list(books.values()))),
         *_chain(numbers, counts),
         *_ranks(power, control=control),
@@ -84,11 +84,13 @@ def own_target(numbers: Section, member: str) -> float:
     return target
 
 
-def _by_member(numbers: Section, name: str, book: Applications) -> Iterator[Fact]:
+def _by_member(numbers: Section, name: str, book: Applications, *, control: bool) -> Iterator[Fact]:
     accepted, target = book["accepted"], own_target(numbers, name)
     bad = _bad(book)[accepted]
     noise = math.sqrt(target * (1 - target) / bad.size + (CALIBRATION * target) ** 2)
     yield Fact(name="pd12", member=name, low=target, high=target, value=float(bad.mean()), error=noise)
+    if control:  # without correlated traits an officer sees less, and so chooses less well
+        return
     taken, rejected = book["pd"][accepted], book["pd"][~accepted]
     ratio = float(rejected.mean() / taken.mean())
     error = ratio * math.hypot(_relative(taken), _relative(rejected))

@@ -96,13 +96,16 @@ def holdings(simulation: Simulation) -> np.ndarray:
 
 
 def _of_institution(home: Path) -> list[float]:
-    contracts = pq.read_table(home / "contract.parquet", columns=_COLUMNS)
+    place = home / "contract.parquet"
+    there = set(pq.read_schema(place).names)
+    contracts = pq.read_table(place, columns=[name for name in _COLUMNS if name in there])
     contracts = contracts.filter(pc.equal(contracts["decision"], "approve"))
     entities = pq.read_table(home / "entity.parquet", columns=["entity_tok", "ent_type"])
     businesses = entities.filter(pc.not_equal(entities["ent_type"], "consumer"))["entity_tok"]
+    cells = {"APP": "age_y", "bureau": "bureau_score"}
     shares = {
-        "APP": _mean(pc.greater(contracts["age_y"], 0)),
-        "bureau": _mean(pc.greater(contracts["bureau_score"], 0)),
+        modality: _mean(pc.greater(contracts[column], 0)) if column in there else 0.0
+        for modality, column in cells.items()
     }
     for modality, (table, key) in _KEYS.items():
         path = home / canonical(VERSION).table(table).file

@@ -97,9 +97,11 @@ def _pledge_twice(rng: np.random.Generator, numbers: Section, books: dict[str, B
     count = min(round(numbers.fraud.double_pledge * len(places)), len(places) // 2)
     if not count:
         return
-    drawn = [places[i] for i in rng.choice(len(places), 2 * count, replace=False)]
+    # Neighbours in time; about a quarter of them are at one member, and some are drawn to spare.
+    drawn = [places[i] for i in rng.choice(len(places), min(4 * count, len(places) // 2 * 2), replace=False)]
     drawn.sort(key=lambda place: int(books[place[0]].terms.month[place[1]]))
-    pairs = [(one, two) for one, two in zip(drawn[::2], drawn[1::2], strict=True) if one[0] != two[0]]
+    apart = [(one, two) for one, two in zip(drawn[::2], drawn[1::2], strict=True) if one[0] != two[0]]
+    pairs = [apart[i] for i in rng.permutation(len(apart))[:count]]
     before = dict(books)
     for member in books:
         mine = [(one, two[1]) for one, two in pairs if two[0] == member]

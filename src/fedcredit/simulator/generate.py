@@ -193,7 +193,7 @@ class _Folders:
             path = f"{table}.parquet" if owner == ORACLE else self._place(table)
             path = f"{path}/part-{block:03d}.parquet" if parted else path
             known = owner != ORACLE and table != PICTURES
-            schema = canonical_schema(self._set.table(table)) if known else plain_schema(columns)
+            schema = canonical_schema(self._set.table(table), columns) if known else plain_schema(columns)
             files.append(TableFile(folder / path, schema))
         return files[-1]
 

@@ -65,8 +65,6 @@ def contract_table(rng: np.random.Generator, numbers: Section, records: Records)
         "amount": np.round(terms.amount, 2),
         "term_m": terms.term,
         "apr": np.round(terms.apr, 4),
-        "pay_freq": Coded.of(np.zeros(count, dtype=int), ("M", "Q", "B")),
-        "balloon_pct": np.zeros(count),
         "ltv0": np.round(terms.ltv, 4),
         "share_bank": shares[:, 0],
         "share_guar": shares[:, 1],
@@ -76,7 +74,7 @@ def contract_table(rng: np.random.Generator, numbers: Section, records: Records)
         "channel": Coded.of(rng.choice(5, count, p=[0.15, 0.5, 0.2, 0.1, 0.05]), _CHANNELS),
         "dealer_id": _dealers(rng, book.people.region, terms.ring),
     }
-    return core | (_application(rng, numbers, records) if numbers.coverage[records.kind].app else _no_application(core))
+    return core | _application(rng, numbers, records) if numbers.coverage[records.kind].app else core
 
 
 _CHANNELS = ("branch", "dealer", "online", "partner", "other")
@@ -168,23 +166,6 @@ def _gaps(rng: np.random.Generator, column: np.ndarray, share: float) -> np.ndar
     return result
 
 
-_APPLICATION = (
-    *("age_y", "income_m", "income_verif", "emp_tenure_m", "pti", "debt_to_income", "guarantor_flag", "coborrower"),
-    *("downpay_pct", "device_risk_n", "ip_risk_n", "app_hour", "bureau_age_m", "bureau_score", "n_enq_1m"),
-    *("n_enq_3m", "n_enq_6m", "n_open", "n_unsec", "util_rev", "max_dpd_24m", "n_30p_24m", "charge_offs"),
-    "bureau_hit",
-)
-
-
-def _no_application(core: Columns) -> Columns:
-    count = len(core["contract_id"])
-    absent: Columns = {name: np.full(count, NOT_COLLECTED) for name in _APPLICATION}
-    absent["housing"] = Coded.of(np.full(count, NOT_COLLECTED), ("owner",))
-    absent["marital"] = Coded.of(np.full(count, NOT_COLLECTED), ("single",))
-    absent["bureau_date"] = np.full(count, NO_DATE)
-    return absent
-
-
 def policy_contracts(rng: np.random.Generator, numbers: Section, portfolio: Portfolio) -> Columns:
     """Return the motor policies of an insurer as rows of the contract table; it has no rate and no form."""
     vehicles, count = portfolio.vehicles, len(portfolio)
@@ -203,10 +184,9 @@ def policy_contracts(rng: np.random.Generator, numbers: Section, portfolio: Port
         "dealer_id": _dealers(rng, portfolio.people.region, np.full(count, -1)),
         "share_ins": np.ones(count),
         "channel": Coded.of(rng.choice(4, count, p=[0.1, 0.45, 0.35, 0.1]), _CHANNELS),
-        "pay_freq": Coded.of(np.full(count, NOT_APPLICABLE), ("M",)),
     }
-    for name in ("apr", "ltv0", "balloon_pct", "subvented"):
+    for name in ("apr", "ltv0", "subvented"):
         core[name] = np.full(count, NOT_APPLICABLE)
     for name in ("share_bank", "share_guar", "share_reguar"):
         core[name] = np.zeros(count)
-    return core | _no_application(core)
+    return core

@@ -129,7 +129,7 @@ def policy_copies(rng: np.random.Generator, numbers: Section, seen: Sightings) -
         "contract_id": Coded(codes=nothing, words=np.array([b""])),
         "start": seen.day,
         "end": seen.day + YEAR - 1,
-        "cover": Coded.of(np.full(count, 3), COVERS),
+        "cover": Coded.of(rng.choice(4, count, p=[0.0, 0.15, 0.05, 0.8]), COVERS),
         "sum_insured": np.round(v.value, 0),
         "premium": _premium(numbers, v.value),
         "ncd_coef": _no_claim(rng, numbers, seen.people.traits[:, PRUDENCE], np.minimum(v.past_claims, 3)),

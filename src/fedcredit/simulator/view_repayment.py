@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedcredit.simulator.applications import scheduled_balance
-from fedcredit.simulator.columns import NO_DATE, NOT_COLLECTED, Coded, Columns
+from fedcredit.simulator.columns import NO_DATE, Coded, Columns
 from fedcredit.simulator.dates import Calendar
 from fedcredit.simulator.parameters import Section
 from fedcredit.simulator.records import Records
@@ -58,7 +58,7 @@ def rep_monthly(rng: np.random.Generator, numbers: Section, records: Records) ->
         "contact_fail_n": rng.poisson(np.where(state <= DEFAULT, 0.6 * state, 0.0)),
         "promise_broken_n": rng.poisson(np.where(state <= DEFAULT, 0.25 * state, 0.0)),
     }
-    return columns if records.kind != "guarantee_fund" else _as_reported(columns, records, numbers, row.size)
+    return columns if records.kind != "guarantee_fund" else _as_reported(columns, records, numbers)
 
 
 def _in_panel(records: Records) -> np.ndarray:
@@ -79,12 +79,20 @@ def _missed(state: np.ndarray, since: np.ndarray) -> np.ndarray:
     return missed
 
 
-def _as_reported(columns: Columns, records: Records, numbers: Section, count: int) -> Columns:
+def _as_reported(columns: Columns, records: Records, numbers: Section) -> Columns:
     """Return what a fund sees: the status that the bank reports, late, without payments and collections."""
     lag = int(numbers.members[records.institution].lag_days)
     month = columns["month"]
     calendar = Calendar.of(numbers)
     columns["reported_at"] = calendar.end(calendar.month(np.asarray(month))) + lag
-    for name in ("paid", "n_partial", "autopay_fail_n", "contact_fail_n", "promise_broken_n", "dpd_max_m"):
-        columns[name] = np.full(count, NOT_COLLECTED)
+    for name in (
+        "paid",
+        "n_partial",
+        "days_early",
+        "autopay_fail_n",
+        "contact_fail_n",
+        "promise_broken_n",
+        "dpd_max_m",
+    ):
+        del columns[name]
     return columns

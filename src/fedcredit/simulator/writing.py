@@ -49,9 +49,15 @@ class TableFile:
         self._writer.close()
 
 
-def canonical_schema(table: CanonicalTable) -> pa.Schema:
-    """Return the Arrow types of a canonical table."""
-    return pa.schema([(column.name, _type(column)) for column in table.accepted])
+def canonical_schema(table: CanonicalTable, columns: Columns) -> pa.Schema:
+    """Return the Arrow types of a canonical table, for the columns that an institution has.
+
+    A column that the table does not know, or a required one that is not there, raises ``KeyError``: a bug.
+    """
+    known = [column for column in table.accepted if column.name in columns or column.missing == "required"]
+    if lost := {column.name for column in known} ^ set(columns):
+        raise KeyError(f"{table.name}: {sorted(lost)}")
+    return pa.schema([(column.name, _type(column)) for column in known])
 
 
 def plain_schema(columns: Columns) -> pa.Schema:
