@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ from fedcredit.checking.spill import hashes_of
 from fedcredit.checking.token_probe import probe_tokens
 from fedcredit.checking.vintages import Vintages
 from fedcredit.contract.canonical import canonical
+from fedcredit.contract.canonical.table import TIMES
 from fedcredit.errors import (
     DataError,
     FutureDateError,
@@ -101,6 +102,10 @@ def check_data(spec: DataSpec, *, scratch: Path | None = None) -> DataReport:
     )
 
 
+_Read: TypeAlias = tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]
+"""Columns of a chunk, and the rows of each that have a finding already."""
+
+
 class _Check:
     def __init__(self, spec: DataSpec, book: FindingBook, joins: Joins) -> None:
         self.spec, self.book, self.joins = spec, book, joins
@@ -138,10 +143,10 @@ class _Check:
         if spec.source.repeated == "left_out":
             self.joins.may_repeat(spec.table.name)
         schema = chunk_schema(bindings)
-        if not columns:
+        if not bindings:
             return
         first = 1
-        for batch in reader.batches(columns):
+        for batch in reader.batches(columns or reader.names[:1]):  # constants and row numbers alone need the rows too
             if batch.num_rows:
                 chunk = self._chunk(spec, batch, bindings, schema, first)
                 self._after_cells(spec, profile, chunk, first, keyed=keyed)
@@ -163,19 +168,23 @@ class _Check:
             for problem in cells.problems:
                 self._add(spec, binding, problem.kind, problem.rows, first, **problem.fields)
             chunk[binding.name], faulty[binding.name] = cells.values, cells.faulty
+            if binding.source.derived == "fold" and "entity_tok" in chunk:  # the token stands before it
+                chunk[binding.name] = fold_of(chunk["entity_tok"])
+        self._cell_rules(spec, bindings, schema, (chunk, faulty), first)
+        for binding in bindings:
+            if binding.rule.type in TIMES:
+                self._dates(spec, binding, chunk[binding.name], first)
+        return chunk
+
+    def _cell_rules(self, spec: TableSpec, bindings: tuple[Binding, ...], schema: Any, read: _Read, first: int) -> None:
+        chunk, faulty = read
         by_name = {binding.name: binding for binding in bindings}
-        if "fold" in by_name and by_name["fold"].source.derived and "entity_tok" in chunk:
-            chunk["fold"] = fold_of(chunk["entity_tok"])
         for column, kind, rows in failures(schema, pd.DataFrame(chunk)):
             rows &= ~faulty[column]
             self._broken_rule(spec, by_name[column], kind, rows, first)
             if chunk[column].dtype == object:
                 chunk[column] = chunk[column].copy()
                 chunk[column][rows] = None
-        for binding in bindings:
-            if binding.rule.type in ("date", "month", "timestamp"):
-                self._dates(spec, binding, chunk[binding.name], first)
-        return chunk
 
     def _broken_rule(
         self, spec: TableSpec, binding: Binding, kind: type[DataError], rows: NDArray[np.bool_], first: int

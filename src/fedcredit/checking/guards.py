@@ -111,7 +111,7 @@ def check_parquet(path: Path, place: str) -> pq.ParquetFile:
         ExpandingFileError: a column chunk would grow more than ``MOST_GROWTH`` times.
     """
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)
         sizes = [
             (chunk.total_compressed_size, chunk.total_uncompressed_size)
             for group in range(file.metadata.num_row_groups)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import csv
 
 from fedcredit.checking.findings import FindingBook
@@ -60,7 +61,7 @@ class _Parquet:
         for path, file in zip(files_of(self.spec), self.files, strict=True):
             texts = [field.name for field in file.schema_arrow if _is_text(field.type) and field.name in columns]
             try:
-                again = pa.parquet.ParquetFile(path, read_dictionary=texts) if texts else file
+                again = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) if texts else file
                 for batch in again.iter_batches(CHUNK_ROWS, columns=list(columns)):
                     batch.validate(full=True)
                     yield batch

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,11 +30,24 @@ _CHECKS: Final = {
 }
 
 
-def tokenise(source: Path, target: Path, columns: Mapping[str, IdentifierKind], key: TokenKey) -> int:
-    """Write ``target`` with the named columns of ``source`` replaced by tokens; return the number of rows.
+@dataclass(frozen=True, kw_only=True)
+class TokenColumn:
+    """One column of identifiers and what it becomes."""
 
-    Both are Parquet or CSV by their suffix. The file is read twice, in chunks: once to verify every identifier, once to
-    write. Empty cells stay empty. ``target`` appears whole or not at all.
+    column: str
+    kind: IdentifierKind
+    name: str
+    """Of the column of tokens: a name on the deny-list would be refused later."""
+
+
+def tokenise(
+    source: Path, target: Path, columns: Sequence[TokenColumn], key: TokenKey, *, delimiter: str, encoding: str
+) -> int:
+    """Write ``target`` with the columns of ``source`` replaced by tokens; return the number of rows.
+
+    Both are Parquet or CSV by their suffix; a CSV file comes out in UTF-8 with the same ``delimiter``. The file is
+    read twice, in chunks: once to verify every identifier, once to write. Empty cells stay empty. ``target`` appears
+    whole or not at all.
 
     Raises:
         AlreadyExistsError: there is something at ``target``.
@@ -43,55 +57,58 @@ def tokenise(source: Path, target: Path, columns: Mapping[str, IdentifierKind], 
     """
     if target.exists():
         raise AlreadyExistsError(path=str(target))
-    _verify(_open(source), columns, str(source))
+    wanted = {item.column: item for item in columns}
+    _verify(_open(source, delimiter, encoding), wanted, str(source))
     with tempfile.TemporaryDirectory(prefix=".fedcredit-tokens-", dir=target.parent) as folder:
         waiting = Path(folder) / target.name
-        rows = _write(_open(source), waiting, columns, key)
+        rows = _write(_tokenised(_open(source, delimiter, encoding), wanted, key), waiting, delimiter)
         waiting.chmod(0o600)
         waiting.rename(target)
     return rows
 
 
-def _open(path: Path) -> TableReader:
+def _open(path: Path, delimiter: str, encoding: str) -> TableReader:
     spec = TableSpec(
         table=canonical(SPOKEN[-1]).table("entity"),
         place=str(path),
         path=path,
-        source=TableSource(file=str(path), columns={}),
+        source=TableSource(file=str(path), columns={}, delimiter=delimiter, encoding=encoding),
         mapped=False,
     )
     return open_table(spec, FindingBook())
 
 
-def _verify(reader: TableReader, columns: Mapping[str, IdentifierKind], place: str) -> None:
+def _verify(reader: TableReader, columns: Mapping[str, TokenColumn], place: str) -> None:
     for column in columns:
         if column not in reader.names:
             hint = f"The columns are: {', '.join(reader.names)}"
             raise MissingColumnError(path=place, column=column, hint=hint)
     counts, firsts, row = dict.fromkeys(columns, 0), dict.fromkeys(columns, 0), 0
     for batch in reader.batches(tuple(columns)):
-        for column, kind in columns.items():
-            check = _CHECKS[kind][0]
+        for column, item in columns.items():
+            check = _CHECKS[item.kind][0]
             bad = np.array([cell is not None and not check(cell) for cell in _cells(batch, column)], dtype=np.bool_)
             if bad.any():
                 firsts[column] = firsts[column] or row + int(bad.argmax()) + 1
                 counts[column] += int(bad.sum())
         row += batch.num_rows
-    for column, kind in columns.items():
+    for column, item in columns.items():
         if counts[column]:
-            what = _CHECKS[kind][2 if operator_language() == "zh" else 1]
+            what = _CHECKS[item.kind][2 if operator_language() == "zh" else 1]
             figures = {"count": f"{counts[column]:,}", "row": f"{firsts[column]:,}"}
             raise IdentifierError(column=column, path=place, what=what, **figures)
 
 
-def _write(reader: TableReader, path: Path, columns: Mapping[str, IdentifierKind], key: TokenKey) -> int:
+def _write(batches: Iterator[pa.RecordBatch], path: Path, delimiter: str) -> int:
     rows = 0
     writer: Any = None
     try:
-        for batch in _tokenised(reader, columns, key):
+        for batch in batches:
             if writer is None:
+                options = csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
                 text = path.suffix.lower() == ".csv"
-                writer = csv.CSVWriter(path, batch.schema) if text else pq.ParquetWriter(path, batch.schema)
+                writer = csv.CSVWriter(path, batch.schema, write_options=options) if text else None
+                writer = writer or pq.ParquetWriter(path, batch.schema)
             writer.write_batch(batch)
             rows += batch.num_rows
     finally:
@@ -100,16 +117,18 @@ def _write(reader: TableReader, path: Path, columns: Mapping[str, IdentifierKind
     return rows
 
 
-def _tokenised(reader: TableReader, columns: Mapping[str, IdentifierKind], key: TokenKey) -> Iterator[pa.RecordBatch]:
+def _tokenised(reader: TableReader, columns: Mapping[str, TokenColumn], key: TokenKey) -> Iterator[pa.RecordBatch]:
     for batch in reader.batches(reader.names):
         arrays = []
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             if name in columns:
-                made = [None if c is None else key.token(columns[name], normalised(c)) for c in _cells(batch, name)]
+                kind = columns[name].kind
+                made = [None if c is None else key.token(kind, normalised(c)) for c in _cells(batch, name)]
                 arrays.append(pa.array(made, pa.string()))
             else:
                 arrays.append(array.dictionary_decode() if pa.types.is_dictionary(array.type) else array)
-        yield pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+        names = [columns[name].name if name in columns else name for name in batch.schema.names]
+        yield pa.RecordBatch.from_arrays(arrays, names=names)
 
 
 def _cells(batch: pa.RecordBatch, column: str) -> list[str | None]:

@@ -15,9 +15,12 @@ from fedcredit.cli.texts import tr
 if TYPE_CHECKING:
     from fedcredit.checking.check import DataReport
     from fedcredit.checking.findings import Finding
+    from fedcredit.checking.tokenise import TokenColumn
 
 SHOWN_AT_MOST: Final = 25
-tokens = typer.Typer(help="The consortium's token key: made by members together, never by the coordinator.", no_args_is_help=True)
+tokens = typer.Typer(
+    help="The consortium's token key: made by members together, never by the coordinator.", no_args_is_help=True
+)
 
 
 @guarded
@@ -51,6 +54,7 @@ def check_data(
 def _check_tables(target: Path, accepted: frozenset[str], report_folder: Path | None) -> dict[str, Any]:
     from fedcredit.checking.check import check_data as check
     from fedcredit.checking.spec import read_spec
+    from fedcredit.config.node import NODE_FILE
     from fedcredit.errors import DataRefusedError, UnacceptedWarningError, operator_language
     from fedcredit.report.data_page import counts_of, record_of, write_data_report
 
@@ -70,7 +74,9 @@ def _check_tables(target: Path, accepted: frozenset[str], report_folder: Path | 
         options = " ".join(f"--accept {code}" for code in dict.fromkeys(item.error.code for item in warnings))
         command = f"{command} {options}"
         raise UnacceptedWarningError(warnings=len(warnings), codes=_codes(warnings), command=command)
-    next_step(f"fedcredit node preview {target} --plan plan.toml")
+    facts = report.spec.facts
+    if not (target / NODE_FILE).exists():
+        next_step(f"fedcredit node init NODE --name {facts.institution_id} --type {facts.type} --data TABLE ...")
     return record_of(report, accepted=accepted) | {"report": str(page)}
 
 
@@ -146,30 +152,54 @@ def tokenise(
     source: Annotated[Path, typer.Argument(help="Parquet or CSV with plain identifiers.")],
     target: Annotated[Path, typer.Argument(help="The file to write, with tokens in their place.")],
     key: Annotated[Path, typer.Option(help="The consortium's token key.")],
-    person: Annotated[list[str] | None, typer.Option(help="Column of 18-digit identity numbers.")] = None,
-    enterprise: Annotated[list[str] | None, typer.Option(help="Column of unified social credit codes.")] = None,
-    vehicle: Annotated[list[str] | None, typer.Option(help="Column of vehicle identification numbers.")] = None,
+    person: Annotated[list[str] | None, typer.Option(help="Column of identity numbers, or COLUMN=NAME.")] = None,
+    enterprise: Annotated[list[str] | None, typer.Option(help="Column of credit codes (USCC), or COLUMN=NAME.")] = None,
+    vehicle: Annotated[list[str] | None, typer.Option(help="Column of vehicle numbers (VIN), or COLUMN=NAME.")] = None,
+    delimiter: Annotated[str, typer.Option(help="Separator of a CSV file.")] = ",",
+    encoding: Annotated[str, typer.Option(help="Encoding of a CSV file.")] = "utf-8",
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Replace identifiers by keyed tokens, inside the institution; every check digit is verified first."""
     from fedcredit.checking.tokenise import tokenise as replace
-    from fedcredit.crypto.tokens import IdentifierKind, TokenKey
+    from fedcredit.crypto.tokens import TokenKey
+
+    columns = _token_columns(person or [], enterprise or [], vehicle or [])
+    token_key = TokenKey.load(key)
+    rows = replace(source, target, columns, token_key, delimiter=delimiter, encoding=encoding)
+    shown = token_key.fingerprint()
+    done(
+        tr(
+            "wrote {path}: {rows:,} rows, tokens in {columns}",
+            path=target,
+            rows=rows,
+            columns=", ".join(item.name for item in columns),
+        )
+    )
+    say(tr("   key {fingerprint}; delete the file with plain identifiers when you are done", fingerprint=shown))
+    return {"path": str(target), "rows": rows, "columns": [item.name for item in columns], "key": shown}
+
+
+def _token_columns(person: list[str], enterprise: list[str], vehicle: list[str]) -> list[TokenColumn]:
+    """Return the columns; one without a name of its own becomes entity_tok or vin_tok."""
+    from fedcredit.checking.tokenise import TokenColumn
+    from fedcredit.crypto.tokens import IdentifierKind
     from fedcredit.errors import UsageError
 
-    columns = {
-        **dict.fromkeys(person or (), IdentifierKind.PERSON),
-        **dict.fromkeys(enterprise or (), IdentifierKind.ENTERPRISE),
-        **dict.fromkeys(vehicle or (), IdentifierKind.VEHICLE),
-    }
-    if not columns:
+    found = []
+    for texts, kind, name in (
+        (person, IdentifierKind.PERSON, "entity_tok"),
+        (enterprise, IdentifierKind.ENTERPRISE, "entity_tok"),
+        (vehicle, IdentifierKind.VEHICLE, "vin_tok"),
+    ):
+        for text in texts:
+            column, _, own = text.rpartition("=") if "=" in text else (text, "", name)
+            found.append(TokenColumn(column=column, kind=kind, name=own))
+    if not found:
         raise UsageError(problem="No column is named", hint="Give --person, --enterprise or --vehicle COLUMN")
-    token_key = TokenKey.load(key)
-    rows = replace(source, target, columns, token_key)
-    shown = token_key.fingerprint()
-    done(tr("wrote {path}: {rows:,} rows, tokens in {columns}", path=target, rows=rows, columns=", ".join(columns)))
-    say(tr("   key {fingerprint}; delete the file with plain identifiers when you are done", fingerprint=shown))
-    return {"path": str(target), "rows": rows, "columns": list(columns), "key": shown}
+    if len({item.name for item in found}) != len(found):
+        raise UsageError(problem="Two columns would have one name", hint="Give COLUMN=NAME for one of them")
+    return found
 
 
 @tokens.command("contribute")

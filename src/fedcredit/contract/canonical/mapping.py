@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -186,23 +186,30 @@ def _require_may_lack(table: CanonicalTable, column: str, *, path: str) -> None:
 
 
 def _require_fitting(rule: ColumnRule, source: ColumnSource, *, path: str, place: str) -> None:
+    for key, problem in (*_misfits(rule, source), *_code_misfits(rule, source)):
+        raise ConfigValueError(path=path, key=f"{place}.{key}", problem=problem)
+
+
+def _misfits(rule: ColumnRule, source: ColumnSource) -> Iterator[tuple[str, str]]:
+    """Yield each key of a column's source that does not belong to a column of this kind, and why."""
     sizes = units_for(rule.unit)
     if source.unit and source.unit not in sizes:
-        problem = f"is no unit of this column; it may be {', '.join(sizes)}" if rule.unit else "has no unit here"
-        raise ConfigValueError(path=path, key=f"{place}.unit", problem=problem)
-    allowed = rule.values if rule.type == "category" else ("0", "1")
-    if source.codes and rule.type not in ("category", "flag"):
-        raise ConfigValueError(path=path, key=f"{place}.codes", problem="belong to a category or a flag")
-    for code in source.codes.values():
-        if code not in (*allowed, "-1", "-2", "-3", "-4"):
-            raise ConfigValueError(path=path, key=f"{place}.codes", problem=f"may lead to {', '.join(allowed)} only")
+        yield "unit", f"is no unit of this column; it may be {', '.join(sizes)}" if rule.unit else "has no unit here"
     if source.public and rule.type != "token":
-        raise ConfigValueError(path=path, key=f"{place}.public", problem="belongs to a token")
+        yield "public", "belongs to a token"
     if source.derived == "fold" and rule.name != "fold":
-        raise ConfigValueError(path=path, key=f"{place}.derived", problem="fold is for the column fold")
+        yield "derived", "fold is for the column fold"
     if source.derived == "row" and rule.type not in ("id", "token"):
-        raise ConfigValueError(path=path, key=f"{place}.derived", problem="row is for an id or a public token")
+        yield "derived", "row is for an id or a public token"
+
+
+def _code_misfits(rule: ColumnRule, source: ColumnSource) -> Iterator[tuple[str, str]]:
+    allowed = rule.values if rule.type == "category" else ("0", "1")
+    if source.codes and rule.type not in ("category", "flag") and rule.name != "y":
+        yield "codes", "belong to a category or a flag"
+    if not set(source.codes.values()) <= {*allowed, "-1", "-2", "-3", "-4"}:
+        yield "codes", f"may lead to {', '.join(allowed)} only"
     if isinstance(source.empty, str) and rule.type != "text":
-        raise ConfigValueError(path=path, key=f"{place}.empty", problem="may be a text for a text only")
+        yield "empty", "may be a text for a text only"
     if isinstance(source.empty, int) and rule.missing != "typed_missing":
-        raise ConfigValueError(path=path, key=f"{place}.empty", problem=f"is not for a column that is {rule.missing}")
+        yield "empty", f"is not for a column that is {rule.missing}"
