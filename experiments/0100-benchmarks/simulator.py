@@ -1,6 +1,6 @@
 """What a simulated world costs: processor seconds, memory, bytes on disk, and five-minute series a second.
 
-    python experiments/0100-benchmarks/simulator.py [--quick]
+    python experiments/0100-benchmarks/simulator.py [--quick] [--stress]
 
 Each world is written by a process of its own, so that its memory is its own; processor seconds, not the clock, because
 the machine may be busy. ``--quick`` writes the small world only, one repeat, and no file. The figures stand in
@@ -29,6 +29,7 @@ GOALS = {
     "simulator.ci.cpu_s": 5.0,
     "simulator.paper.cpu_s": 180.0,
     "simulator.paper.peak_gib": 4.0,
+    "simulator.stress.peak_gib": 4.0,
     "simulator.series.vehicle_days_per_s": 5_000.0,
 }
 """At most, but for the last: at least."""
@@ -74,9 +75,9 @@ def series_rate(seed: int) -> float:
     return VEHICLES * DAYS / (time.process_time() - start)
 
 
-def figures(*, quick: bool) -> Iterator[Figure]:
+def figures(*, quick: bool, stress: bool) -> Iterator[Figure]:
     """Measure, and yield every figure."""
-    for scale, repeats in (("ci", 1 if quick else 5), ("paper", 0 if quick else 3)):
+    for scale, repeats in (("ci", 1 if quick else 5), ("paper", 0 if quick else 3), ("stress", int(stress))):
         seeds = list(range(1, repeats + 1))
         runs = [measure(scale, seed) for seed in seeds]
         for name, unit in (("cpu_s", "s"), ("peak_gib", "GiB"), ("mib", "MiB"), ("rows", "1")):
@@ -92,6 +93,7 @@ def figures(*, quick: bool) -> Iterator[Figure]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--stress", action="store_true", help="a million contracts too, once: minutes, 4 GB of disk")
     parser.add_argument("--one", choices=("ci", "paper", "stress"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
@@ -100,7 +102,7 @@ def main() -> None:
         one(arguments.one, arguments.seed, arguments.out)
         return
     measured = []
-    for figure in figures(quick=arguments.quick):
+    for figure in figures(quick=arguments.quick, stress=arguments.stress):
         measured.append(figure)
         goal = GOALS.get(figure.id)
         held = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import tomlkit
@@ -33,8 +33,6 @@ VERSION: Final = 1
 SIMULATION_FILE: Final = "simulation.toml"
 INSTITUTIONS: Final = "institutions"
 ORACLE: Final = "oracle"
-SCALES: Final = ("ci", "paper", "stress")
-Scale = Literal["ci", "paper", "stress"]
 _FEWEST: Final = 40
 """Accepted contracts of the smallest member."""
 

@@ -40,13 +40,19 @@ class TableFile:
             raise KeyError(sorted(set(columns) ^ set(self._schema.names)))
         arrays = [_array(columns[field.name], field.type) for field in self._schema]
         table = pa.Table.from_arrays(arrays, schema=self._schema)
-        if table.num_rows:
-            self._writer.write_table(table)
+        try:
+            if table.num_rows:
+                self._writer.write_table(table)
+        except OSError as error:
+            raise storage_error(self.path, error) from error
         self.rows += table.num_rows
 
     def close(self) -> None:
         """Finish the file."""
-        self._writer.close()
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise storage_error(self.path, error) from error
 
 
 def canonical_schema(table: CanonicalTable, columns: Columns) -> pa.Schema:
