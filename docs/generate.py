@@ -127,7 +127,7 @@ def _data_table(table: CanonicalTable, columns: list[ColumnRule]) -> str:
 def _data_line(rule: ColumnRule) -> str:
     if rule.deny:
         return f"| ~~{rule.name}~~ | {_cell(rule.en)} | {rule.zh} | refused | | | | | | {rule.jrt0171} |"
-    allowed = ", ".join(rule.values) or (f"`{_cell(rule.pattern)}`" if rule.pattern else "")
+    allowed = ", ".join(rule.values) or _pattern(rule.pattern)
     if rule.type in ("integer", "number"):
         low, high = rule.bounds
         allowed = f"{low:,.10g} to {high:,.10g} {rule.unit}"
@@ -135,8 +135,14 @@ def _data_line(rule: ColumnRule) -> str:
     sign = {"+": " (+)", "-": " (−)", "0": ""}[rule.monotone]
     heads = ", ".join(rule.heads) + (sign if rule.heads else "")
     star = " ★" if rule.minimum else ""
-    cells = [f"{rule.name}{star}", _cell(rule.en), rule.zh, rule.type, _cell(allowed), units, rule.missing]
+    cells = [f"{rule.name}{star}", _cell(rule.en), rule.zh, rule.type, allowed, units, rule.missing]
     return f"| {' | '.join([*cells, rule.available_at, heads, f'{rule.jrt0171} {rule.pii_class}'])} |"
+
+
+def _pattern(pattern: str) -> str:
+    """Return a regular expression that Markdown takes neither for a link nor for a column."""
+    signs = {"[": "&#91;", "]": "&#93;", "(": "&#40;", "|": "&#124;"}
+    return f"<code>{''.join(signs.get(sign, sign) for sign in pattern)}</code>" if pattern else ""
 
 
 def with_table(readme: str) -> str:

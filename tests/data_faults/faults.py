@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from data_faults.world import OOT, ROWS, Tables, csv_bytes, day, token
+
 from fedcredit.contract.identifiers import national_id_check, uscc_check, vin_check
 from fedcredit.parties import InstitutionType
 
@@ -435,10 +435,39 @@ fault(
 # --- personal data: names of columns ---------------------------------------------------------------------
 
 for name in (
-    "name", "cust_name", "CustomerName", "姓名", "id_no", "IDCard", "身份证号", "phone", "mobile_no", "手机号", "home_address",
-    "住址", "lat", "gps_lon", "经度", "wechat_id", "通讯录", "sms_content", "faceId", "指纹", "民族", "religion", "health_status",
-    "疾病", "bank_card_no", "银行卡", "vin", "车牌号", "child_name", "email", "browsing_history", "call_log",
-):  # fmt: skip
+    "name",
+    "cust_name",
+    "CustomerName",
+    "姓名",
+    "id_no",
+    "IDCard",
+    "身份证号",
+    "phone",
+    "mobile_no",
+    "手机号",
+    "home_address",
+    "住址",
+    "lat",
+    "gps_lon",
+    "经度",
+    "wechat_id",
+    "通讯录",
+    "sms_content",
+    "faceId",
+    "指纹",
+    "民族",
+    "religion",
+    "health_status",
+    "疾病",
+    "bank_card_no",
+    "银行卡",
+    "vin",
+    "车牌号",
+    "child_name",
+    "email",
+    "browsing_history",
+    "call_log",
+):
     fault(
         f"a column called {name}",
         "FC-5019",

@@ -1,17 +1,25 @@
-"""Bad data files, made by code: each is told by its own code, with file, column, row and a way out, and no cell value."""
+"""Bad data files, made by code: each is told by its own code, with its place and a way out, and no cell value."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-
 from data_faults.faults import FAULTS, Case, Fault
 from data_faults.world import tables, write
+
 from fedcredit.checking.check import DataReport, check_data
 from fedcredit.checking.spec import read_spec
+from fedcredit.errors import REGISTRY, DataError
 
-
+ELSEWHERE = {
+    *("FC-5004", "FC-5005"),  # the command's own ends: unit/cli/test_node_data.py
+    "FC-5007",  # unit/contract/canonical/test_canonical_set.py
+    "FC-5008",  # unit/checking/test_sources.py
+    "FC-5031",  # unit/cli/test_bad_input.py
+    "FC-5051",  # unit/checking/test_tokenise.py
+    *("FC-5061", "FC-5062"),  # the simulator's
+}
 VEHICLES = ("veh", "rv_weekly", "tel_daily")
 
 
@@ -38,6 +46,11 @@ def test_there_are_as_many_faults_as_promised_and_no_two_are_called_alike() -> N
 def test_every_leakage_trap_is_among_them() -> None:
     codes = {fault.code for fault in FAULTS}
     assert {f"FC-51{number:02d}" for number in (*range(1, 19), 20, 21)} <= codes
+
+
+def test_every_code_about_data_has_a_fault_or_a_test_elsewhere() -> None:
+    about_data = {code for code, kind in REGISTRY.items() if issubclass(kind, DataError)}
+    assert about_data - {fault.code for fault in FAULTS} == ELSEWHERE
 
 
 def test_the_faultless_world_has_no_finding(tmp_path: Path) -> None:

@@ -80,11 +80,11 @@ class DataReport:
         return tuple(item for item in self.findings if item.warning and item.error.code not in accepted)
 
 
-def check_data(spec: DataSpec, *, scratch: Path | None = None) -> DataReport:
+def check_data(spec: DataSpec, *, scratch: Path) -> DataReport:
     """Read every table of ``spec`` once and return what is wrong with it.
 
     At most a few chunks of a table are in memory. Keys and facts for the comparison of tables are spilled to a folder
-    under ``scratch`` (the system's place for temporary files if ``None``), mode 0700, deleted at the end.
+    under ``scratch``, mode 0700, deleted at the end.
     """
     book = FindingBook()
     with tempfile.TemporaryDirectory(prefix="fedcredit-check-", dir=scratch) as folder:

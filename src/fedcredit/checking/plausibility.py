@@ -12,6 +12,7 @@ from fedcredit.checking.profile import ColumnProfile, TableProfile, present
 from fedcredit.checking.rules import day
 from fedcredit.contract.canonical import ColumnRule
 from fedcredit.contract.canonical.manifest import FolderFacts
+from fedcredit.contract.canonical.table import NOT_APPLICABLE
 from fedcredit.contract.canonical.units import likely_unit
 from fedcredit.errors import (
     ClippedValueError,
@@ -121,11 +122,12 @@ def _constant(profile: TableProfile, column: str, counted: ColumnProfile, book: 
 
 
 def _sparse(profile: TableProfile, column: str, counted: ColumnProfile, book: FindingBook) -> None:
-    share = counted.missing / profile.rows
+    lacking = counted.missing - counted.typed[NOT_APPLICABLE]  # what does not apply is not lacking
+    share = lacking / profile.rows
     if counted.rule.minimum and counted.rule.missing != "required" and share > _SPARSE and not counted.constant_source:
         where = {"table": profile.table.name, "column": column, "path": profile.place}
         if not book.failed(profile.table.name, column):
-            book.add(SparseColumnError, count=counted.missing, row=None, share=f"{share:.0%}", **where)
+            book.add(SparseColumnError, count=lacking, row=None, share=f"{share:.0%}", **where)
 
 
 def _survivors(profile: TableProfile, facts: FolderFacts, book: FindingBook) -> None:

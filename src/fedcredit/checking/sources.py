@@ -134,11 +134,16 @@ class _Query:
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns; the server keeps the cursor, and the transaction reads only and is rolled back."""
+        from sqlalchemy.exc import SQLAlchemyError
+
         positions = [self.names.index(name) for name in columns]
         with self._rows() as result:
-            while rows := result.fetchmany(CHUNK_ROWS):
-                arrays = [_array([row[position] for row in rows]) for position in positions]
-                yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            try:
+                while rows := result.fetchmany(CHUNK_ROWS):
+                    arrays = [_array([row[position] for row in rows]) for position in positions]
+                    yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            except SQLAlchemyError as error:
+                raise SourceUnreadableError(table=self.spec.table.name, problem=_spoken(error)) from None
 
     def _columns(self) -> list[str]:
         with self._rows() as result:

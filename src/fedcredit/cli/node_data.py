@@ -59,10 +59,10 @@ def _check_tables(target: Path, accepted: frozenset[str], report_folder: Path | 
     from fedcredit.report.data_page import counts_of, record_of, write_data_report
 
     _require_acceptable(accepted)
-    report = check(read_spec(target))
+    folder = report_folder or (target.parent if target.is_file() else target)
+    report = check(read_spec(target), scratch=folder)  # what is spilled stays on the institution's own disk
     _tell_tables(report, counts_of)
     _tell_findings(report, accepted)
-    folder = report_folder or (target.parent if target.is_file() else target)
     page = write_data_report(report, folder, accepted=accepted, language=operator_language())
     done(tr("wrote {path} (it stays on this machine)", path=page))
     errors, warnings = report.errors, report.open_warnings(accepted)

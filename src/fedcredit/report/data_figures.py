@@ -135,7 +135,7 @@ def distributions(profile: TableProfile) -> Panel | None:
         # Placed by hand: the solver takes seconds for fifty axes, and its last digits differ from run to run.
         total = float(canvas.figure.get_figheight())
         canvas.figure.set_layout_engine("none")
-        room = {"left": 0.015, "right": 0.985, "bottom": 0.62 / total, "top": 1 - 0.24 / total}
+        room = {"left": 0.05, "right": 0.985, "bottom": 0.62 / total, "top": 1 - 0.24 / total}
         grid = canvas.figure.subplots(down, _ACROSS, squeeze=False, gridspec_kw={**room, "wspace": 0.14, "hspace": 1.0})
         for axes in grid.flat[len(columns) :]:
             axes.set_visible(False)

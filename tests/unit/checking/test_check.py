@@ -39,6 +39,11 @@ def codes(folder: Path) -> list[tuple[str, str, str]]:
     return [(item.error.code, item.table, item.column) for item in report.findings]
 
 
+def told(folder: Path) -> list[tuple[str, str, str, int | None, int]]:
+    found = check_data(read_spec(folder), scratch=folder.parent).findings
+    return [(item.error.code, item.table, item.column, item.row, item.count) for item in found]
+
+
 def test_a_database_is_checked_like_a_file(tmp_path: Path) -> None:
     made = tables()
     base = sqlite3.connect(tmp_path / "risk.db")
@@ -159,10 +164,16 @@ def test_keys_on_disk_give_the_same_findings_as_keys_in_memory(tmp_path: Path, m
     made["rv_weekly"].loc[3, "vin_tok"] = token("none", 1)
     made["observation"].loc[7, "split"] = "dev"
     folder = write(tmp_path / "data", made)
-    whole = [(i.error.code, i.table, i.column, i.row, i.count) for i in check_data(read_spec(folder)).findings]
+    whole = [
+        (i.error.code, i.table, i.column, i.row, i.count)
+        for i in check_data(read_spec(folder), scratch=tmp_path).findings
+    ]
     monkeypatch.setattr(spill, "HELD_AT_MOST", 50)
     monkeypatch.setattr(joins, "AT_ONCE", 0)
-    apart = [(i.error.code, i.table, i.column, i.row, i.count) for i in check_data(read_spec(folder)).findings]
+    apart = [
+        (i.error.code, i.table, i.column, i.row, i.count)
+        for i in check_data(read_spec(folder), scratch=tmp_path).findings
+    ]
     assert apart == whole
     assert {code for code, *_ in whole} == {"FC-5030", "FC-5035"}
 

@@ -139,3 +139,12 @@ def test_a_text_that_is_not_utf_8_inside_parquet_is_refused(tmp_path: Path) -> N
     pq.write_table(pa.table({"a": broken}), path)
     with pytest.raises(DataFormatError):
         read(spec(path))
+
+
+def test_a_database_that_fails_half_way_is_told_and_quotes_nothing(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "CHUNK_ROWS", 50)
+    query = "SELECT CASE WHEN rowid = 400 THEN abs(-9223372036854775807 - 1) ELSE 1 END AS n FROM loans"
+    with pytest.raises(SourceUnreadableError, match="OperationalError"):
+        read(spec(None, url=database, query=query))
