@@ -93,6 +93,7 @@ def describe(
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Compare the files with their manifests, and print what the world should do and what it did."""
+    from fedcredit.lab.describe import ACCEPTED
     from fedcredit.lab.describe import describe as describe_world
     from fedcredit.lab.world_folder import read_simulation, require_untouched
     from fedcredit.report.world_page import write_world_page
@@ -103,6 +104,13 @@ def describe(
     done(tr("{tables} tables are what their manifests say", tables=tables))
     found = describe_world(simulation)
     _tell_table(found)
+    if simulation.scenario not in ACCEPTED:
+        note(
+            tr(
+                "the targets are those of the reference world; {scenario} moves some on purpose",
+                scenario=simulation.scenario,
+            )
+        )
     counts = found.counts
     make_directory(folder / PAGE_FOLDER)
     verdict = f"{counts['inside']} inside, {counts['within noise']} within noise, {counts['outside']} outside."

@@ -16,6 +16,9 @@ SIMULATE_ZH: Final[dict[str, str]] = {
     ),
     "block {number} of {blocks}": "第 {number} 块,共 {blocks} 块",
     "{tables} tables are what their manifests say": "{tables} 张表与清单一致",
+    "the targets are those of the reference world; {scenario} moves some on purpose": (
+        "目标取自基准世界;{scenario} 有意改变其中一些"
+    ),
     "inside": "在目标内",
     "within noise": "在误差内",
     "outside": "超出目标",
