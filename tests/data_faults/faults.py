@@ -900,6 +900,7 @@ fault(
     ),
     row=5,
 )
+fault("half a default", "FC-5048", "outcome.y", put("outcome.y", 0.5, [5]), row=5, secrets=("0.5",))
 fault(
     "a withdrawn consent",
     "FC-5047",

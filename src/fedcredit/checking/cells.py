@@ -88,6 +88,11 @@ def read_cells(batch: pa.RecordBatch, binding: Binding, source: TableSource, *, 
     else:
         array = batch.column(binding.source.column)
     array = _trimmed(array, source)
+    if not _is_plain(array.type):
+        text = binding.rule.type in ("token", "id", "text")
+        cells = Cells(np.full(len(array), None, dtype=object) if text else np.full(len(array), np.nan))
+        cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected="plain cells")
+        return cells
     if binding.source.codes:
         array = _translated(array, binding.source.codes)
     cells = _READERS.get(binding.rule.type, _text)(array, binding, source)
@@ -128,7 +133,7 @@ def _translated(array: Any, codes: Mapping[str, str]) -> Any:
 
 def _as_text(array: Any) -> Any:
     if pa.types.is_floating(array.type):  # exports write whole codes with empty cells as 1.0
-        numbers = array.to_numpy(zero_copy_only=False)
+        numbers = _floats(array)
         whole = np.isfinite(numbers) & (np.floor(numbers) == numbers) & (np.abs(numbers) < 2.0**53)
         if (whole | np.isnan(numbers)).all():
             array = pc.cast(pa.array(numbers, from_pandas=True), pa.int64())
@@ -147,10 +152,11 @@ def _number(array: Any, binding: Binding, source: TableSource) -> Cells:
         cells.mark(NotFiniteCellError, ~np.isfinite(cells.values) & ~empty)
     else:
         cells = Cells(np.full(len(array), np.nan))
-        cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=str(array.type), expected="numbers")
+        cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected="numbers")
     cells.values[cells.faulty] = np.nan
     typed = np.isin(cells.values, list(TYPED_MISSING)) & (binding.rule.missing == "typed_missing")
-    cells.values = np.where(typed, cells.values, cells.values * binding.factor)
+    with np.errstate(over="ignore"):  # infinity is outside every range, and told as such
+        cells.values = np.where(typed, cells.values, cells.values * binding.factor)
     if binding.rule.type != "number":
         broken = np.isfinite(cells.values) & (np.abs(cells.values - np.rint(cells.values)) > 1e-6)
         if binding.factor != 1.0:
@@ -206,7 +212,7 @@ def _date(array: Any, binding: Binding, _: TableSource) -> Cells:
         return Cells(_days(pc.cast(array, pa.timestamp("s"), safe=False).to_pandas(), binding))
     if not (_is_text(array.type) or _is_number(array.type)):
         cells = Cells(np.full(len(array), np.nan))
-        cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=str(array.type), expected="dates")
+        cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected="dates")
         return cells
     texts = _as_text(array)
     wanted = binding.date_format
@@ -271,7 +277,7 @@ def _text(array: Any, binding: Binding, _: TableSource) -> Cells:
         texts = _as_text(array) if _is_number(array.type) else None
         cells = Cells(np.full(len(array), None, dtype=object))
         if texts is None:
-            cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=str(array.type), expected=expected)
+            cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected=expected)
             return cells
         array = texts
     values = np.asarray(array.cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
@@ -310,6 +316,16 @@ def _matches(array: Any, pattern: str) -> Mask:
 
 def _flags(array: Any) -> Mask:
     return np.array(array.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    moments = pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_boolean(kind)
+    return bool(moments or _is_number(kind) or _is_text(kind))
+
+
+def _family(kind: pa.DataType) -> str:
+    """Return what a type is called, without the names of its fields."""
+    return str(kind).split("<", 1)[0].split("[", 1)[0]
 
 
 def _is_number(kind: pa.DataType) -> bool:

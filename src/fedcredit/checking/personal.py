@@ -97,9 +97,9 @@ def _coordinate(column: Any) -> tuple[tuple[str, str], Mask] | None:
     """Return the rows of a column of floats that are all latitudes or longitudes to ten metres or better."""
     if not pa.types.is_floating(column.type):
         return None
-    numbers: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+    numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     real = np.isfinite(numbers)
-    if real.sum() < 10:
+    if real.sum() < 10 or np.abs(numbers[real]).max() > 180:
         return None
     numbers = np.where(real, numbers, 0.0)
     fine = np.abs(numbers * 10.0**_COORDINATE_DECIMALS % 1.0 - 0.5) < 0.5 - 1e-6

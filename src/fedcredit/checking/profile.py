@@ -19,6 +19,7 @@ from fedcredit.contract.canonical import CanonicalTable, ColumnRule
 from fedcredit.contract.canonical.table import TIMES, TYPED_MISSING
 
 SAMPLE_ROWS: Final = 50_000
+_LARGEST: Final = 1e300
 _TOP: Final = float(2**64)
 Numbers = NDArray[np.float64]
 
@@ -109,7 +110,8 @@ class TableProfile:
         for name, profile in self.columns.items():
             profile.add(values[name])
         kept = keys.astype(np.float64) < self.threshold
-        sampled = {name: column[kept] for name, column in values.items() if column.dtype != object}
+        # Sums and differences of the largest floats are not finite any more.
+        sampled = {name: np.clip(c[kept], -_LARGEST, _LARGEST) for name, c in values.items() if c.dtype != object}
         self._parts.append({**sampled, **{f"{name}#": link[kept] for name, link in links.items()}})
         self._keys.append(keys[kept])
         self._held += int(kept.sum())

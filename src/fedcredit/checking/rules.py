@@ -90,6 +90,12 @@ def _no_ground(c: Columns, _: FolderFacts) -> Mask:
     return np.asarray((c["withdrawn"] == 1) | (c["legal_basis"] == _NO_BASIS))
 
 
+def _not_binary(c: Columns, _: FolderFacts) -> Mask:
+    return np.asarray(np.isin(c["target"], _BINARY) & np.isfinite(c["y"]) & ~np.isin(c["y"], (0.0, 1.0)))
+
+
+_BINARY: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 10.0, 11.0)
+"""Positions of the targets that either happen or not among the values of outcome.target."""
 _SHARES: Final = ("share_bank", "share_guar", "share_reguar", "share_ins")
 _NO_BASIS: Final = 3.0
 """Position of "none" among the values of entity.legal_basis."""
@@ -207,6 +213,7 @@ RULES: Final = (
         lambda c, _: (c["dpd_max_m"] >= 0) & (c["dpd_eom"] > c["dpd_max_m"]),
         "dpd_eom <= dpd_max_m",
     ),
+    _contradiction("outcome", "y", ("y", "target"), _not_binary, "y = 0 or y = 1"),
     _contradiction(
         "outcome", "event_date", ("obs_date", "event_date"), _after("obs_date", "event_date"), "obs_date <= event_date"
     ),

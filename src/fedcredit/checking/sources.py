@@ -64,7 +64,7 @@ class _Parquet:
                 again = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) if texts else file
                 for batch in again.iter_batches(CHUNK_ROWS, columns=list(columns)):
                     batch.validate(full=True)
-                    yield batch
+                    yield _without_views(batch)
             except (pa.ArrowException, OSError, UnicodeDecodeError):
                 # The message may quote the file's bytes, so it is not chained.
                 raise DataFormatError(path=self.spec.place, format="Parquet") from None
@@ -205,6 +205,12 @@ def _array(cells: list[Any]) -> pa.Array:
         return pa.array(cells)
     except (pa.ArrowException, TypeError):
         return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch with string views as strings: few functions of Arrow take them."""
+    arrays = [array.cast(pa.string()) if pa.types.is_string_view(array.type) else array for array in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
 def _is_text(kind: pa.DataType) -> bool:

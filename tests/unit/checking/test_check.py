@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime
+import decimal
 import sqlite3
 import tracemalloc
 from pathlib import Path
@@ -11,14 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from data_faults.world import tables, token, write
 
-from fedcredit.checking import joins, profile, sources, spill
+from fedcredit.checking import joins, plausibility, profile, rules, sources, spill, vintages
 from fedcredit.checking.canary import auc
 from fedcredit.checking.check import check_data
 from fedcredit.checking.rules import fold_of
 from fedcredit.checking.spec import read_spec
 from fedcredit.checking.spill import Spill, hashes_of
+from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.shipped import write_shipped_mapping
 from fedcredit.data.datasets import fetch_dataset
+from fedcredit.report.data_page import render_data_page
 
 HEAD = """
 schema_version = 1
@@ -255,3 +259,63 @@ def test_the_auc_is_that_of_all_pairs() -> None:
 def test_a_fold_is_the_one_of_the_definition() -> None:
     assert fold_of(np.array(["0000000a" + "0" * 56, "ffffffff" + "0" * 56], dtype=object)).tolist() == [0.0, 5.0]
     assert np.isnan(fold_of(np.array([None, "x"], dtype=object))).all()
+
+
+ROWS = 240
+ARROW: dict[str, pa.Array] = {
+    "lists": pa.array([[1]] * ROWS),
+    "structures": pa.array([{"a": 1}] * ROWS),
+    "bytes": pa.array([b"\xff\xfe"] * ROWS),
+    "decimals": pa.array([decimal.Decimal("1.50")] * ROWS),
+    "times": pa.array([datetime.time(1, 2)] * ROWS),
+    "durations": pa.array([datetime.timedelta(1)] * ROWS),
+    "large texts": pa.array(["x"] * ROWS, pa.large_string()),
+    "views of texts": pa.array(["x"] * ROWS, pa.string_view()),
+    "flags": pa.array([True] * ROWS),
+    "nothing": pa.nulls(ROWS),
+    "dictionaries of texts": pa.array(["a"] * ROWS).dictionary_encode(),
+    "dictionaries of numbers": pa.array([1] * ROWS).dictionary_encode(),
+    "moments in a zone": pa.array([datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)] * ROWS),
+    "moments far away": pa.array([2**62] * ROWS, pa.int64()).cast(pa.timestamp("us")),
+    "the largest whole number": pa.array([2**64 - 1] * ROWS, pa.uint64()),
+    "the least whole number": pa.array([-(2**63)] * ROWS),
+    "half floats": pa.array(np.ones(ROWS, dtype=np.float16)),
+    "the largest float": pa.array([1.7e308] * ROWS),
+}
+
+
+@pytest.mark.parametrize("name", ARROW)
+def test_a_column_of_any_type_ends_as_findings_and_never_as_a_crash(name: str, tmp_path: Path) -> None:
+    made = {table: frame for table, frame in tables().items() if table not in ("veh", "rv_weekly", "tel_daily")}
+    columns = ("amount", "term_m", "product", "orig_date", "dealer_id", "bureau_hit")
+    changed = pa.Table.from_pandas(made["contract"].drop(columns=[c for c in columns if c != "dealer_id"]))
+    for column in columns:
+        changed = changed.append_column(column, ARROW[name])
+    pq.write_table(
+        changed.drop_columns([c for c in changed.column_names if c.startswith("__")]), tmp_path / "c.parquet"
+    )
+    folder = write(
+        tmp_path, made, raw={"contract": (tmp_path / "c.parquet").read_bytes()}, names={"contract": "c.parquet"}
+    )
+    report = check_data(read_spec(folder), scratch=tmp_path)
+    told = {item.column for item in report.findings if item.table == "contract"}
+    assert {"orig_date", "product", "term_m"} & told
+    page = render_data_page(report, accepted=frozenset(), language="en") if name == "the largest float" else "<svg"
+    assert "<svg" in page
+
+
+def test_the_positions_that_the_rules_count_on_are_those_of_the_canonical_set() -> None:
+    rules_of = canonical(1)
+    targets = rules_of.table("outcome").column("target").values
+    binary = {"pd12_app", "pd12_beh", "ew30_1", "ew30_3", "fpd30", "spd30", "total_loss", "theft", "fraud"}
+    assert {targets[int(place)] for place in rules._BINARY} == binary == set(vintages._BINARY)
+    assert [targets[int(place)] for place in joins._PD_TARGETS] == ["pd12_app", "pd12_beh"]
+    assert rules_of.table("entity").column("legal_basis").values[int(rules._NO_BASIS)] == "none"
+    methods = rules_of.table("veh").column("appraisal_method").values
+    assert [methods[int(place)] for place in rules._DISPOSAL] == ["disposal", "auction"]
+    assert rules_of.table("edge").column("origin").values[int(rules._INVESTIGATION)] == "investigation"
+    events = rules_of.table("tel_daily").column("device_event").values
+    assert [events[int(place)] for place in joins._EVENTS] == ["reinstall", "immobilise", "remove"]
+    splits = rules_of.table("observation").column("split").values
+    assert [splits[int(place)] for place in joins._DEVELOPMENT] == ["dev", "oos"]
+    assert rules_of.table("contract").column("status").values[int(plausibility._STATUS_ACTIVE)] == "active"
