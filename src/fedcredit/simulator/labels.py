@@ -214,7 +214,9 @@ def _default(
     columns["indeterminate"] = (~told & (worst >= LATE_2)).astype(int)
     columns["event_date"] = np.where(bad & told, event, NO_DATE)
     columns["prepaid_date"] = np.where(prepaid > 0, _end(numbers, records, observed, prepaid), NO_DATE)
-    seized = bad & told & records.recoveries.seized[row]
+    # An extension is a default without a vehicle taken; it may be taken later, when the contract stops being paid.
+    fallen = observed.month + month == records.histories.default_month[row]
+    seized = bad & told & fallen & records.recoveries.seized[row]
     columns["repo_date"] = np.where(seized, event + np.minimum(records.recoveries.days[row], 20).astype(int), NO_DATE)
     columns["ead"] = np.where(bad & told, np.round(records.recoveries.exposure[row], 2), np.nan)
     return columns

@@ -22,6 +22,8 @@ KINDS = ("consumer", "sole_trader", "small_ent")
 PRODUCTS = ("new_car", "used_car", "commercial", "lease", "equipment", "mixed")
 _INDUSTRIES = ("C30", "G54", "F51", "F52", "E48", "A01", "O80", "C33")
 _CERAMICS = "G2"
+_LAST_WITHDRAWAL = 85
+"""Days after the first decision."""
 
 
 def entity_table(rng: np.random.Generator, numbers: Section, people: People, first_day: np.ndarray) -> Columns:
@@ -29,6 +31,8 @@ def entity_table(rng: np.random.Generator, numbers: Section, people: People, fir
     count = len(people)
     withdrawn = people.luck[:, 1] < numbers.missing.withdrawn
     industry = rng.integers(0, len(_INDUSTRIES), count)
+    # Nobody withdraws because of a default: no contract is 90 days late so early.
+    days = rng.integers(20, _LAST_WITHDRAWAL, count)
     return {
         "entity_tok": people.token,
         "ent_type": Coded.of(people.kind, KINDS),
@@ -37,7 +41,7 @@ def entity_table(rng: np.random.Generator, numbers: Section, people: People, fir
         "legal_basis": Coded.of(withdrawn.astype(int), ("contract", "consent")),
         "consent_ts": first_day - 1,
         "withdrawn": withdrawn.astype(int),
-        "withdrawn_at": np.where(withdrawn, first_day + rng.integers(20, 300, count), NO_DATE),
+        "withdrawn_at": np.where(withdrawn, first_day + days, NO_DATE),
     }
 
 

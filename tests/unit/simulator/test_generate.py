@@ -53,8 +53,8 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_institutions_folder_passes_the_data_check(world_folder: Path, name: str) -> None:
-    report = check_data(read_spec(world_folder / INSTITUTIONS / name))
+def test_an_institutions_folder_passes_the_data_check(world_folder: Path, tmp_path: Path, name: str) -> None:
+    report = check_data(read_spec(world_folder / INSTITUTIONS / name), scratch=tmp_path)
     assert [(finding.error.code, dict(finding.error.fields)) for finding in report.errors] == []
 
 
@@ -124,7 +124,7 @@ def test_the_poisoner_lies_and_the_others_do_not(world_folder: Path, tmp_path: P
         honest, told = labels(world_folder, name), labels(tmp_path / "p", name)
         lies = np.mean([honest[contract] != told[contract] for contract in honest])
         assert (0.25 < lies < 0.41) if name == "L1" else lies == 0
-    report = check_data(read_spec(tmp_path / "p" / INSTITUTIONS / "L1"))
+    report = check_data(read_spec(tmp_path / "p" / INSTITUTIONS / "L1"), scratch=tmp_path)
     assert report.errors == ()
 
 

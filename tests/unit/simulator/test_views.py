@@ -102,3 +102,15 @@ def test_pictures_show_more_on_a_damaged_vehicle(block, numbers) -> None:
     assert edges[1] > 1.05 * edges[0]
     images = pictures(_generator(), whole)
     assert (images.shape, images.dtype) == ((60, 3, 64, 64), np.uint8)
+
+
+def test_a_vehicle_is_taken_after_the_default_of_its_contract_and_not_after_an_extension(block, numbers) -> None:
+    for records in block.lenders.values():
+        extended = records.replaced(restructures=np.ones(len(records), dtype=bool))
+        observed = observe(_generator(), numbers, extended)
+        for part in outcomes(_generator(), numbers, extended, observed, flip=0.0)[:2]:
+            taken = np.asarray(part["repo_date"]) != NO_DATE
+            row = part["contract_id"].codes[taken]
+            event = np.asarray(part["event_date"])[taken].astype("datetime64[D]").astype("datetime64[M]")
+            months = (event - np.datetime64("2019-01")).astype(int) - extended.book.terms.month[row]
+            assert np.array_equal(months, extended.histories.default_month[row])
