@@ -73,11 +73,16 @@ def plain_schema(columns: Columns) -> pa.Schema:
 
 def digest_of(paths: Iterable[Path], *, folder: bool) -> str:
     """Return SHA-256 of a file; of a folder's files, over "SHA-256, two blanks, name" lines in order of the names."""
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    digests = {path.name: _digest(path) for path in paths}
     if not folder:
         return next(iter(digests.values()))
     lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _type(column: ColumnRule) -> pa.DataType:
