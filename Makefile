@@ -56,10 +56,12 @@ bench: $(STAMP)
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]' \
 	  || echo "make: tenseal cannot be installed here; what is compared with CKKS is left out"
 	$(BIN)/python experiments/0100-benchmarks/run.py
+	$(BIN)/python experiments/0100-benchmarks/simulator.py
 
 experiments: $(STAMP)
 	$(BIN)/python experiments/0001-demo/run.py
 	$(BIN)/python experiments/0002-privacy-utility/run.py
+	$(BIN)/python experiments/0003-simulator/run.py
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py

@@ -845,6 +845,8 @@ class DataError(FedcreditError):
     """A table is not what the contract says. Nothing reached training."""
 
     exit_code = 3
+    acceptable: ClassVar[bool] = False
+    """``check-data`` ends well once a person has accepted it by its code; nobody can accept any other."""
 
 
 class DataFileMissingError(DataError):
@@ -875,6 +877,66 @@ class DataFormatError(DataError):
     zh = "{path} 无法按 {format} 读取。"
     fix_en = "Export it again as Parquet or as CSV in UTF-8 with a header line."
     fix_zh = "请重新导出为 Parquet,或带表头的 UTF-8 CSV。"
+
+
+class DataRefusedError(DataError):
+    """``check-data`` found errors; the data may not be trained on."""
+
+    code = "FC-5004"
+    en = "The check found {errors} errors in {tables}: {codes}. Nothing may be trained on these data."
+    zh = "检查在 {tables} 中发现 {errors} 个错误:{codes}。这些数据不得用于训练。"
+    fix_en = "Mend them at the places above, then run the check again: {command}"
+    fix_zh = "请按上面指出的位置修正,然后重新检查:{command}"
+
+
+class UnacceptedWarningError(DataError):
+    """``check-data`` found warnings that nobody has accepted yet."""
+
+    code = "FC-5005"
+    en = "The check found {warnings} warnings that nobody has accepted: {codes}."
+    zh = "检查发现 {warnings} 个尚未接受的警告:{codes}。"
+    fix_en = "Mend them, or accept each by its code: {command}"
+    fix_zh = "请修正,或逐个按代码接受:{command}"
+
+
+class RowCountError(DataError):
+    """A table has another number of rows than its manifest says."""
+
+    code = "FC-5006"
+    en = "{path} has {actual} rows, the manifest says {expected}."
+    zh = "{path} 有 {actual} 行,清单写明 {expected} 行。"
+    fix_en = "Copy the file again; if the new one is right, write the manifest anew with the export."
+    fix_zh = "请重新复制文件;若新文件正确,请随导出重写清单。"
+
+
+class SchemaVersionError(DataError):
+    """Nodes share no version of the canonical data set."""
+
+    code = "FC-5007"
+    en = "The data schema is to be {asked}; spoken here: {spoken}."
+    zh = "数据结构版本要求为 {asked};本机支持:{spoken}。"
+    fix_en = "Update fedcredit where the version is too old, or export the data in a version that all speak."
+    fix_zh = "请在版本过旧处升级 fedcredit,或按各方都支持的版本导出数据。"
+
+
+class SourceUnreadableError(DataError):
+    """A database cannot be read."""
+
+    code = "FC-5008"
+    en = "The database of table {table} cannot be read: {problem}."
+    zh = "表 {table} 的数据库无法读取:{problem}。"
+    fix_en = "Check url, query and the rights of the user under [tables.{table}]; it needs no more than SELECT."
+    fix_zh = "请检查 [tables.{table}] 下的 url、query 与用户权限;只需 SELECT 权限。"
+
+
+class MissingTableError(DataError):
+    """A table that this type of institution holds in full is absent."""
+
+    code = "FC-5009"
+    en = "There is no table {table}, which an institution of type {kind} holds."
+    zh = "缺少表 {table},类型为 {kind} 的机构应当拥有该表。"
+    fix_en = "Add [tables.{table}] to the mapping, or the file to the manifest."
+    fix_zh = "请在映射中加入 [tables.{table}],或在清单中加入该文件。"
 
 
 class MissingColumnError(DataError):
@@ -947,6 +1009,147 @@ class MissingEntityError(DataError):
     fix_zh = "请为每一行提供借款人标识。"
 
 
+class UnitError(DataError):
+    """A column's median lies far outside what its unit can mean."""
+
+    code = "FC-5018"
+    en = (
+        'Column "{column}" of {path} looks like {likely}: its median is {median}, expected {low} to '
+        "{high} {unit} ({count} rows)."
+    )
+    zh = '{path} 的列 "{column}" 看起来单位是 {likely}:中位数 {median},应在 {low} 至 {high} {unit}({count} 行)。'
+    fix_en = 'Write in the mapping under [tables.{table}.columns.{name}]: unit = "{likely}"'
+    fix_zh = '请在映射的 [tables.{table}.columns.{name}] 下写入:unit = "{likely}"'
+
+
+class DeniedColumnError(DataError):
+    """A column is on the deny-list: personal data that no risk model here needs."""
+
+    code = "FC-5019"
+    en = 'Column "{column}" of {path} is on the deny-list: {what}.'
+    zh = '{path} 的列 "{column}" 在禁用清单上:{what}。'
+    fix_en = "Leave the column out of the export; nothing but a token of an identifier may enter."
+    fix_zh = "请在导出时去掉该列;标识信息只能以令牌形式进入。"
+
+
+class PersonalValueError(DataError):
+    """Cells look like plain personal data."""
+
+    code = "FC-5020"
+    en = 'Column "{column}" of {path}: {count} cells look like {what} (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个单元格疑似{what}(首见于第 {row} 行)。'
+    fix_en = "Leave the column out, or replace it by tokens: fedcredit node tokenise"
+    fix_zh = "请去掉该列,或用令牌替换:fedcredit node tokenise"
+
+
+class ClippedValueError(DataError):
+    """A few cells lie outside the range; they would be clipped to it."""
+
+    code = "FC-5021"
+    acceptable = True
+    en = (
+        'Column "{column}" of {path}: {count} rows lie outside {allowed} (first at row {row}). They '
+        "would be clipped to it."
+    )
+    zh = '{path} 的列 "{column}":{count} 行超出 {allowed}(首见于第 {row} 行)。将被截断到该范围。'
+    fix_en = "Correct the rows, or accept the clipping: --accept FC-5021"
+    fix_zh = "请修正这些行,或接受截断:--accept FC-5021"
+
+
+class DecimalMarkError(DataError):
+    """Numbers are written with a decimal comma or with separators of thousands."""
+
+    code = "FC-5022"
+    en = 'Column "{column}" of {path}, {count} rows: numbers use {mark} (first at row {row}).'
+    zh = '{path} 的列 "{column}",{count} 行:数字使用{mark}(首见于第 {row} 行)。'
+    fix_en = "Write in the mapping under [tables.{table}]: {line}"
+    fix_zh = "请在映射的 [tables.{table}] 下写入:{line}"
+
+
+class DelimiterError(DataError):
+    """A CSV file is separated by another character than the mapping says."""
+
+    code = "FC-5023"
+    en = "The header line of {path} has one column only and looks separated by {mark}."
+    zh = "{path} 的表头只有一列,看起来以{mark}分隔。"
+    fix_en = "Write in the mapping under [tables.{table}]: {line}"
+    fix_zh = "请在映射的 [tables.{table}] 下写入:{line}"
+
+
+class EncodingError(DataError):
+    """A text file is not in the encoding that the mapping says."""
+
+    code = "FC-5024"
+    en = "{path} is not text in {encoding}: row {row} does not decode."
+    zh = "{path} 不是 {encoding} 文本:第 {row} 行无法解码。"
+    fix_en = 'Export it in UTF-8, or write in the mapping under [tables.{table}]: encoding = "{likely}"'
+    fix_zh = '请以 UTF-8 导出,或在映射的 [tables.{table}] 下写入:encoding = "{likely}"'
+
+
+class ByteOrderMarkError(DataError):
+    """A CSV file begins with a byte order mark, which is skipped."""
+
+    code = "FC-5025"
+    acceptable = True
+    en = "{path} begins with a byte order mark; it is skipped."
+    zh = "{path} 以字节顺序标记(BOM)开头;已跳过。"
+    fix_en = "Export as UTF-8 without a mark, or accept it: --accept FC-5025"
+    fix_zh = "请导出为不带 BOM 的 UTF-8,或接受:--accept FC-5025"
+
+
+class DateFormatError(DataError):
+    """Cells are not dates in the format that the mapping says."""
+
+    code = "FC-5026"
+    en = 'Column "{column}" of {path}: {count} cells are no dates in the format {format} (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个单元格不是 {format} 格式的日期(首见于第 {row} 行)。'
+    fix_en = 'Write in the mapping under [tables.{table}.columns.{name}]: format = "{likely}"'
+    fix_zh = '请在映射的 [tables.{table}.columns.{name}] 下写入:format = "{likely}"'
+
+
+class MixedDateError(DataError):
+    """A column mixes formats of dates, so nobody can tell day from month."""
+
+    code = "FC-5027"
+    en = (
+        'Column "{column}" of {path} mixes {formats} formats of dates: {count} cells are not in '
+        "{format} (first at row {row})."
+    )
+    zh = '{path} 的列 "{column}" 混用 {formats} 种日期格式:{count} 个单元格不符合 {format}(首见于第 {row} 行)。'
+    fix_en = "Export the column in one format, best YYYY-MM-DD."
+    fix_zh = "请以一种格式导出该列,最好为 YYYY-MM-DD。"
+
+
+class FutureDateError(DataError):
+    """Dates lie behind the day on which the tables were taken."""
+
+    code = "FC-5028"
+    en = 'Column "{column}" of {path}: {count} dates lie behind the snapshot of {snapshot} (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个日期晚于快照日 {snapshot}(首见于第 {row} 行)。'
+    fix_en = "Correct the rows, or the snapshot_date."
+    fix_zh = "请修正这些行,或修正 snapshot_date。"
+
+
+class NotFiniteCellError(DataError):
+    """Cells are NaN or infinite instead of empty."""
+
+    code = "FC-5029"
+    en = 'Column "{column}" of {path}: {count} cells are NaN or infinite (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个单元格为 NaN 或无穷大(首见于第 {row} 行)。'
+    fix_en = "Export empty cells as empty, and mend the division that made them."
+    fix_zh = "请将空值导出为空,并修正产生它们的除法。"
+
+
+class DuplicateKeyError(DataError):
+    """Two rows have the same key."""
+
+    code = "FC-5030"
+    en = "{path}: {count} rows repeat the key {key} of an earlier row (first at row {row})."
+    zh = "{path}:{count} 行重复了前面某行的键 {key}(首见于第 {row} 行)。"
+    fix_en = "Keep one row for each {key}."
+    fix_zh = "每个 {key} 请只保留一行。"
+
+
 class UnknownDatasetError(DataError):
     """A data-set name is unknown."""
 
@@ -955,6 +1158,468 @@ class UnknownDatasetError(DataError):
     zh = '没有名为 "{name}" 的数据集。'
     fix_en = "Known: {known}"
     fix_zh = "可用:{known}"
+
+
+class UnknownScenarioError(DataError):
+    """A scenario pack of the simulator is unknown."""
+
+    code = "FC-5061"
+    en = 'The simulator has no scenario named "{name}".'
+    zh = '模拟器没有名为 "{name}" 的情景。'
+    fix_en = "Known: {known}"
+    fix_zh = "可用:{known}"
+
+
+class NotSimulatedError(DataError):
+    """A folder is not what ``lab simulate`` writes."""
+
+    code = "FC-5062"
+    en = "{path} is not a simulated world: {problem}."
+    zh = "{path} 不是模拟数据:{problem}。"
+    fix_en = "Make one: fedcredit lab simulate --out {path}"
+    fix_zh = "生成:fedcredit lab simulate --out {path}"
+
+
+class ConstantColumnError(DataError):
+    """A column has one value everywhere."""
+
+    code = "FC-5032"
+    acceptable = True
+    en = 'Column "{column}" of {path} has the same value in all {count} rows.'
+    zh = '{path} 的列 "{column}" 在全部 {count} 行中取值相同。'
+    fix_en = "Check the export; if it is right, accept it: --accept FC-5032"
+    fix_zh = "请检查导出;若无误,请接受:--accept FC-5032"
+
+
+class ExtraColumnError(DataError):
+    """A table has a column that the contract does not know; it is not read."""
+
+    code = "FC-5033"
+    acceptable = True
+    en = 'Column "{column}" of {path} is not in the contract; it is not read.'
+    zh = '{path} 的列 "{column}" 不在契约中;不会读取。'
+    fix_en = "{hint}"
+    fix_zh = "{hint}"
+
+
+class SwappedColumnsError(DataError):
+    """Two columns seem to stand in each other's place."""
+
+    code = "FC-5034"
+    en = (
+        'Columns "{column}" and "{other}" of {path} look swapped: each fits the range of the other in '
+        "{count} rows (first at row {row})."
+    )
+    zh = '{path} 的列 "{column}" 与 "{other}" 疑似互换:{count} 行的取值各自符合对方的范围(首见于第 {row} 行)。'
+    fix_en = "Swap the two names in the mapping under [tables.{table}.columns], or in the header line."
+    fix_zh = "请在映射的 [tables.{table}.columns] 或表头中互换这两个列名。"
+
+
+class OrphanRowError(DataError):
+    """Rows point to a key that the other table does not have."""
+
+    code = "FC-5035"
+    en = 'Column "{column}" of {path}: {count} rows have no row in {other} (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 行在 {other} 中没有对应行(首见于第 {row} 行)。'
+    fix_en = "Export both tables from the same day, with the same filter."
+    fix_zh = "请在同一天以相同筛选条件导出两张表。"
+
+
+class CompressedFileError(DataError):
+    """A data file is a compressed archive."""
+
+    code = "FC-5036"
+    en = "{path} is a compressed archive ({format}); archives are not opened."
+    zh = "{path} 是压缩档({format});不会打开压缩档。"
+    fix_en = "Unpack it yourself, look at what came out, and name that file."
+    fix_zh = "请自行解压、查看内容,再指定解压后的文件。"
+
+
+class ExpandingFileError(DataError):
+    """A data file would grow beyond all measure when read."""
+
+    code = "FC-5037"
+    en = "{path} would grow from {packed} MB to {unpacked} MB when read; the most is {limit} times."
+    zh = "{path} 读取时会从 {packed} MB 膨胀到 {unpacked} MB;最多允许 {limit} 倍。"
+    fix_en = "Export it again with smaller row groups and an ordinary compression."
+    fix_zh = "请以较小的行组和普通压缩重新导出。"
+
+
+class HugeCellError(DataError):
+    """A cell is far longer than any cell of the contract."""
+
+    code = "FC-5038"
+    en = "{path} holds a cell or a line of more than {limit} characters (near row {row})."
+    zh = "{path} 中有超过 {limit} 个字符的单元格或行(约第 {row} 行)。"
+    fix_en = "Look for a quotation mark that is not closed, or leave the column out."
+    fix_zh = "请查找未闭合的引号,或去掉该列。"
+
+
+class FewRowsError(DataError):
+    """A table has so few rows that nothing can be said about it."""
+
+    code = "FC-5039"
+    acceptable = True
+    en = "{path} has {count} rows; fewer than {least} say nothing."
+    zh = "{path} 只有 {count} 行;少于 {least} 行无从判断。"
+    fix_en = "Check the filter of the export; if it is right, accept it: --accept FC-5039"
+    fix_zh = "请检查导出的筛选条件;若无误,请接受:--accept FC-5039"
+
+
+class UnknownCodeError(DataError):
+    """Cells hold codes that neither the contract nor the mapping lists."""
+
+    code = "FC-5041"
+    en = (
+        'Column "{column}" of {path}: {count} cells hold a code that is not listed (first at row '
+        "{row}). Listed are {allowed}."
+    )
+    zh = '{path} 的列 "{column}":{count} 个单元格的代码未列出(首见于第 {row} 行)。已列出:{allowed}。'
+    fix_en = 'Translate it in the mapping under [tables.{table}.columns.{name}.codes]: "YOURS" = "{example}"'
+    fix_zh = '请在映射的 [tables.{table}.columns.{name}.codes] 下翻译:"YOURS" = "{example}"'
+
+
+class RaggedRowError(DataError):
+    """A line of a CSV file has more or fewer cells than its header."""
+
+    code = "FC-5042"
+    en = "{path}: {count} lines have another number of cells than the header line (first at row {row})."
+    zh = "{path}:{count} 行的单元格数与表头不同(首见于第 {row} 行)。"
+    fix_en = "Quote cells that hold the separator, and export again."
+    fix_zh = "请为包含分隔符的单元格加引号后重新导出。"
+
+
+class TokenFormatError(DataError):
+    """Tokens are not 64 hexadecimal digits."""
+
+    code = "FC-5043"
+    en = 'Column "{column}" of {path}: {count} cells are no tokens (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个单元格不是令牌(首见于第 {row} 行)。'
+    fix_en = "Make them inside the institution: fedcredit node tokenise"
+    fix_zh = "请在机构内部生成:fedcredit node tokenise"
+
+
+class UnkeyedTokenError(DataError):
+    """Tokens are hashes without a key, which anybody can try out."""
+
+    code = "FC-5044"
+    en = (
+        'Column "{column}" of {path} holds plain {method} hashes: {count} of {tried} tried identifiers '
+        "were found (first at row {row})."
+    )
+    zh = '{path} 的列 "{column}" 是不带密钥的 {method} 哈希:试算的 {tried} 个标识中命中 {count} 个(首见于第 {row} 行)。'
+    fix_en = "Make tokens under the consortium key: fedcredit node tokenise"
+    fix_zh = "请用联盟密钥生成令牌:fedcredit node tokenise"
+
+
+class EmptyWithoutReasonError(DataError):
+    """Cells are empty where the contract asks for the reason."""
+
+    code = "FC-5045"
+    en = 'Column "{column}" of {path}: {count} cells are empty without a reason (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个单元格为空且未说明原因(首见于第 {row} 行)。'
+    fix_en = (
+        "Write in the mapping under [tables.{table}.columns.{name}]: empty = -1 (-1 not collected, -2 "
+        "not applicable, -3 refused, -4 sensor gap)"
+    )
+    fix_zh = "请在映射的 [tables.{table}.columns.{name}] 下写入:empty = -1(-1 未采集,-2 不适用,-3 拒绝,-4 传感器缺失)"
+
+
+class DuplicateColumnError(DataError):
+    """A header line names a column twice."""
+
+    code = "FC-5046"
+    en = 'The header line of {path} names the column "{column}" {count} times.'
+    zh = '{path} 的表头中列 "{column}" 出现 {count} 次。'
+    fix_en = "Rename one of them in the export."
+    fix_zh = "请在导出中重命名其中一列。"
+
+
+class LegalBasisError(DataError):
+    """Rows have no legal basis, or their consent was withdrawn; they are left out."""
+
+    code = "FC-5047"
+    acceptable = True
+    en = (
+        "{path}: {count} rows have no legal basis or a withdrawn consent (first at row {row}). They are "
+        "left out of every round."
+    )
+    zh = "{path}:{count} 行没有合法性基础或已撤回同意(首见于第 {row} 行)。它们不参与任何轮次。"
+    fix_en = "Check them with the data protection officer, then accept it: --accept FC-5047"
+    fix_zh = "请与数据保护负责人核对,然后接受:--accept FC-5047"
+
+
+class ContradictionError(DataError):
+    """Columns of one row contradict each other."""
+
+    code = "FC-5048"
+    en = "{path}: {rule} does not hold in {count} rows (first at row {row})."
+    zh = "{path}:{count} 行不满足 {rule}(首见于第 {row} 行)。"
+    fix_en = "Correct the rows, or the mapping of these columns."
+    fix_zh = "请修正这些行,或这些列的映射。"
+
+
+class PlaceholderDateError(DataError):
+    """Dates are placeholders such as 1900-01-01."""
+
+    code = "FC-5049"
+    acceptable = True
+    en = 'Column "{column}" of {path}: {count} dates are placeholders of a system (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个日期是系统占位值(首见于第 {row} 行)。'
+    fix_en = "Export them as empty, or accept them as empty: --accept FC-5049"
+    fix_zh = "请导出为空,或接受其为空:--accept FC-5049"
+
+
+class SparseColumnError(DataError):
+    """A column of the minimum set is mostly missing."""
+
+    code = "FC-5050"
+    acceptable = True
+    en = 'Column "{column}" of {path} is missing in {share} of the rows; it belongs to the minimum set.'
+    zh = '{path} 的列 "{column}" 缺失比例为 {share};它属于最小字段集。'
+    fix_en = "Find out why; if nobody has it, accept it: --accept FC-5050"
+    fix_zh = "请查明原因;若确实没有,请接受:--accept FC-5050"
+
+
+class IdentifierError(DataError):
+    """Identifiers are not what they should be: length, letters or check digit."""
+
+    code = "FC-5051"
+    en = 'Column "{column}" of {path}: {count} cells are no {what} (first at row {row}). No token was made.'
+    zh = '{path} 的列 "{column}":{count} 个单元格不是{what}(首见于第 {row} 行)。未生成任何令牌。'
+    fix_en = "Correct the rows at their source, or leave them out of the export."
+    fix_zh = "请在源头修正这些行,或在导出时去掉。"
+
+
+class LabelKindError(DataError):
+    """A kind of label is not in the label map."""
+
+    code = "FC-5052"
+    en = (
+        'Column "{column}" of {path}: {count} rows have a kind of label that {map} does not explain '
+        "(first at row {row})."
+    )
+    zh = '{path} 的列 "{column}":{count} 行的标签口径未在 {map} 中说明(首见于第 {row} 行)。'
+    fix_en = "Add [labels.KIND] with dpd_equiv, lag_days and known_at to {map}."
+    fix_zh = "请在 {map} 中加入 [labels.KIND],写明 dpd_equiv、lag_days 和 known_at。"
+
+
+class SeriesGapError(DataError):
+    """A monthly series has months without a row."""
+
+    code = "FC-5053"
+    acceptable = True
+    en = "{path}: {count} series skip a month (first at row {row})."
+    zh = "{path}:{count} 个序列有缺月(首见于第 {row} 行)。"
+    fix_en = "Export every month, also those without a payment; or accept it: --accept FC-5053"
+    fix_zh = "请导出每个月(含无还款月份);或接受:--accept FC-5053"
+
+
+class LaterFeatureError(DataError):
+    """A feature was known only after its day of observation (trap L1)."""
+
+    code = "FC-5101"
+    en = '{path}: "{column}" is later than the day of observation in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 晚于观察日(首见于第 {row} 行)。'
+    fix_en = "Build the feature from what was known on that day."
+    fix_zh = "请只用观察日当天已知的信息构造特征。"
+
+
+class LateBureauError(DataError):
+    """The bureau was asked after the origination (trap L2)."""
+
+    code = "FC-5102"
+    en = '{path}: "{column}" is later than the origination in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 晚于放款日(首见于第 {row} 行)。'
+    fix_en = "Take the bureau report of the decision, not a later one."
+    fix_zh = "请使用决策时的征信报告,不要使用之后的。"
+
+
+class CollectionsFeatureError(DataError):
+    """A collections field serves a head of 90 days past due within 60 days (trap L3)."""
+
+    code = "FC-5103"
+    en = "{path}: the feature {column} reads collections fields less than 60 days before the label."
+    zh = "{path}:特征 {column} 在标签前 60 天内使用催收字段。"
+    fix_en = "Take it out of that head, or end it 60 days before."
+    fix_zh = "请从该目标中去掉,或提前 60 天截止。"
+
+
+class LateBalanceError(DataError):
+    """A balance or last payment was taken at a month-end after the observation (trap L4)."""
+
+    code = "FC-5104"
+    en = '{path}: "{column}" lies behind the day of observation in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 晚于观察日(首见于第 {row} 行)。'
+    fix_en = "Take the last month that had ended on that day."
+    fix_zh = "请使用观察日前已结束的最后一个月。"
+
+
+class RestatedGuideError(DataError):
+    """A residual value comes from a later issue of the guide (trap L5)."""
+
+    code = "FC-5105"
+    en = '{path}: "{column}" is later than its week in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 晚于所属周(首见于第 {row} 行)。'
+    fix_en = "Take the issue that was out in that week."
+    fix_zh = "请使用当周已发布的版本。"
+
+
+class DisposalFeatureError(DataError):
+    """Values from a disposal or a repossession stand among the features (trap L6)."""
+
+    code = "FC-5106"
+    en = '{path}: "{column}" comes from a disposal in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 来自处置(首见于第 {row} 行)。'
+    fix_en = "Take the appraisal at the decision; a disposal price is an outcome."
+    fix_zh = "请使用决策时的评估;处置价格属于结果。"
+
+
+class ImmobilisedTelematicsError(DataError):
+    """Telematics run past an immobilisation, a new box or a repossession (trap L7)."""
+
+    code = "FC-5107"
+    en = '{path}: "{column}" runs past an intervention on the vehicle in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 超过了对车辆的干预时点(首见于第 {row} 行)。'
+    fix_en = "End the telematics the day before the intervention."
+    fix_zh = "请将车联网数据截止到干预前一天。"
+
+
+class LateClaimError(DataError):
+    """A claim is used before it was reported (trap L8)."""
+
+    code = "FC-5108"
+    en = '{path}: "{column}" lies before the report in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 早于报案日(首见于第 {row} 行)。'
+    fix_en = "Use a claim from the day of its report."
+    fix_zh = "请自报案日起使用理赔信息。"
+
+
+class RestructuredGoodError(DataError):
+    """A restructured loan counts as good (trap L9)."""
+
+    code = "FC-5109"
+    en = (
+        '{path}: "{column}" is good although the contract was restructured in its window, in {count} '
+        "rows (first at row {row})."
+    )
+    zh = '{path}:{count} 行的 "{column}" 为好样本,但合同在表现期内展期(首见于第 {row} 行)。'
+    fix_en = "Count it as bad, or as indeterminate."
+    fix_zh = "请计为坏样本,或标为不确定。"
+
+
+class FoldError(DataError):
+    """An entity stands in more than one fold or part (trap L10)."""
+
+    code = "FC-5110"
+    en = '{path}: "{column}" is not the one that the token gives in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 与令牌给出的不一致(首见于第 {row} 行)。'
+    fix_en = "Use int(entity_tok[:8], 16) % 10, and one part for each entity."
+    fix_zh = "请使用 int(entity_tok[:8], 16) % 10,且每个主体只归一个部分。"
+
+
+class TargetEncodingError(DataError):
+    """A target encoding saw rows outside the development part (trap L11)."""
+
+    code = "FC-5111"
+    en = "{path}: the feature {column} encodes the target from more than the development part."
+    zh = "{path}:特征 {column} 的目标编码使用了开发样本以外的数据。"
+    fix_en = "Fit it on the development part only, by fold."
+    fix_zh = "请只在开发样本上按折拟合。"
+
+
+class OutOfTimeFitError(DataError):
+    """Scaling or bins were fitted with out-of-time rows (trap L12)."""
+
+    code = "FC-5112"
+    en = "{path}: the feature {column} was fitted with rows from the out-of-time part."
+    zh = "{path}:特征 {column} 的拟合包含了时间外样本。"
+    fix_en = "Fit it before {oot}, or use public edges."
+    fix_zh = "请在 {oot} 之前拟合,或使用公开分箱。"
+
+
+class EarlyPrepaymentError(DataError):
+    """A loan prepaid before six months counts fully as good (trap L13)."""
+
+    code = "FC-5113"
+    en = (
+        '{path}: "{column}" is good at full weight although the loan was prepaid before six months, in '
+        "{count} rows (first at row {row})."
+    )
+    zh = '{path}:{count} 行的 "{column}" 以全权重计为好样本,但在六个月内提前结清(首见于第 {row} 行)。'
+    fix_en = "Give such rows a censoring weight below 1."
+    fix_zh = "请为这些行设置小于 1 的删失权重。"
+
+
+class RewrittenStatusError(DataError):
+    """A status was rewritten long after its month (trap L14)."""
+
+    code = "FC-5114"
+    en = '{path}: "{column}" lies more than {limit} days behind its month in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 晚于所属月份 {limit} 天以上(首见于第 {row} 行)。'
+    fix_en = "Export each month as it was first reported."
+    fix_zh = "请按首次报送时的状态导出每个月。"
+
+
+class SurvivorshipError(DataError):
+    """Only what is still active is in the extract (trap L15)."""
+
+    code = "FC-5115"
+    en = "{path} holds {count} rows and none that had ended by the snapshot."
+    zh = "{path} 共 {count} 行,没有任何在快照日前已终止的记录。"
+    fix_en = "Export all that ever were, not only what is active today."
+    fix_zh = "请导出全部历史记录,而不仅是当前有效的。"
+
+
+class OpenWindowError(DataError):
+    """The label's window had not ended (trap L16)."""
+
+    code = "FC-5116"
+    en = '{path}: "{column}" is good although its window was still open, in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 为好样本,但表现期尚未结束(首见于第 {row} 行)。'
+    fix_en = "Leave out observations younger than window and reporting lag."
+    fix_zh = "请去掉距今短于表现期加报送滞后的观察点。"
+
+
+class InvestigationLinkError(DataError):
+    """A link between entities comes from the investigation (trap L17)."""
+
+    code = "FC-5117"
+    en = '{path}: "{column}" says that {count} links come from an investigation (first at row {row}).'
+    zh = '{path}:"{column}" 表明 {count} 条关联来自调查(首见于第 {row} 行)。'
+    fix_en = "Keep only links that were seen before the suspicion."
+    fix_zh = "请只保留怀疑产生之前已有的关联。"
+
+
+class LateMissingCodeError(DataError):
+    """A code for missing was set after the default (trap L18)."""
+
+    code = "FC-5118"
+    en = '{path}: "{column}" was set after the default in {count} rows (first at row {row}).'
+    zh = '{path}:{count} 行的 "{column}" 在违约之后才设置(首见于第 {row} 行)。'
+    fix_en = "Use the state on the day of observation."
+    fix_zh = "请使用观察日当天的状态。"
+
+
+class LeakageCanaryError(DataError):
+    """One feature alone tells the outcome apart almost perfectly, which no honest feature does."""
+
+    code = "FC-5120"
+    en = '{path}: "{column}" alone has an AUC of {auc} out of time; above {limit} it is a leak until shown otherwise.'
+    zh = '{path}:"{column}" 单变量时间外 AUC 为 {auc};超过 {limit} 即视为泄漏。'
+    fix_en = "Find out how the column is made; leave it out if it is written after the outcome."
+    fix_zh = "请查明该列如何产生;若在结果之后写入,请去掉。"
+
+
+class StrongFeatureError(DataError):
+    """One feature alone is so strong that a reviewer must look at it."""
+
+    code = "FC-5121"
+    acceptable = True
+    en = '{path}: "{column}" alone has an AUC of {auc} out of time; from {limit} a reviewer signs it off.'
+    zh = '{path}:"{column}" 单变量时间外 AUC 为 {auc};达到 {limit} 须由复核人签认。'
+    fix_en = "Let a reviewer look at how it is made, then accept it: --accept FC-5121"
+    fix_zh = "请由复核人查看其来源,然后接受:--accept FC-5121"
 
 
 # --- FC-6xxx: model --------------------------------------------------------------------------------------

@@ -111,6 +111,8 @@ def test_the_generated_parts_are_those_of_today() -> None:
     readme = text(ROOT / "README.md")
     assert generator().with_table(readme) == readme, "run: make docs"
     assert generator().error_page() == text(ROOT / "docs" / "errors.md"), "run: make docs"
+    pages = {path.name: text(path) for path in (ROOT / "docs" / "data").iterdir()}
+    assert generator().data_pages() == pages, "run: make docs"
 
 
 def test_a_readme_without_its_marks_is_not_written() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from fedcredit.cli import budget, preview
+from fedcredit.cli import budget, node_data, preview
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded, passphrase
 from fedcredit.cli.output import done, next_step, note, say, table
 from fedcredit.cli.plan_view import spent_twice, tell_claim, tell_members, tell_pairs, tell_terms, tell_warnings
@@ -23,6 +23,8 @@ app = typer.Typer(help="Run one institution: its data, keys and privacy ledger n
 REQUEST_SUFFIX: Final = ".fcrequest"
 NodeFolder = Annotated[Path, typer.Argument(help="The node's folder.", metavar="NODE")]
 app.command("preview")(preview.preview)
+app.command("check-data")(node_data.check_data)
+app.command("tokenise")(node_data.tokenise)
 
 
 class Kind(StrEnum):
@@ -41,16 +43,85 @@ def init(
     folder: NodeFolder,
     name: Annotated[str, typer.Option(help="The institution's name: lower-case letters, digits, hyphens.")],
     kind: Annotated[Kind, typer.Option("--type", help="What kind of company it is.")],
-    data: Annotated[Path, typer.Option(help="Its own table, Parquet or CSV, in the contract's columns.")],
-    contract: Annotated[str, typer.Option(help="Data contract: a shipped name (taiwan, sba, german).")],
-    modality: Annotated[list[str], typer.Option(help="A modality it holds; repeat for several.")],
-    epsilon: Annotated[float, typer.Option(help="Most that a borrower ever loses on the training part.")],
-    delta: Annotated[float, typer.Option(help="One delta for the life of the data set.")],
-    holdout_epsilon: Annotated[float, typer.Option(help="Most that a held-out borrower ever loses.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Its own table, Parquet or CSV. Without it, example files are written.")
+    ] = None,
+    contract: Annotated[str | None, typer.Option(help="Data contract: a shipped name (taiwan, sba, german).")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="A modality it holds; repeat for several.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Most that a borrower ever loses on the training part.")] = None,
+    delta: Annotated[float | None, typer.Option(help="One delta for the life of the data set.")] = None,
+    holdout_epsilon: Annotated[float | None, typer.Option(help="Most that a held-out borrower ever loses.")] = None,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
-    """Make a node folder with new keys and a private configuration."""
+    """Make a node folder: example files for its own tables, or, with --data, keys and a private configuration."""
+    from fedcredit.errors import UsageError
+
+    decisions = {
+        "--data": data,
+        "--contract": contract,
+        "--modality": modality,
+        "--epsilon": epsilon,
+        "--delta": delta,
+        "--holdout-epsilon": holdout_epsilon,
+    }
+    if all(value is None for value in decisions.values()):
+        return _write_examples(folder, name, kind)
+    absent = [option for option, value in decisions.items() if value is None]
+    if data is None or contract is None or not modality or epsilon is None or delta is None or holdout_epsilon is None:
+        problem = f"Missing option {', '.join(absent)}"
+        raise UsageError(problem=problem, hint="Give all of them; none of them, for example files")
+    return _make_node(
+        folder,
+        name,
+        kind,
+        data=data,
+        contract=contract,
+        modality=modality,
+        epsilon=epsilon,
+        delta=delta,
+        holdout_epsilon=holdout_epsilon,
+    )
+
+
+def _write_examples(folder: Path, name: str, kind: Kind) -> Mapping[str, Any]:
+    from fedcredit.contract.canonical.examples import example_label_map, example_mapping, example_node
+    from fedcredit.contract.canonical.versions import SPOKEN
+    from fedcredit.errors import AlreadyExistsError
+    from fedcredit.parties import InstitutionType, institution_id
+    from fedcredit.store.files import make_directory, write_new
+
+    own, place = InstitutionType(kind.value), str(folder)
+    institution_id(name)
+    files = {
+        "mapping.toml": example_mapping(own, name=name, folder=place, version=SPOKEN[-1]),
+        "label_map.toml": example_label_map(own),
+        "node.example.toml": example_node(own, name=name, folder=place),
+    }
+    for file in files:
+        if (folder / file).exists():
+            raise AlreadyExistsError(path=str(folder / file))
+    make_directory(folder, mode=0o700)
+    for file, text in files.items():
+        write_new(folder / file, text.encode(), mode=0o600)
+        done(tr("wrote {path}", path=folder / file))
+    say(tr("   edit mapping.toml until it says where your tables lie and what their columns mean"))
+    next_step(f"fedcredit node check-data {folder}")
+    return {"folder": place, "institution": name, "files": list(files)}
+
+
+def _make_node(
+    folder: Path,
+    name: str,
+    kind: Kind,
+    *,
+    data: Path,
+    contract: str,
+    modality: list[str],
+    epsilon: float,
+    delta: float,
+    holdout_epsilon: float,
+) -> Mapping[str, Any]:
     from fedcredit.contract import load_contract
     from fedcredit.errors import UsageError
     from fedcredit.institution.node import init_node, node_config
@@ -84,38 +155,6 @@ def init(
     )
     next_step(f"fedcredit node check-data {folder}", _join_command(folder))
     return {"folder": str(folder), "institution": name, "fingerprint": fingerprint}
-
-
-@app.command("check-data")
-@guarded
-def check_data(
-    folder: NodeFolder, output_format: Format = OutputFormat.TEXT, debug: Debug = False
-) -> Mapping[str, Any]:
-    """Read the institution's table through the contract, as training would, and say what is wrong with it."""
-    from fedcredit.config.node import NodeConfig
-    from fedcredit.institution.node import holdings_of
-
-    config = NodeConfig.read(folder)
-    held = holdings_of(folder, config).table
-    rows = len(held)
-    bad = int(held.labels.sum())
-    done(
-        tr(
-            "{borrowers:,} borrowers · {default:.1%} default · modalities {modalities}",
-            borrowers=rows,
-            default=bad / rows,
-            modalities=", ".join(held.modalities),
-        )
-    )
-    if held.dropped:
-        note(
-            tr(
-                "{dropped:,} rows are left out: their borrower has another row, and the unit is the borrower",
-                dropped=held.dropped,
-            )
-        )
-    next_step(_join_command(folder), f"fedcredit node run {folder}")
-    return {"rows": rows, "bad": bad, "dropped": held.dropped, "modalities": list(held.modalities)}
 
 
 @app.command("join")
@@ -299,6 +338,7 @@ def status(folder: NodeFolder, output_format: Format = OutputFormat.TEXT, debug:
 keys = typer.Typer(help="The node's own keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(budget.app, name="budget")
+app.add_typer(node_data.tokens, name="tokens")
 
 
 @keys.command("check")

@@ -14,13 +14,17 @@ from typing import Final
 
 from fedcredit.cli.audit_texts import AUDIT_ZH
 from fedcredit.cli.break_texts import BREAK_ZH
+from fedcredit.cli.data_texts import DATA_ZH
 from fedcredit.cli.plan_texts import PLAN_ZH
+from fedcredit.cli.simulate_texts import SIMULATE_ZH
 from fedcredit.errors import operator_language
 
 ZH: Final[dict[str, str]] = {
     **AUDIT_ZH,
     **BREAK_ZH,
+    **DATA_ZH,
     **PLAN_ZH,
+    **SIMULATE_ZH,
     # every command
     "Next:": "下一步:",
     "Stopped.": "已停止。",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-import yaml  # type: ignore[import-untyped]
 from pydantic import Field
 
 from fedcredit.config.reading import Section, validate
 from fedcredit.contract.columns import CategoryColumn, Channel, Column, Derived, Items, NumberColumn
 from fedcredit.contract.schema import Contract, Cross, Modality
+from fedcredit.contract.strict_yaml import mapping, read_yaml
 from fedcredit.errors import ConfigFileMissingError, ConfigValueError, ContractSyntaxError, MissingKeyError
 
 _SCHEMAS = resources.files("fedcredit.contract") / "schemas"
-_UNFIT: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What the YAML library passes on from building a value, such as 2001-99-99, ``!!int ''`` or ``!!bool x``."""
 _Plain = dict[str, Any]
 _SectionT = TypeVar("_SectionT", bound=Section)
 
@@ -88,17 +85,8 @@ def load_contract(name_or_path: str | Path) -> Contract:
 
 def parse_contract(text: str, *, source: str) -> Contract:
     """Return the contract in YAML ``text``; ``source`` names it in errors, which are those of ``load_contract``."""
-    try:
-        raw = _StrictLoader(text).get_single_data()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ContractSyntaxError(path=source, detail=f"{error.problem or 'syntax'} (line {line})") from error
-    except yaml.YAMLError as error:
-        raise ContractSyntaxError(path=source, detail="it holds a character that YAML forbids") from error
-    except _UNFIT:
-        # Python's message would quote the value.
-        raise ContractSyntaxError(path=source, detail="a value does not fit its tag, or nests without end") from None
-    top = validate(_TopLevel, _mapping(raw, source=source, place=""), source=source)
+    raw = read_yaml(text, source=source)
+    top = validate(_TopLevel, mapping(raw, source=source, place=""), source=source)
     modalities = tuple(_modality(key, value, source=source) for key, value in top.modalities.items())
     return validate(Contract, {**top.model_dump(), "modalities": modalities}, source=source)
 
@@ -106,7 +94,7 @@ def parse_contract(text: str, *, source: str) -> Contract:
 def _modality(name: str, raw: Any, *, source: str) -> Modality:
     place = f"modalities.{name}"
     where = f"{source}, {place}"
-    raw = _mapping(raw, source=source, place=place)
+    raw = mapping(raw, source=source, place=place)
     if "kind" not in raw:
         raise MissingKeyError(path=where, key="kind")
     columns: list[Column]
@@ -135,7 +123,7 @@ def _modality(name: str, raw: Any, *, source: str) -> Modality:
 
 
 def _column(name: str, raw: Any, *, place: str) -> Column:
-    kind = _mapping(raw, source=place, place=name).get("type")
+    kind = mapping(raw, source=place, place=name).get("type")
     if kind == "category":
         return _part(CategoryColumn, name, raw, place=place)
     if kind in ("number", None):  # without a type, the missing key is the error that the reader must see
@@ -144,27 +132,7 @@ def _column(name: str, raw: Any, *, place: str) -> Column:
 
 
 def _part(model: type[_SectionT], name: str, raw: Any, *, place: str) -> _SectionT:
-    content = _mapping(raw, source=place, place=name)
+    content = mapping(raw, source=place, place=name)
     if "name" in content:
         raise ConfigValueError(path=place, key=f"{name}.name", problem="is given by the key above it")
     return validate(model, {**content, "name": name}, source=f"{place}.{name}")
-
-
-def _mapping(raw: Any, *, source: str, place: str) -> Mapping[str, Any]:
-    if not isinstance(raw, Mapping) or not all(isinstance(key, str) for key in raw):
-        raise ConfigValueError(path=source, key=place or "the file", problem="must map names to content")
-    return raw
-
-
-class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """Plain values only, as ``yaml.safe_load``; a repeated key is an error instead of a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key in seen:
-                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", key_node.start_mark)
-            seen.add(key)
-        content: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
-        return content

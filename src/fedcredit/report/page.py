@@ -64,7 +64,7 @@ def _page(result: Result, rounds: Sequence[Round]) -> str:
     from fedcredit.report.figures import draw_all
 
     page: str = (
-        _environment()
+        environment()
         .get_template(REPORT_FILE)
         .render(
             result=result,
@@ -85,7 +85,8 @@ def _page(result: Result, rounds: Sequence[Round]) -> str:
     return page
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates' surroundings: everything is escaped, and an undefined name is an error."""
     environment = Environment(
         loader=PackageLoader("fedcredit.report"),
         autoescape=True,

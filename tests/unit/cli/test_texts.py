@@ -204,7 +204,7 @@ def test_the_catalogue_has_no_entry_that_nothing_says() -> None:
 def test_a_template_has_one_chinese_whichever_parts_of_the_catalogue_hold_it() -> None:
     # The parts are merged: a second entry of the same template would hide the first.
     parts = [MODULES[name] for name in MODULES if name.endswith("texts.py")]
-    assert len(parts) == 4
+    assert len(parts) == 6
     pairs = {pair for module in parts for pair in entries(module, but="WORDS_ZH")}
     assert [template for template, times in Counter(template for template, _ in pairs).items() if times > 1] == []
     assert dict(pairs) == ZH
@@ -297,11 +297,15 @@ def commands_in(told: str) -> list[str]:
 def test_a_command_speaks_chinese_and_its_envelope_and_next_commands_stay(type_in) -> None:
     english = type_in("--lang en lab data get german --out here --format json")
     chinese = type_in("--lang zh lab data get german --out there --format json")
-    assert chinese.data == {"name": "german", "path": english.data["path"].replace("here", "there")}
+    assert chinese.data == {key: value.replace("here", "there") for key, value in english.data.items()}
     assert chinese.stderr.startswith(
         f" ✓ 已写入 {chinese.data['path']}(14 kB,SHA-256 校验通过)\n下一步: fedcredit demo"
     )
-    assert commands_in(chinese.stderr) == commands_in(english.stderr) == ["demo --data german"]
+    assert commands_in(chinese.stderr) == [
+        "demo --data german",
+        "node check-data there/german.mapping.toml",
+    ]
+    assert len(commands_in(english.stderr)) == 2
 
 
 def test_a_node_is_made_and_refused_in_chinese_with_the_same_fields_and_codes(type_in) -> None:

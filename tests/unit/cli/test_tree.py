@@ -13,7 +13,7 @@ import typer
 from fedcredit.cli.main import app
 
 MAIN = "from fedcredit.cli.main import main; main()"
-HEAVY = ("torch", "opacus", "flwr", "matplotlib", "sklearn", "dp_accounting", "grpc")
+HEAVY = ("torch", "opacus", "flwr", "matplotlib", "sklearn", "dp_accounting", "grpc", "pandas", "pandera", "sqlalchemy")
 
 
 def _commands(group: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -38,6 +38,9 @@ def test_the_tree_is_the_one_that_the_documentation_describes() -> None:
         "node approve",
         "node run",
         "node status",
+        "node tokenise",
+        "node tokens contribute",
+        "node tokens combine",
         "node keys check",
         "node budget show",
         "node budget amend",
@@ -54,6 +57,8 @@ def test_the_tree_is_the_one_that_the_documentation_describes() -> None:
         "coord run status",
         "lab data get",
         "lab sweep",
+        "lab simulate",
+        "lab describe",
         "audit verify",
         "audit view",
         "audit anchor",

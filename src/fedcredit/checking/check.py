@@ -1,0 +1,289 @@
+"""The check itself: every table once, chunk by chunk, then across tables; the result is a report, never an exception
+for what the data hold."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedcredit.checking.binding import Binding, bind
+from fedcredit.checking.canary import FeaturePower, feature_powers, sing
+from fedcredit.checking.cells import absent_cells, longest_cell, read_cells
+from fedcredit.checking.chunk_schema import allowed_text, chunk_schema, failures
+from fedcredit.checking.findings import Finding, FindingBook
+from fedcredit.checking.guards import LONGEST_CELL, check_sum
+from fedcredit.checking.joins import Joins
+from fedcredit.checking.personal import look_for_people
+from fedcredit.checking.plausibility import judge
+from fedcredit.checking.prepared import check_record
+from fedcredit.checking.profile import TableProfile
+from fedcredit.checking.rules import RULES, day, fold_of
+from fedcredit.checking.sources import open_table
+from fedcredit.checking.spec import DataSpec, TableSpec
+from fedcredit.checking.spill import hashes_of
+from fedcredit.checking.token_probe import probe_tokens
+from fedcredit.checking.vintages import Vintages
+from fedcredit.contract.canonical import canonical
+from fedcredit.contract.canonical.table import TIMES
+from fedcredit.errors import (
+    DataError,
+    FutureDateError,
+    HugeCellError,
+    LabelKindError,
+    MissingEntityError,
+    MissingTableError,
+    MissingValueError,
+    OneClassError,
+    PersonalValueError,
+    PlaceholderDateError,
+    RaggedRowError,
+    RowCountError,
+    UnknownCodeError,
+)
+
+_LINKS: Final[tuple[str, ...]] = ("contract_id", "entity_tok", "vin_tok")
+_TABLES_HELD: Final = ("entity", "contract", "observation", "outcome")
+"""Tables without which nothing can be trained, whatever the type of institution."""
+_HELD_TOO: Final = {"REP": "rep_monthly", "VEH": "veh", "ENT": "ent_monthly", "CLM": "pol"}
+_MAY_LIE_AHEAD: Final = frozenset({("pol", "end")})
+_PLACE: Final = frozenset({"table", "column", "count", "row"})
+_PLACEHOLDERS: Final = tuple(
+    float(np.datetime64(text, "D").astype(np.int64))
+    for text in ("1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31", "2999-12-31")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataReport:
+    """What a check found. Stays at the institution."""
+
+    spec: DataSpec
+    profiles: dict[str, TableProfile]
+    findings: tuple[Finding, ...]
+    powers: tuple[FeaturePower, ...]
+    vintages: Vintages
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Return what nobody can accept."""
+        return tuple(finding for finding in self.findings if not finding.warning)
+
+    def open_warnings(self, accepted: frozenset[str]) -> tuple[Finding, ...]:
+        """Return the warnings whose code is not among the ``accepted`` ones."""
+        return tuple(item for item in self.findings if item.warning and item.error.code not in accepted)
+
+
+def check_data(spec: DataSpec, *, scratch: Path) -> DataReport:
+    """Read every table of ``spec`` once and return what is wrong with it.
+
+    At most a few chunks of a table are in memory. Keys and facts for the comparison of tables are spilled to a folder
+    under ``scratch``, mode 0700, deleted at the end.
+    """
+    book = FindingBook()
+    with tempfile.TemporaryDirectory(prefix="fedcredit-check-", dir=scratch) as folder:
+        run = _Check(spec, book, Joins(Path(folder), book))
+        for table in spec.tables:
+            run.read(table)
+        run.across()
+    order = tuple(table.table.name for table in spec.tables)
+    return DataReport(
+        spec=spec,
+        profiles=run.profiles,
+        findings=book.findings(order),
+        powers=run.powers,
+        vintages=run.vintages,
+    )
+
+
+_Read: TypeAlias = tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]
+"""Columns of a chunk, and the rows of each that have a finding already."""
+
+
+class _Check:
+    def __init__(self, spec: DataSpec, book: FindingBook, joins: Joins) -> None:
+        self.spec, self.book, self.joins = spec, book, joins
+        self.profiles: dict[str, TableProfile] = {}
+        self.vintages = Vintages()
+        self.powers: tuple[FeaturePower, ...] = ()
+
+    def read(self, spec: TableSpec) -> None:
+        """Read one table; an error that stops the reading is a finding about the table."""
+        profile = self.profiles[spec.table.name] = TableProfile(spec.table, spec.place)
+        try:
+            check_sum(spec)
+            self._read(spec, profile)
+        except DataError as error:
+            row = error.fields.get("row")
+            fields = {name: value for name, value in error.fields.items() if name not in _PLACE}
+            number = row if isinstance(row, int) else None
+            self.book.add(type(error), table=spec.table.name, column="", count=1, row=number, **fields)
+            self.joins.forget(spec.table.name)
+            return
+        if self.book.has(RaggedRowError, spec.table.name, ""):
+            self.joins.forget(spec.table.name)
+        elif spec.rows is not None and spec.rows != profile.rows:
+            figures = {"actual": f"{profile.rows:,}", "expected": f"{spec.rows:,}"}
+            where = {"table": spec.table.name, "column": "", "path": spec.place}
+            self.book.add(RowCountError, count=1, row=None, **figures, **where)
+        judge(profile, self.spec.facts, self.book)
+
+    def _read(self, spec: TableSpec, profile: TableProfile) -> None:
+        reader = open_table(spec, self.book)
+        bindings = bind(spec, reader.names, self.spec.facts, self.book)
+        profile.open(bindings)
+        columns = tuple(dict.fromkeys(binding.source.column for binding in bindings if binding.source.column))
+        keyed = {binding.name for binding in bindings} >= set(spec.table.key)
+        if spec.source.repeated == "left_out":
+            self.joins.may_repeat(spec.table.name)
+        schema = chunk_schema(bindings)
+        if not bindings:
+            return
+        first = 1
+        for batch in reader.batches(columns or reader.names[:1]):  # constants and row numbers alone need the rows too
+            if batch.num_rows:
+                chunk = self._chunk(spec, batch, bindings, schema, first)
+                self._after_cells(spec, profile, chunk, first, keyed=keyed)
+                first += batch.num_rows
+
+    def _chunk(
+        self, spec: TableSpec, batch: pa.RecordBatch, bindings: tuple[Binding, ...], schema: Any, first: int
+    ) -> dict[str, NDArray[Any]]:
+        long = longest_cell(batch)
+        if long >= 0:
+            raise HugeCellError(path=spec.place, limit=f"{LONGEST_CELL:,}", row=first + long)
+        names = {binding.source.column: binding.name for binding in bindings}
+        table = spec.table.name
+        look_for_people(batch, table=table, place=spec.place, first_row=first, names=names, book=self.book)
+        chunk: dict[str, NDArray[Any]] = {}
+        faulty: dict[str, NDArray[np.bool_]] = {}
+        for binding in bindings:
+            cells = read_cells(batch, binding, spec.source, first_row=first)
+            for problem in cells.problems:
+                self._add(spec, binding, problem.kind, problem.rows, first, **problem.fields)
+            chunk[binding.name], faulty[binding.name] = cells.values, cells.faulty
+            if binding.source.derived == "fold" and "entity_tok" in chunk:  # the token stands before it
+                chunk[binding.name] = fold_of(chunk["entity_tok"])
+        self._cell_rules(spec, bindings, schema, (chunk, faulty), first)
+        for binding in bindings:
+            if binding.rule.type in TIMES:
+                self._dates(spec, binding, chunk[binding.name], first)
+        return chunk
+
+    def _cell_rules(self, spec: TableSpec, bindings: tuple[Binding, ...], schema: Any, read: _Read, first: int) -> None:
+        chunk, faulty = read
+        by_name = {binding.name: binding for binding in bindings}
+        for column, kind, rows in failures(schema, pd.DataFrame(chunk)):
+            rows &= ~faulty[column]
+            self._broken_rule(spec, by_name[column], kind, rows, first)
+            if chunk[column].dtype == object:
+                chunk[column] = chunk[column].copy()
+                chunk[column][rows] = None
+
+    def _broken_rule(
+        self, spec: TableSpec, binding: Binding, kind: type[DataError], rows: NDArray[np.bool_], first: int
+    ) -> None:
+        if self.book.has(PersonalValueError, spec.table.name, binding.name):
+            return
+        if kind is MissingValueError and binding.name == "entity_tok":
+            kind = MissingEntityError
+        fields: dict[str, Any] = {"allowed": allowed_text(binding.rule)}
+        if kind is UnknownCodeError:
+            fields["example"] = binding.rule.pattern
+        self._add(spec, binding, kind, rows, first, **fields)
+
+    def _dates(self, spec: TableSpec, binding: Binding, values: NDArray[Any], first: int) -> None:
+        """Find dates that are no days of anything, and make them empty."""
+        scale = 86_400.0 if binding.rule.type == "timestamp" else 1.0
+        snapshot = day(self.spec.facts.snapshot_date)
+        odd = np.isin(np.floor(values / scale), _PLACEHOLDERS) & (binding.date_format != "%Y")
+        ahead = ~odd & (np.floor(values / scale) > snapshot)
+        self._add(spec, binding, PlaceholderDateError, odd, first)
+        if (spec.table.name, binding.name) not in _MAY_LIE_AHEAD:
+            shown = self.spec.facts.snapshot_date.isoformat()
+            self._add(spec, binding, FutureDateError, ahead, first, snapshot=shown)
+        values[odd] = np.nan
+
+    def _add(
+        self,
+        spec: TableSpec,
+        binding: Binding,
+        kind: type[DataError],
+        rows: NDArray[np.bool_],
+        first: int,
+        **fields: Any,
+    ) -> None:
+        named = {"table": spec.table.name, "column": binding.name, "path": spec.place}
+        count = int(rows.sum())
+        if count:
+            shown = {"name": binding.name, **fields}
+            self.book.add(kind, count=count, row=first + int(rows.argmax()), **named, **shown)
+
+    def _after_cells(
+        self, spec: TableSpec, profile: TableProfile, chunk: dict[str, NDArray[Any]], first: int, *, keyed: bool
+    ) -> None:
+        rows = len(next(iter(chunk.values())))
+        table = spec.table.name
+        for rule in RULES:
+            if rule.table == table and set(rule.needs) <= set(chunk):
+                broken = rule.broken(chunk, self.spec.facts)
+                where = {"table": table, "column": rule.column, "path": spec.place}
+                self.book.add_rows(rule.kind, broken, first_row=first, **where, **rule.fields)
+        if table == "outcome":
+            self._labels(spec, chunk, first)
+        if first == 1 and "entity_tok" in chunk:
+            probe_tokens(spec, chunk, self.book)
+        full = self._with_absent(spec, chunk, rows)
+        keys = self.joins.add(spec.table, spec.place, full, first) if keyed else np.arange(rows, dtype=np.uint64)
+        links = {name: hashes_of([full[name]]) for name in _LINKS if name in full}
+        own = hashes_of([full[spec.table.key[0]]]) if keyed else keys
+        profile.add(own, full, links)
+
+    def _with_absent(self, spec: TableSpec, chunk: dict[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
+        """Add the columns of the minimum set that the institution says it lacks: not collected, and counted as such."""
+        lacking = {}
+        for name in spec.source.absent:
+            rule = spec.table.column(name)
+            if rule.missing == "typed_missing":
+                lacking[name] = absent_cells(rows, text=rule.type == "text")
+        return {**chunk, **{name: cells for name, cells in lacking.items() if name not in chunk}}
+
+    def _labels(self, spec: TableSpec, chunk: dict[str, NDArray[Any]], first: int) -> None:
+        if not {"kind", "target", "y", "obs_date"} <= set(chunk):
+            return
+        kinds = spec.table.column("kind").values
+        known = self.spec.label_map.labels if self.spec.label_map else {}
+        unknown = [position for position, name in enumerate(kinds) if name not in known]
+        where = {"table": "outcome", "column": "kind", "path": spec.place}
+        rows = np.isin(chunk["kind"], unknown)
+        self.book.add_rows(LabelKindError, rows, first_row=first, map=self.spec.label_map_place, **where)
+        self.vintages.add(chunk, spec.table.column("target").values)
+
+    def across(self) -> None:
+        """Compare the tables with each other."""
+        self.joins.check()
+        self._absent_tables()
+        for target, (rows, bads) in self.vintages.totals().items():
+            if rows and bads in (0, rows):
+                place = f"{self.profiles['outcome'].place} ({target})"
+                where = {"table": "outcome", "column": "y"}
+                self.book.add(OneClassError, count=rows, row=None, rows=f"{rows:,}", place=place, **where)
+        self.powers = feature_powers(self.profiles, self.spec.facts)
+        sing(self.powers, self.profiles, self.book)
+        if self.spec.features is not None:
+            check_record(self.spec.features, self.spec.features_place, self.spec.facts, self.book)
+
+    def _absent_tables(self) -> None:
+        there = {table.table.name for table in self.spec.tables}
+        kind = self.spec.facts.type
+        rules = canonical(self.spec.facts.schema_version)
+        held = [table for code, table in _HELD_TOO.items() if rules.modality(code).held_by[kind] == "full"]
+        for table in (*_TABLES_HELD, *held):
+            if table not in there and table not in self.spec.facts.lacking:
+                self.book.add(MissingTableError, table=table, column="", count=1, row=None, kind=str(kind))

@@ -1,0 +1,217 @@
+"""Tables as a stream of Arrow batches: Parquet, CSV or one SELECT; never more than a chunk in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from fedcredit.checking.findings import FindingBook
+from fedcredit.checking.guards import check_archive, check_parquet, check_text, files_of
+from fedcredit.checking.spec import TableSpec
+from fedcredit.errors import DataFormatError, HugeCellError, NoRowsError, RaggedRowError, SourceUnreadableError
+
+CHUNK_ROWS: Final = 1 << 16
+_CSV_BLOCK: Final = 4 << 20
+_ENVIRONMENT: Final = "env:"
+
+
+class TableReader(Protocol):
+    """A table that can be read once, in order."""
+
+    names: tuple[str, ...]
+    """Its columns, as the export has them."""
+
+    def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        """Yield the named columns in chunks of at most about ``CHUNK_ROWS`` rows."""
+        ...
+
+
+def open_table(spec: TableSpec, book: FindingBook) -> TableReader:
+    """Return a reader of the table, after a look at its bytes.
+
+    Raises:
+        DataError: the source cannot be read; see ``guards``.
+    """
+    if spec.path is None:
+        return _Query(spec)
+    files = files_of(spec)
+    for path in files:
+        check_archive(path, spec.place)
+    if files[0].suffix.lower() in (".csv", ".txt", ".tsv"):
+        return _Text(spec, book)
+    return _Parquet(spec)
+
+
+@dataclass
+class _Parquet:
+    spec: TableSpec
+
+    def __post_init__(self) -> None:
+        self.files = [check_parquet(path, self.spec.place) for path in files_of(self.spec)]
+        self.names: tuple[str, ...] = tuple(self.files[0].schema_arrow.names)
+
+    def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        """Yield the named columns; texts stay dictionaries, so a long text repeated a million times is held once."""
+        for path, file in zip(files_of(self.spec), self.files, strict=True):
+            texts = [field.name for field in file.schema_arrow if _is_text(field.type) and field.name in columns]
+            try:
+                again = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) if texts else file
+                for batch in again.iter_batches(CHUNK_ROWS, columns=list(columns)):
+                    batch.validate(full=True)
+                    yield _without_views(batch)
+            except (pa.ArrowException, OSError, UnicodeDecodeError):
+                # The message may quote the file's bytes, so it is not chained.
+                raise DataFormatError(path=self.spec.place, format="Parquet") from None
+
+
+@dataclass
+class _Text:
+    spec: TableSpec
+    book: FindingBook
+
+    def __post_init__(self) -> None:
+        self.path = files_of(self.spec)[0]
+        if not self.path.stat().st_size:
+            raise NoRowsError(place=self.spec.place)
+        self.encoding = check_text(self.path, self.spec, self.book).encoding
+        self.names: tuple[str, ...] = self._header()
+
+    def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        """Yield the named columns as texts; a line with another number of cells is a finding and left out."""
+        convert = csv.ConvertOptions(
+            include_columns=list(columns),
+            column_types=dict.fromkeys(columns, pa.string()),
+            null_values=list(self.spec.source.null),
+            strings_can_be_null=True,
+        )
+        try:
+            with csv.open_csv(self.path, *self._options(), convert_options=convert) as reader:
+                yield from reader
+        except pa.ArrowInvalid as error:
+            # The message may quote a line, so it is not chained.
+            if "straddling" in str(error) or "too large" in str(error):
+                raise HugeCellError(path=self.spec.place, limit=f"{_CSV_BLOCK:,}", row=1) from None
+            raise DataFormatError(path=self.spec.place, format="CSV") from None
+        except (OSError, UnicodeDecodeError):
+            raise DataFormatError(path=self.spec.place, format="CSV") from None
+
+    def _options(self) -> tuple[csv.ReadOptions, csv.ParseOptions]:
+        encoding = "utf8" if self.encoding == "utf-8-sig" else self.encoding  # Arrow skips the mark of UTF-8 by itself
+        read = csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK, encoding=encoding)
+        parse = csv.ParseOptions(
+            delimiter=self.spec.source.delimiter, newlines_in_values=True, invalid_row_handler=self._ragged
+        )
+        return read, parse
+
+    def _ragged(self, row: Any) -> str:
+        number = max(1, (row.number or 2) - 1)  # Arrow counts the header line
+        place = {"table": self.spec.table.name, "column": "", "path": self.spec.place}
+        self.book.add(RaggedRowError, count=1, row=number, **place)
+        return "skip"
+
+    def _header(self) -> tuple[str, ...]:
+        import csv as lines  # the standard library's: Arrow refuses a file that is a header line only
+
+        with self.path.open("r", encoding=self.encoding, newline="") as file:
+            header = next(lines.reader(file, delimiter=self.spec.source.delimiter), [])
+            if not any(line.strip() for line in (file.readline() for _ in range(3))):
+                raise NoRowsError(place=self.spec.place)
+        return tuple(name.strip() for name in header)
+
+
+@dataclass
+class _Query:
+    spec: TableSpec
+
+    def __post_init__(self) -> None:
+        self.names: tuple[str, ...] = tuple(self._columns())
+
+    def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        """Yield the named columns; the server keeps the cursor, and the transaction reads only and is rolled back."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        positions = [self.names.index(name) for name in columns]
+        with self._rows() as result:
+            try:
+                while rows := result.fetchmany(CHUNK_ROWS):
+                    arrays = [_array([row[position] for row in rows]) for position in positions]
+                    yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            except SQLAlchemyError as error:
+                raise SourceUnreadableError(table=self.spec.table.name, problem=_spoken(error)) from None
+
+    def _columns(self) -> list[str]:
+        with self._rows() as result:
+            return list(result.keys())
+
+    def _rows(self) -> _Cursor:
+        url = self.spec.source.url
+        if url.startswith(_ENVIRONMENT):
+            name = url.removeprefix(_ENVIRONMENT)
+            if name not in os.environ:
+                raise SourceUnreadableError(table=self.spec.table.name, problem=f"{name} is not in the environment")
+            url = os.environ[name]
+        return _Cursor(url, self.spec)
+
+
+class _Cursor:
+    """One SELECT in a transaction that cannot write."""
+
+    def __init__(self, url: str, spec: TableSpec) -> None:
+        self._url, self._spec = url, spec
+
+    def __enter__(self) -> Any:
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            self._engine = create_engine(self._url)
+            connection = self._engine.connect().execution_options(stream_results=True, yield_per=CHUNK_ROWS)
+            statement = _READ_ONLY.get(self._engine.dialect.name)
+            if statement:
+                connection.exec_driver_sql(statement)
+            return connection.execute(text(self._spec.source.query))
+        except (SQLAlchemyError, ImportError, OSError) as error:
+            # The message may hold the address with its password, or a cell: only its kind is told.
+            raise SourceUnreadableError(table=self._spec.table.name, problem=_spoken(error)) from None
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.dispose()
+
+
+_READ_ONLY: Final = {
+    "sqlite": "PRAGMA query_only = ON",
+    "postgresql": "SET TRANSACTION READ ONLY",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+    "oracle": "SET TRANSACTION READ ONLY",
+}
+"""Per dialect; elsewhere the user's rights decide, and the mapping takes one SELECT only."""
+
+
+def _spoken(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"the driver {error.name or 'of this database'} is not installed"
+    return type(error).__name__
+
+
+def _array(cells: list[Any]) -> pa.Array:
+    try:
+        return pa.array(cells)
+    except (pa.ArrowException, TypeError):
+        return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch with string views as strings: few functions of Arrow take them."""
+    arrays = [array.cast(pa.string()) if pa.types.is_string_view(array.type) else array for array in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
