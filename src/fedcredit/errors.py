@@ -1689,9 +1689,12 @@ class ModelNotReleasedError(ModelError):
     code = "FC-6006"
     en = (
         "The members did not release the model: {yes} say yes, {no} say no, {abstain} abstain; a release needs more "
-        "than {colluders} yes, and more yes than no."
+        "than {colluders} yes, and more yes than no or unheard."
     )
-    zh = "各成员未放行该模型:{yes} 票赞成,{no} 票反对,{abstain} 票弃权;放行需要赞成票多于 {colluders} 票,且多于反对票。"
+    zh = (
+        "各成员未放行该模型:{yes} 票赞成,{no} 票反对,{abstain} 票弃权;"
+        "放行需要赞成票多于 {colluders} 票,且多于反对与未到之和。"
+    )
     fix_en = (
         "Its last checkpoint stays as a candidate: do not use it. Read the votes (fedcredit audit view --kind closed), "
         "find out who poisoned or failed, and train again under a new plan."

@@ -52,9 +52,8 @@ PLAN_ZH: Final[dict[str, str]] = {
         "   投票        无:无论各成员在留出借款人上看到什么,模型都会放行"
     ),
     (
-        "   votes       the model is released if more than {colluders} say yes, and more yes than no; "
-        "floor AUC {floor:g}"
-    ): "   投票        赞成多于 {colluders} 票且多于反对票时放行;AUC 下限 {floor:g}",
+        "   votes       released if more than {colluders} say yes, and more yes than no or unheard; floor AUC {floor:g}"
+    ): "   投票        赞成多于 {colluders} 票且多于反对与未到之和时放行;AUC 下限 {floor:g}",
     "               on counts of their own, for {share:.0%} of the held-out budget": (
         "               依据各自的计数,占留出预算的 {share:.0%}"
     ),

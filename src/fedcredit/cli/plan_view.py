@@ -62,7 +62,7 @@ def _tell_containment(plan: RunPlan) -> None:
         return
     say(
         tr(
-            "   votes       the model is released if more than {colluders} say yes, and more yes than no; "
+            "   votes       released if more than {colluders} say yes, and more yes than no or unheard; "
             "floor AUC {floor:g}",
             colluders=plan.privacy.colluders,
             floor=plan.vote_floor,

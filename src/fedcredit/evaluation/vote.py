@@ -4,9 +4,9 @@ The counts carry the noise that the plan charges the hold-out borrowers for, so 
 for counts that are private **alone**: under shared noise an institution's own counts carry only a share, and a vote on
 them is a release of its own, to be charged as one.
 
-``decide`` is the rule. With c colluders a model is released if more than c institutions say yes, and more yes than no:
-colluders alone neither release a model nor keep one back, as long as more than c of the others can tell. A single no is
-no veto: whoever holds only inputs that tell nothing ranks its borrowers by chance with every model.
+``decide`` is the rule. With c colluders a model is released if more than c institutions say yes, and more yes than no
+or unheard. So colluders alone neither release a model nor keep one back, as long as more than c of the others can tell.
+A single no is no veto: whoever holds only inputs that tell nothing ranks its borrowers by chance with every model.
 """
 
 from __future__ import annotations
@@ -76,10 +76,13 @@ class Vote:
         return self.reason.choice
 
 
-def decide(choices: Collection[Choice], *, colluders: int) -> Outcome:
-    """Return whether a model is released: more than ``colluders`` say yes, and more say yes than no."""
+def decide(choices: Collection[Choice], *, unheard: int, colluders: int) -> Outcome:
+    """Return whether a model is released: more than ``colluders`` say yes, and more than say no or were not heard.
+
+    Whom the coordinator does not hear counts as a no, or it could leave out those who would say it.
+    """
     votes = list(choices)
-    passed = votes.count(Choice.YES) > max(colluders, votes.count(Choice.NO))
+    passed = votes.count(Choice.YES) > max(colluders, votes.count(Choice.NO) + unheard)
     return Outcome.RELEASED if passed else Outcome.NOT_RELEASED
 
 

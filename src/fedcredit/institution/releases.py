@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fedcredit.config.plan import RunPlan
 from fedcredit.contract import Contract
 from fedcredit.crypto.streams import KeyStream
 from fedcredit.data.inputs import model_inputs
@@ -30,7 +31,7 @@ from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.training.families import LocalComputation, ModelFamily, model_family
 from fedcredit.training.integer_sum import IntegerSum, SumBounds
 from fedcredit.training.plan_review import lane_limits
-from fedcredit.training.update_bound import UpdateBound, bound_of, charged, clamp
+from fedcredit.training.update_bound import UpdateBound, charged, clamp, require_alike, update_bounds
 
 Integers = npt.NDArray[np.int64]
 Vector = npt.NDArray[np.float64]
@@ -49,8 +50,8 @@ class RunContext:
     """Largest magnitude that this institution may send: the room that the plan counts on."""
     bounds: SumBounds
     """Of its training sums as they leave, shortened where the plan bounds updates; the noise is made for them."""
-    widest: UpdateBound | None
-    """What bounds its sum in the first round, and never widens; ``None`` where the plan bounds nothing."""
+    widest: Mapping[InstitutionId, UpdateBound] | None
+    """What bounds every member's sum in the first round, and never widens; ``None`` where the plan bounds nothing."""
 
     @classmethod
     def make(cls, terms: Terms, holdings: Holdings) -> RunContext:
@@ -66,28 +67,42 @@ class RunContext:
             privacy=privacy_plan(plan),
             limits=lane_limits(plan, holdings.contract, name),
             bounds=charged(plan, own),
-            widest=bound_of(plan, name, bounds={name: own}, previous=None) if plan.bounds_updates else None,
+            widest=_widest(plan, family) if plan.bounds_updates else None,
         )
 
     def update_bound(self, manifest: Manifest, institution: InstitutionId) -> UpdateBound | None:
         """Return what bounds the institution's sum in a training round; ``None`` where nothing does.
 
-        ``admission`` has counted the radii. Any radius is private, so what is checked is what the plan promises about
-        them: in the first round they follow from it, and none is ever larger than then.
+        ``admission`` has counted the radii. Any radius is private for borrowers, but not for the institution: a sum to
+        which the others may add nothing is its update. So in the first round all radii follow from the plan, and later
+        all are the same part of those.
 
         Raises:
-            WrongContextError: the radius is not one that the plan can have.
+            WrongContextError: the radii are not such that the plan can have.
         """
         if self.widest is None or manifest.purpose != Purpose.TRAIN:
             return None
-        blocks, place = self.widest.blocks, manifest.cohort.index(institution)
-        radii = manifest.radii[place * len(blocks) : (place + 1) * len(blocks)]
-        first = manifest.round == 1
-        if any(radius > most for radius, most in zip(radii, self.widest.radii, strict=True)) or (
-            first and radii != self.widest.radii
-        ):
+        blocks = self.widest[institution].blocks
+        bounds = {
+            InstitutionId(name): UpdateBound(
+                blocks=blocks, radii=manifest.radii[place * len(blocks) : (place + 1) * len(blocks)]
+            )
+            for place, name in enumerate(manifest.cohort)
+        }
+        if manifest.round == 1 and any(bound != self.widest[name] for name, bound in bounds.items()):
             raise WrongContextError(what="round manifest", field="radii")
-        return UpdateBound(blocks=blocks, radii=radii)
+        require_alike(bounds, self.widest)
+        return bounds[institution]
+
+
+def _widest(plan: RunPlan, family: ModelFamily) -> dict[InstitutionId, UpdateBound]:
+    """Return the first round's bounds of every member; members of one size and the same modalities have the same."""
+    known: dict[tuple[int, tuple[str, ...]], SumBounds] = {}
+    bounds = {}
+    for name, borrowers in plan.expected_borrowers().items():
+        alike = borrowers, plan.modalities(name)
+        bounds[name] = known.setdefault(alike, known.get(alike) or family.bounds(plan, name))
+    return update_bounds(plan, bounds, bounds=bounds, previous=None)
 
 
 def plan_family(terms: Terms, contract: Contract) -> ModelFamily:

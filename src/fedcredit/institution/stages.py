@@ -184,7 +184,7 @@ class Stages:
         def store() -> None:
             self._memory.remember_place(opened.manifest)
             self._memory.keep_witnessed(opened.manifest.run, witnessed)
-            self._keep_table(opened.manifest, values)
+            self._keep_table(opened.manifest, terms, values)
 
         return Reaction(answer=answer, store=store)
 
@@ -203,9 +203,13 @@ class Stages:
         weights = weights_from_bytes(body.weights, count=context.family.layout.size)
         return witnessed, self._sums.of(manifest, context, weights)
 
-    def _keep_table(self, manifest: Manifest, values: Integers) -> None:
-        """Keep what was released for the evaluation: at the end the institution votes on it."""
-        if manifest.purpose == Purpose.EVALUATE:
+    def _keep_table(self, manifest: Manifest, terms: Terms, values: Integers) -> None:
+        """Keep what was released for the evaluation, if the institution votes on it at the end.
+
+        Not with shared noise, which does not protect these numbers alone.
+        """
+        plan = terms.plan
+        if manifest.purpose == Purpose.EVALUATE and plan.vote_floor is not None and plan.privacy.noise == "local":
             self._memory.keep_table(manifest.run, VotingTable.of(manifest, values).to_bytes())
 
     # --- a round with secure aggregation -----------------------------------------------------------------------------
@@ -240,9 +244,7 @@ class Stages:
             self._memory.keep_epoch(manifest.run, roots.at(manifest.step + 1))
             self._memory.keep_round(manifest.run, state)
             self._memory.keep_witnessed(manifest.run, witnessed)
-            if not terms.plan.evaluation.vote_share:
-                # Shared noise does not protect these numbers alone: they are not kept beyond the round.
-                self._keep_table(manifest, values)
+            self._keep_table(manifest, terms, values)
 
         return Reaction(answer=upload, bulk=bulk, store=store)
 

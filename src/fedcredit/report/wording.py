@@ -307,7 +307,7 @@ def votes(result: Result) -> str:
         return "Nobody voted on the model: the plan said so. Whether it is fit for use, somebody else has to say."
     said = [vote for vote, _ in result.votes.values()]
     counted = f"{said.count('yes')} said yes, {said.count('no')} no, {said.count('abstain')} abstained"
-    rule = f"a release needs more than {result.colluders} yes, and more yes than no"
+    rule = f"a release needs more than {result.colluders} yes, and more yes than no or unheard"
     outcome = "The members released the model" if result.verdict == "released" else "The members kept the model back"
     return f"{outcome}: {counted}; {rule}. The floor was an AUC of {result.vote_floor:g} on own held-out borrowers."
 

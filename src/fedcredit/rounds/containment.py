@@ -23,6 +23,7 @@ from fedcredit.training.integer_sum import SumBounds
 from fedcredit.training.update_bound import (
     ReleasedSum,
     UpdateBound,
+    alike,
     bounded,
     require_in_range,
     update_bounds,
@@ -88,7 +89,9 @@ class Containment:
 
     def _bound_of(self, name: InstitutionId) -> UpdateBound:
         if self._limits is None:
-            self._limits = update_bounds(self._plan, self._bounds, bounds=self._bounds, previous=self._last)
+            first = update_bounds(self._plan, self._bounds, bounds=self._bounds, previous=None)
+            wanted = update_bounds(self._plan, self._bounds, bounds=self._bounds, previous=self._last)
+            self._limits = first if self._last is None else alike(wanted, first)
         return self._limits[name]
 
     @cached_property

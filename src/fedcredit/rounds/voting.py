@@ -37,8 +37,10 @@ class Verdict:
         """
         votes = {name: reason for name in sorted(answers) if (reason := reason_of(plan, answers[name])) is not None}
         colluders = plan.privacy.colluders
-        choices = [reason.choice for reason in votes.values()]
-        outcome = Outcome.NOT_VOTED if plan.vote_floor is None else decide(choices, colluders=colluders)
+        heard = [reason.choice for reason in votes.values() if reason is not Reason.NO_COUNTS]
+        unheard = len(plan.institutions) - len(heard)
+        decided = decide(heard, unheard=unheard, colluders=colluders)
+        outcome = Outcome.NOT_VOTED if plan.vote_floor is None else decided
         return cls(outcome=outcome, votes=votes, colluders=colluders)
 
     def count(self, choice: Choice) -> int:

@@ -20,13 +20,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fedcredit.config.plan import BoostingTraining, RunPlan
-from fedcredit.errors import PrivacyPlanError, UpdateOutOfRangeError
+from fedcredit.errors import PrivacyPlanError, UpdateOutOfRangeError, WrongContextError
 from fedcredit.parties import InstitutionId
 from fedcredit.training.integer_sum import IntegerSum, SumBounds
 
@@ -45,10 +45,13 @@ NOISE_DEVIATIONS: Final = 2.0
 """How far above its expectation the estimate of the last sum's norm is taken, where noise makes it uncertain."""
 LARGEST_PART: Final = 3
 """One number is at most such a part of the radius: a backdoor puts everything into the one bin that triggers it."""
+WHOLE: Final = 1 << 20
+"""The radii of a round are a part of the first round's, in steps of one over this."""
 _TAIL: Final = 9.0
 """Standard deviations that honest noise stays within: beyond lie 10⁻¹⁸ of normal draws."""
 
 Integers = npt.NDArray[np.int64]
+Bounds: TypeAlias = "dict[InstitutionId, UpdateBound]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +165,48 @@ def _radii(blocks: tuple[LaneBlock, ...], mine: SumBounds, expected: float, know
             limit = min(limit, math.sqrt(SHARE_FACTOR**2 * known.squared_part(block, mine, expected) + by_chance))
         radii.append(math.floor(limit))
     return tuple(radii)
+
+
+def alike(wanted: Mapping[InstitutionId, UpdateBound], first: Mapping[InstitutionId, UpdateBound]) -> Bounds:
+    """Return bounds that leave everybody at least what is ``wanted``: one part of the ``first`` round's, for all alike.
+
+    A manifest may not choose among members: one whose others had no room would make a sum of a single update.
+    """
+    blocks = next(iter(first.values())).blocks
+    parts = [
+        max((_parts(wanted[name].radii[place], bound.radii[place])[0] for name, bound in first.items()), default=0)
+        for place in range(len(blocks))
+    ]
+    return {
+        name: UpdateBound(
+            blocks=blocks, radii=tuple(_part_of(most, part) for most, part in zip(bound.radii, parts, strict=True))
+        )
+        for name, bound in first.items()
+    }
+
+
+def require_alike(bounds: Mapping[InstitutionId, UpdateBound], first: Mapping[InstitutionId, UpdateBound]) -> None:
+    """Return if ``bounds`` are one part of the ``first`` round's in every block, the same for every member.
+
+    Raises:
+        WrongContextError: some member has another part than the others, or more than all.
+    """
+    for place in range(len(next(iter(bounds.values())).blocks)):
+        ranges = [_parts(bound.radii[place], first[name].radii[place]) for name, bound in bounds.items()]
+        least, most = max(low for low, _ in ranges), min(high for _, high in ranges)
+        if least > min(most, WHOLE):
+            raise WrongContextError(what="round manifest", field="radii")
+
+
+def _part_of(radius: int, part: int) -> int:
+    return radius * part // WHOLE
+
+
+def _parts(radius: int, most: int) -> tuple[int, int]:
+    """Return the smallest and the largest part of ``most`` that is ``radius``, in parts of ``WHOLE``."""
+    if not most:
+        return (0, WHOLE) if not radius else (WHOLE + 1, WHOLE + 1)
+    return -(-radius * WHOLE // most), ((radius + 1) * WHOLE - 1) // most
 
 
 def clamp(total: IntegerSum, bound: UpdateBound) -> IntegerSum:

@@ -56,21 +56,24 @@ def test_noise_without_a_known_deviation_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("yes", "no", "abstain", "colluders", "outcome"),
+    ("yes", "no", "abstain", "unheard", "colluders", "outcome"),
     [
-        (1, 0, 9, 0, Outcome.RELEASED),
-        (0, 0, 10, 0, Outcome.NOT_RELEASED),
-        (1, 1, 8, 0, Outcome.NOT_RELEASED),
-        (2, 1, 7, 0, Outcome.RELEASED),
-        (2, 0, 8, 2, Outcome.NOT_RELEASED),  # colluders alone release nothing
-        (3, 2, 5, 2, Outcome.RELEASED),  # nor do they keep back what one more of the others can judge
-        (3, 3, 4, 2, Outcome.NOT_RELEASED),
-        (2, 8, 0, 2, Outcome.NOT_RELEASED),
+        (1, 0, 9, 0, 0, Outcome.RELEASED),
+        (0, 0, 10, 0, 0, Outcome.NOT_RELEASED),
+        (1, 1, 8, 0, 0, Outcome.NOT_RELEASED),
+        (2, 1, 7, 0, 0, Outcome.RELEASED),
+        (2, 0, 8, 0, 2, Outcome.NOT_RELEASED),  # colluders alone release nothing
+        (3, 2, 5, 0, 2, Outcome.RELEASED),  # nor do they keep back what one more of the others can judge
+        (3, 3, 4, 0, 2, Outcome.NOT_RELEASED),
+        (2, 8, 0, 0, 2, Outcome.NOT_RELEASED),
+        (3, 0, 1, 2, 1, Outcome.RELEASED),
+        (3, 2, 0, 2, 1, Outcome.NOT_RELEASED),  # two that would say no, left out by the coordinator
+        (3, 0, 0, 3, 0, Outcome.NOT_RELEASED),
     ],
 )
-def test_the_rule_by_hand(yes: int, no: int, abstain: int, colluders: int, outcome: Outcome) -> None:
+def test_the_rule_by_hand(yes: int, no: int, abstain: int, unheard: int, colluders: int, outcome: Outcome) -> None:
     choices = [Choice.YES] * yes + [Choice.NO] * no + [Choice.ABSTAIN] * abstain
-    assert decide(choices, colluders=colluders) is outcome
+    assert decide(choices, unheard=unheard, colluders=colluders) is outcome
 
 
 def test_every_reason_is_for_one_choice() -> None:

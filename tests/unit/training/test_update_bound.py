@@ -8,7 +8,7 @@ from consortium import INPUTS, NO_PRIVACY, TREES, plan_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcredit.errors import PrivacyPlanError, UpdateOutOfRangeError
+from fedcredit.errors import PrivacyPlanError, UpdateOutOfRangeError, WrongContextError
 from fedcredit.parties import InstitutionId
 from fedcredit.training.families import model_family
 from fedcredit.training.integer_sum import IntegerSum, SumBounds
@@ -16,10 +16,12 @@ from fedcredit.training.update_bound import (
     LaneBlock,
     ReleasedSum,
     UpdateBound,
+    alike,
     bound_of,
     bounded,
     clamp,
     lane_blocks,
+    require_alike,
     require_in_range,
 )
 
@@ -235,3 +237,59 @@ def test_honest_noise_is_in_range_and_ten_times_as_much_is_not() -> None:
     require_in_range(noise.sum(axis=0), round_number=1, limits=limits, deviations=[500.0] * 3)
     with pytest.raises(UpdateOutOfRangeError):
         require_in_range(10 * noise.sum(axis=0), round_number=1, limits=limits, deviations=[500.0] * 3)
+
+
+# --- one part for all ------------------------------------------------------------------------------------------------
+
+
+def pair_of(*radii: tuple[int, int]) -> dict[InstitutionId, UpdateBound]:
+    return {name: UpdateBound(blocks=PAIR, radii=radii[place]) for place, name in enumerate((A, B))}
+
+
+FIRST = pair_of((1000, 80), (4000, 320))
+
+
+def test_everybody_gets_the_part_of_who_needs_most() -> None:
+    # A wants a quarter of its first radius and B an eighth: both get a quarter. Blocks are independent.
+    assert alike(pair_of((250, 8), (500, 160)), FIRST) == pair_of((250, 40), (1000, 160))
+    assert alike(FIRST, FIRST) == FIRST
+    assert alike(pair_of((0, 0), (0, 0)), FIRST) == pair_of((0, 0), (0, 0))
+
+
+@given(
+    first=st.lists(st.integers(0, 10**9), min_size=4, max_size=4),
+    shares=st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
+def test_what_everybody_gets_is_enough_for_each_and_is_taken_by_all(first: list[int], shares: list[float]) -> None:
+    most = pair_of((first[0], first[1]), (first[2], first[3]))
+    wanted = [int(radius * share) for radius, share in zip(first, shares, strict=True)]
+    given_ = alike(pair_of((wanted[0], wanted[1]), (wanted[2], wanted[3])), most)
+    flat = [radius for name in (A, B) for radius in given_[name].radii]
+    assert all(low <= radius <= high for low, radius, high in zip(wanted, flat, first, strict=True))
+    require_alike(given_, most)
+    for name in (A, B):  # some members may be away
+        require_alike({name: given_[name]}, most)
+
+
+@pytest.mark.parametrize(
+    "bent",
+    [
+        ((1000, 80), (0, 0)),  # B has no room: the sum is A's update
+        ((0, 80), (4000, 320)),
+        ((500, 80), (1000, 320)),
+        ((1000, 80), (3999, 320)),
+        ((1001, 80), (4004, 320)),
+        ((1000, 40), (4000, 320)),
+    ],
+    ids=["others without room", "one without room", "half and quarter", "one step less", "more than all", "one block"],
+)
+def test_parts_that_differ_between_members_are_refused(bent: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    with pytest.raises(WrongContextError, match="radii"):
+        require_alike(pair_of(*bent), FIRST)
+
+
+def test_a_member_without_any_room_in_the_first_round_has_none_later() -> None:
+    first = pair_of((0, 80), (4000, 320))
+    require_alike(pair_of((0, 40), (2000, 160)), first)
+    with pytest.raises(WrongContextError, match="radii"):
+        require_alike(pair_of((1, 40), (2000, 160)), first)
