@@ -34,6 +34,7 @@ from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.table import TIMES
 from fedcredit.errors import (
     DataError,
+    DataRefusedError,
     FutureDateError,
     HugeCellError,
     LabelKindError,
@@ -45,6 +46,7 @@ from fedcredit.errors import (
     PlaceholderDateError,
     RaggedRowError,
     RowCountError,
+    UnacceptedWarningError,
     UnknownCodeError,
 )
 
@@ -78,6 +80,25 @@ class DataReport:
     def open_warnings(self, accepted: frozenset[str]) -> tuple[Finding, ...]:
         """Return the warnings whose code is not among the ``accepted`` ones."""
         return tuple(item for item in self.findings if item.warning and item.error.code not in accepted)
+
+    def require_accepted(self, accepted: frozenset[str], *, command: str) -> None:
+        """Raise unless there is no error and every warning is among the ``accepted`` ones; ``command`` checks again.
+
+        Raises:
+            DataRefusedError: there are errors.
+            UnacceptedWarningError: nobody has accepted a warning.
+        """
+        if errors := self.errors:
+            tables = ", ".join(dict.fromkeys(item.table for item in errors))
+            raise DataRefusedError(errors=len(errors), tables=tables, codes=_codes(errors), command=command)
+        if warnings := self.open_warnings(accepted):
+            options = " ".join(f"--accept {code}" for code in dict.fromkeys(item.error.code for item in warnings))
+            command = f"{command} {options}"
+            raise UnacceptedWarningError(warnings=len(warnings), codes=_codes(warnings), command=command)
+
+
+def _codes(findings: tuple[Finding, ...]) -> str:
+    return ", ".join(sorted({item.error.code for item in findings}))
 
 
 def check_data(spec: DataSpec, *, scratch: Path) -> DataReport:

@@ -26,4 +26,6 @@ DATA_ZH: Final[dict[str, str]] = {
     "   edit mapping.toml until it says where your tables lie and what their columns mean": (
         "   请编辑 mapping.toml,写明各表位置与字段含义"
     ),
+    "not learnt from: {reasons}": "不用于训练:{reasons}",
+    "accepted in node.toml: {codes}": "已在 node.toml 中记录接受:{codes}",
 }

@@ -1,4 +1,4 @@
-"""``fedcredit demo``: the main job on real data, on this machine, in one command."""
+"""``fedcredit demo``: the main job on real or simulated data, on this machine, in one command."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ import typer
 
 from fedcredit import __version__
 from fedcredit.cli.break_view import BreakChoice, show_break
-from fedcredit.cli.options import AggregationChoice, Debug, Format, ModelChoice, OutputFormat, guarded
+from fedcredit.cli.options import (
+    AggregationChoice,
+    Debug,
+    Format,
+    ModelChoice,
+    NoiseChoice,
+    OutputFormat,
+    ScaleChoice,
+    guarded,
+)
 from fedcredit.cli.output import console, done, next_step, note, say
 from fedcredit.cli.result_view import require_released, tell_result
 from fedcredit.cli.texts import tr, word
+from fedcredit.errors import UsageError
 
 if TYPE_CHECKING:
     from fedcredit.lab.results import StudyEvaluation
@@ -24,15 +34,18 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER: Final = "fedcredit-demo"
 MAX_ROUNDS: Final = 10_000
 MAX_SEED: Final = 2**32 - 1
+FEW_DEFAULTS: Final = 100
+"""Below so many an interval of the AUC is wider than what models differ by."""
 DEADLINES_S: Final = {"inprocess": 120.0, "flower": 180.0}
 
 
 class DataChoice(StrEnum):
-    """The real data sets that the demo runs on."""
+    """What the demo runs on: real data sets, and the consortium simulator."""
 
     TAIWAN = "taiwan"
     SBA = "sba"
     GERMAN = "german"
+    SIMULATED = "simulated"
 
 
 class RuntimeChoice(StrEnum):
@@ -45,14 +58,21 @@ class RuntimeChoice(StrEnum):
 @guarded
 def demo(
     data: Annotated[
-        DataChoice | None, typer.Option(help="Which real data set. Default: taiwan; german with --break.")
+        DataChoice | None,
+        typer.Option(help="A real data set, or a simulated consortium. Default: taiwan; german with --break."),
+    ] = None,
+    scale: Annotated[
+        ScaleChoice | None,
+        typer.Option(help="With --data simulated: 4 thousand, 110 thousand or a million contracts. Default: ci."),
     ] = None,
     runtime: Annotated[
         RuntimeChoice, typer.Option(help="inprocess, or flower: real SuperLink, SuperNodes and daemons on loopback.")
     ] = RuntimeChoice.INPROCESS,
     model: Annotated[
         ModelChoice | None,
-        typer.Option(help="Boosted trees, scorecard or neural network. Default: trees; scorecard with --break."),
+        typer.Option(
+            help="Boosted trees, scorecard or neural network. Default: trees; scorecard with --break and simulated."
+        ),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, max=MAX_ROUNDS, help="Training rounds; recommended number if absent.")
@@ -61,11 +81,19 @@ def demo(
         float, typer.Option(help="Privacy loss per borrower for the whole training; inf switches privacy off, aloud.")
     ] = 3.0,
     seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Seed of the split into training and test borrowers.")
+        int,
+        typer.Option(min=0, max=MAX_SEED, help="Seed of the split into training and test borrowers, and of a world."),
     ] = 1,
     aggregation: Annotated[
         AggregationChoice, typer.Option(help="secure: only sums can be read. open: the coordinator reads each message.")
     ] = AggregationChoice.SECURE,
+    noise: Annotated[
+        NoiseChoice | None,
+        typer.Option(
+            help="local: every member noises for itself. shared: all together, read sums only. "
+            "Default: local; shared with simulated, whose members are small."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; must not exist. Default: ./fedcredit-demo…")] = None,
     test_noise: Annotated[
         bool, typer.Option("--test-noise", help="Repeatable noise for bit-equality tests. Protects nobody.")
@@ -77,9 +105,13 @@ def demo(
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
-    """Train one model across institutions on real data, with differential privacy and sealed updates."""
+    """Train one model across institutions, with differential privacy and sealed updates."""
+    if scale is not None and data is not DataChoice.SIMULATED:
+        raise UsageError(problem="--scale goes with --data simulated only", hint="See: fedcredit demo --help")
     if break_with is not None:
-        _refuse_with_break(runtime=runtime, rounds=rounds, test_noise=test_noise)
+        given = {"--runtime flower": runtime is RuntimeChoice.FLOWER, "--rounds": rounds is not None}
+        given |= {"--noise": noise is not None, "--data simulated": data is DataChoice.SIMULATED}
+        _refuse_with_break({**given, "--test-noise": test_noise})
         return show_break(
             break_with,
             data=str(data or DataChoice.GERMAN),
@@ -89,7 +121,10 @@ def demo(
             aggregation=str(aggregation),
             out=out,
         )
-    data, model = data or DataChoice.TAIWAN, model or ModelChoice.TREES
+    data = data or DataChoice.TAIWAN
+    simulated = data is DataChoice.SIMULATED
+    model = model or (ModelChoice.SCORECARD if simulated else ModelChoice.TREES)
+    noise = noise or (NoiseChoice.SHARED if simulated else NoiseChoice.LOCAL)
     from fedcredit.flower.study_runtime import free_relay_port, run_through_flower
     from fedcredit.lab.inprocess import run_in_process
     from fedcredit.lab.results import StudyEvaluation
@@ -107,6 +142,8 @@ def demo(
         test_noise=test_noise,
         deadline_s=DEADLINES_S[runtime],
         aggregation=aggregation.value,
+        noise=noise.value,
+        scale=(scale or ScaleChoice.CI).value,
     )
     say(
         tr(
@@ -124,6 +161,8 @@ def demo(
     result = evaluation.finish(run_folder, runtime=str(runtime), started=started)
     report = write_report(study.folder)
     tell_result(result)
+    if simulated:
+        _tell_simulated(study, result)
     done(tr("wrote {path}", path=report))
     steps = [f"fedcredit audit verify {_short(run_folder)}"]
     if runtime is RuntimeChoice.INPROCESS:
@@ -133,12 +172,9 @@ def demo(
     return {**result, "report": str(report)}
 
 
-def _refuse_with_break(*, runtime: RuntimeChoice, rounds: int | None, test_noise: bool) -> None:
-    """A demonstration sets its own rounds, runs in this process, and hides nothing behind a noise that repeats."""
-    from fedcredit.errors import UsageError
-
-    given = {"--runtime flower": runtime is RuntimeChoice.FLOWER, "--rounds": rounds is not None}
-    for option, wanted in {**given, "--test-noise": test_noise}.items():
+def _refuse_with_break(given: Mapping[str, bool]) -> None:
+    """A demonstration sets its own run, in this process, and hides nothing behind a noise that repeats."""
+    for option, wanted in given.items():
         if wanted:
             raise UsageError(problem=f"{option} does not go with --break", hint="See: fedcredit demo --help")
 
@@ -154,6 +190,10 @@ def _short(path: Path) -> str:
 
 def _tell_set_up(study: Study) -> None:
     plan = study.plan
+    if study.dataset.provenance == "simulated":
+        note(tr("SIMULATED data: every person, vehicle and institution is made up"))
+        for name, reason in study.dataset.left_out.items():
+            note(tr("{institution} is left out: {reason}", institution=name, reason=word(reason)))
     done(tr("keys, enrolment, approved plan        {institutions} institutions", institutions=len(study.holdings)))
     borrowers = sum(len(holdings.table) for holdings in study.holdings.values())
     bad = sum(int(holdings.table.labels.sum()) for holdings in study.holdings.values())
@@ -172,6 +212,29 @@ def _tell_set_up(study: Study) -> None:
         note(tr("OPEN aggregation: the coordinator reads the message of every institution"))
     if plan.vote_floor is None:
         note(tr("nobody votes on the model: too few members have borrowers enough to judge it"))
+
+
+def _tell_simulated(study: Study, result: Mapping[str, Any]) -> None:
+    from fedcredit.lab.simulated import overlap
+
+    bads = result["summary"]["test_bads"]
+    if bads < FEW_DEFAULTS:
+        note(
+            tr(
+                "{bads} defaults among the test records: figures from so few are no result; see --scale paper",
+                bads=bads,
+            )
+        )
+    known = overlap(study.dataset)
+    if known.most > 1:
+        note(
+            tr(
+                "{borrowers:,} borrowers are at two institutions or more, one at {most}: epsilon is per institution, "
+                "and their losses add up",
+                borrowers=known.borrowers,
+                most=known.most,
+            )
+        )
 
 
 def _with_progress(study: Study, evaluation: StudyEvaluation, run: Callable[..., Path]) -> Path:

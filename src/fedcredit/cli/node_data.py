@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,8 +15,10 @@ from fedcredit.cli.texts import tr
 
 if TYPE_CHECKING:
     from fedcredit.checking.check import DataReport
-    from fedcredit.checking.findings import Finding
+    from fedcredit.checking.spec import DataSpec
     from fedcredit.checking.tokenise import TokenColumn
+    from fedcredit.config.node import NodeConfig
+    from fedcredit.data.table import CreditTable
 
 SHOWN_AT_MOST: Final = 25
 tokens = typer.Typer(
@@ -38,46 +41,73 @@ def check_data(
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Check the institution's own tables and say what is wrong with them. Nothing leaves; nothing is changed."""
-    from fedcredit.config.node import NODE_FILE
+    from fedcredit.config.node import NODE_FILE, NodeConfig
+    from fedcredit.contract import load_contract
     from fedcredit.contract.canonical.manifest import MANIFEST_FILE
     from fedcredit.contract.canonical.mapping import MAPPING_FILE
+    from fedcredit.features.names import is_canonical
 
+    accepted = frozenset(accept or ())
+    _require_acceptable(accepted)
+    config = NodeConfig.read(target) if (target / NODE_FILE).exists() else None
+    if config is not None and is_canonical(load_contract(config.data.contract)):
+        return _check_node(target, config, accepted, report)
     own = target.is_file() or any((target / name).exists() for name in (MANIFEST_FILE, MAPPING_FILE))
     result: dict[str, Any] = {}
     if own:
-        result |= _check_tables(target, frozenset(accept or ()), report)
-    if not own or (target / NODE_FILE).exists():
+        checked = _check_tables(target, accepted, report, command=f"fedcredit node check-data {target}")
+        facts = checked.spec.facts
+        if config is None:
+            next_step(f"fedcredit node init NODE --name {facts.institution_id} --type {facts.type} --data TABLE ...")
+        result |= checked.record
+    if not own or config is not None:
         result |= _check_training_table(target)
     return result
 
 
-def _check_tables(target: Path, accepted: frozenset[str], report_folder: Path | None) -> dict[str, Any]:
+def _check_node(folder: Path, config: NodeConfig, accepted: frozenset[str], report: Path | None) -> dict[str, Any]:
+    """Check the canonical tables that a node trains on, and say what training sees of them."""
+    from fedcredit.config.node import write_accepted
+    from fedcredit.contract import load_contract
+    from fedcredit.data.features import encode
+    from fedcredit.features.build import feature_frame
+
+    known = frozenset(config.data.accept)
+    command = f"fedcredit node check-data {folder}"
+    checked = _check_tables(folder / config.data.path, accepted | known, report or folder, command=command)
+    if accepted - known:
+        write_accepted(folder, accepted | known)
+        done(tr("accepted in node.toml: {codes}", codes=", ".join(sorted(accepted | known))))
+    contract, modalities = load_contract(config.data.contract), config.data.modalities
+    made = feature_frame(checked.spec, contract, modalities, place=config.data.path)
+    held = encode(made.frame, contract, modalities, place=config.data.path)
+    left_out = {reason: count for reason, count in made.left_out.items() if count}
+    if left_out:
+        reasons = ", ".join(f"{tr(reason)} {count:,}" for reason, count in left_out.items())
+        note(tr("not learnt from: {reasons}", reasons=reasons))
+    return checked.record | _tell_training(folder, held) | {"left_out": left_out}
+
+
+@dataclass(frozen=True)
+class _Checked:
+    spec: DataSpec
+    record: dict[str, Any]
+
+
+def _check_tables(target: Path, accepted: frozenset[str], report_folder: Path | None, *, command: str) -> _Checked:
     from fedcredit.checking.check import check_data as check
     from fedcredit.checking.spec import read_spec
-    from fedcredit.config.node import NODE_FILE
-    from fedcredit.errors import DataRefusedError, UnacceptedWarningError, operator_language
+    from fedcredit.errors import operator_language
     from fedcredit.report.data_page import counts_of, record_of, write_data_report
 
-    _require_acceptable(accepted)
     folder = report_folder or (target.parent if target.is_file() else target)
     report = check(read_spec(target), scratch=folder)  # what is spilled stays on the institution's own disk
     _tell_tables(report, counts_of)
     _tell_findings(report, accepted)
     page = write_data_report(report, folder, accepted=accepted, language=operator_language())
     done(tr("wrote {path} (it stays on this machine)", path=page))
-    errors, warnings = report.errors, report.open_warnings(accepted)
-    command = f"fedcredit node check-data {target}"
-    if errors:
-        tables = ", ".join(dict.fromkeys(item.table for item in errors))
-        raise DataRefusedError(errors=len(errors), tables=tables, codes=_codes(errors), command=command)
-    if warnings:
-        options = " ".join(f"--accept {code}" for code in dict.fromkeys(item.error.code for item in warnings))
-        command = f"{command} {options}"
-        raise UnacceptedWarningError(warnings=len(warnings), codes=_codes(warnings), command=command)
-    facts = report.spec.facts
-    if not (target / NODE_FILE).exists():
-        next_step(f"fedcredit node init NODE --name {facts.institution_id} --type {facts.type} --data TABLE ...")
-    return record_of(report, accepted=accepted) | {"report": str(page)}
+    report.require_accepted(accepted, command=command)
+    return _Checked(report.spec, record_of(report, accepted=accepted) | {"report": str(page)})
 
 
 def _require_acceptable(accepted: frozenset[str]) -> None:
@@ -114,17 +144,16 @@ def _tell_findings(report: DataReport, accepted: frozenset[str]) -> None:
         done(tr("{count} warnings accepted", count=hidden))
 
 
-def _codes(findings: tuple[Finding, ...]) -> str:
-    return ", ".join(sorted({item.error.code for item in findings}))
-
-
 def _check_training_table(folder: Path) -> dict[str, Any]:
     """Read the table that training reads, as training would."""
     from fedcredit.config.node import NodeConfig
     from fedcredit.institution.node import holdings_of
 
     config = NodeConfig.read(folder)
-    held = holdings_of(folder, config).table
+    return _tell_training(folder, holdings_of(folder, config).table)
+
+
+def _tell_training(folder: Path, held: CreditTable) -> dict[str, Any]:
     rows = len(held)
     bad = int(held.labels.sum())
     done(

@@ -55,6 +55,22 @@ class ModelChoice(StrEnum):
     NETWORK = "network"
 
 
+class RealDataChoice(StrEnum):
+    """The real data sets that travel with fedcredit."""
+
+    TAIWAN = "taiwan"
+    SBA = "sba"
+    GERMAN = "german"
+
+
+class ScaleChoice(StrEnum):
+    """How many accepted contracts a simulated world has."""
+
+    CI = "ci"
+    PAPER = "paper"
+    STRESS = "stress"
+
+
 Format = Annotated[
     OutputFormat, typer.Option("--format", help="text: for people, on stderr. json: one envelope on stdout.")
 ]

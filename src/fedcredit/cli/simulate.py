@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
+from fedcredit.cli.options import Debug, Format, OutputFormat, ScaleChoice, guarded
 from fedcredit.cli.output import done, next_step, note, table
 from fedcredit.cli.texts import tr
 
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
     from fedcredit.lab.describe import Description
 
 PAGE_FOLDER: Final = "describe"
-
-
-class ScaleChoice(StrEnum):
-    """How many accepted contracts."""
-
-    CI = "ci"
-    PAPER = "paper"
-    STRESS = "stress"
 
 
 @guarded

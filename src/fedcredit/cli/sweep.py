@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from fedcredit.cli.demo import DataChoice
-from fedcredit.cli.options import Debug, Format, MechanismChoice, ModelChoice, NoiseChoice, OutputFormat, guarded
+from fedcredit.cli.options import (
+    Debug,
+    Format,
+    MechanismChoice,
+    ModelChoice,
+    NoiseChoice,
+    OutputFormat,
+    RealDataChoice,
+    guarded,
+)
 from fedcredit.cli.output import done, next_step, note, say, table
 from fedcredit.cli.texts import tr
 
@@ -25,7 +33,7 @@ MOST_SEEDS: Final = 100
 def sweep(
     epsilon: Annotated[str, typer.Option(help="Epsilons, with commas: 0.5,1,3,8,inf.")] = "0.5,1,3,8,inf",
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Splits of the borrowers, from seed 1 on.")] = 5,
-    data: Annotated[DataChoice, typer.Option(help="Which real data set.")] = DataChoice.TAIWAN,
+    data: Annotated[RealDataChoice, typer.Option(help="Which real data set.")] = RealDataChoice.TAIWAN,
     model: Annotated[ModelChoice, typer.Option(help="Boosted trees, scorecard or neural network.")] = ModelChoice.TREES,
     noise: Annotated[
         NoiseChoice, typer.Option(help="local: every message is private alone. shared: only their sum is (experiment).")

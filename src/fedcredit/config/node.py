@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
 
@@ -20,9 +21,12 @@ class DataSection(Section):
     """Where the institution's own table lies."""
 
     path: str
-    """Parquet or CSV in the contract's columns; relative to the folder of node.toml."""
+    """Relative to the folder of node.toml. Parquet or CSV in the contract's columns; or, for a contract on canonical
+    tables such as vehicle-loans, the data folder with its manifest, or the mapping of the institution's own tables."""
     contract: str
     modalities: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    accept: Annotated[tuple[Annotated[str, Field(pattern=r"^FC-5\d{3}$")], ...], Field(strict=False)] = ()
+    """Codes of the warnings about canonical tables that a person has looked at and accepted."""
 
 
 class BudgetSection(Section):
@@ -71,7 +75,16 @@ def write_budget(folder: Path, *, key: str, value: float) -> None:
     Raises:
         DiskFullError, NotWritableError: the file is as it was.
     """
+    _write(folder, "budget", key, value)
+
+
+def write_accepted(folder: Path, codes: Collection[str]) -> None:
+    """Set the accepted warnings in ``folder``/node.toml; otherwise as ``write_budget``."""
+    _write(folder, "data", "accept", sorted(codes))
+
+
+def _write(folder: Path, section: str, key: str, value: object) -> None:
     path = folder / NODE_FILE
     document = tomlkit.parse(path.read_bytes().decode("utf-8"))
-    cast("Any", document)["budget"][key] = value
+    cast("Any", document)[section][key] = value
     write_atomic(path, tomlkit.dumps(document).encode("utf-8"), mode=0o600)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from fedcredit.errors import ChecksumError, DataFileMissingError, UnknownDataset
 from fedcredit.parties import InstitutionId, InstitutionType, institution_id
 from fedcredit.store.files import write_atomic
 
-Provenance = Literal["real", "real-segments"]
+Provenance = Literal["real", "real-segments", "simulated"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +36,9 @@ class Part:
     table: pa.Table
     complete: pa.Table
     """The same rows with the columns of every modality: what no institution that lacks one ever sees. Only an
-    experiment that scores models on the whole population may use it."""
+    experiment that scores models on the whole population may use it. Where nobody knows them, they are empty."""
+    canonical: Path | None = None
+    """The institution's canonical tables, if ``table`` was made from them; a node makes it again by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,9 +48,12 @@ class Dataset:
     name: str
     title: str
     provenance: Provenance
-    """``real``: the institutions are the lenders of the data. ``real-segments``: real rows, our division."""
+    """``real``: the institutions are the lenders of the data. ``real-segments``: real rows, our division.
+    ``simulated``: nothing is real."""
     contract: Contract
     parts: Mapping[str, Part]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Institutions of the data that cannot learn this label, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.data.tables import read_table
 from fedcredit.enrolment import Invitation, JoinRequest, armoured, read_armoured
 from fedcredit.errors import AlreadyExistsError
+from fedcredit.features.names import is_canonical
 from fedcredit.institution.admission import Admission, Approvals
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.memory import RunMemory
@@ -98,9 +99,23 @@ def read_invitation(folder: Path) -> Invitation:
 
 
 def holdings_of(folder: Path, config: NodeConfig) -> Holdings:
-    """Read the institution's own table through the contract; see ``data.read_table`` for what is refused."""
+    """Read what the institution trains on, through its contract.
+
+    A contract on canonical tables has its features made here, from tables that are checked first, every time: nothing
+    reaches training that did not pass. Any other contract describes one table of the institution.
+
+    Raises:
+        DataRefusedError, UnacceptedWarningError: the canonical tables did not pass.
+        DataError, SetupError: as ``features.build.training_table`` and ``data.read_table``.
+    """
     contract = load_contract(config.data.contract)
-    table = read_table(folder / config.data.path, contract, modalities=config.data.modalities)
+    if is_canonical(contract):
+        # Imported here, because a node on one table has no use for what checking brings along.
+        from fedcredit.institution.own_tables import training_table_of
+
+        table = training_table_of(folder, config, contract, scratch=folder / STATE.parent)
+    else:
+        table = read_table(folder / config.data.path, contract, modalities=config.data.modalities)
     return Holdings(institution=config.name, contract=contract, table=table)
 
 

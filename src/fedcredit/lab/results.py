@@ -55,6 +55,7 @@ METRICS_FILE: Final = "metrics.jsonl"
 PROVENANCE_NOTES: Final = {
     "real": "real loans of real lenders",
     "real-segments": "real borrowers; their segments stand in for institutions, the names are ours",
+    "simulated": "nobody and nothing in it is real",
 }
 
 
@@ -70,7 +71,10 @@ class StudyEvaluation:
         self._complete_train = [split.train for split in complete.values()]
         self._test: dict[InstitutionId, CreditTable] = {name: split.holdout for name, split in complete.items()}
         self._labels = np.concatenate([table.labels for table in self._test.values()])
-        self._scorers = [self._family.scorer(table) for table in self._test.values()]
+        self._scorers = [
+            self._family.scorer(table.with_modalities(study.known_modalities(name)))
+            for name, table in self._test.items()
+        ]
         self._metrics: list[dict[str, Any]] = []
         self._started = time.monotonic()
 

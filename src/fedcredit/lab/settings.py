@@ -87,7 +87,9 @@ _SCORECARD: Final[Mapping[str, tuple[int, float, float]]] = {"taiwan": (20, 30.0
 """Rounds, learning rate and momentum per contract."""
 _STRONG_PRIVACY_ROUNDS: Final = 12
 """Below epsilon 2 fewer, less noisy steps win."""
-_BASE_RATE: Final = 0.2
+_BASE_RATES: Final[Mapping[str, float]] = {"vehicle-loans": 0.02}
+_USUAL_BASE_RATE: Final = 0.2
+"""Public guesses of how many borrowers default: where a model starts, and what sizes of tables can tell."""
 _CHANCE: Final = 0.5
 _FEWEST: Final = 5
 """Below so many of one outcome an interval means nothing."""
@@ -95,12 +97,13 @@ _FEWEST: Final = 5
 
 def settings_for(contract: Contract, model: str, privacy: PrivacyChoice, consortium: Consortium) -> Settings:
     """Return the recommended settings; a contract without an experiment of its own gets those of ``taiwan``."""
+    base_rate = _BASE_RATES.get(contract.name, _USUAL_BASE_RATE)
     if model == "trees":
-        return _tree_settings(contract, privacy, consortium)
+        return _tree_settings(contract, privacy, consortium, base_rate=base_rate)
     if model == "network":
         return _gradient(
             rounds=30,
-            model={"kind": "network", "width": 8, "base_rate": _BASE_RATE},
+            model={"kind": "network", "width": 8, "base_rate": base_rate},
             learning_rate=1.0,
             momentum=0.85,
             clip=4.5,
@@ -111,7 +114,7 @@ def settings_for(contract: Contract, model: str, privacy: PrivacyChoice, consort
         rounds = _STRONG_PRIVACY_ROUNDS
     return _gradient(
         rounds=rounds,
-        model={"kind": "scorecard", "base_rate": _BASE_RATE},
+        model={"kind": "scorecard", "base_rate": base_rate},
         learning_rate=learning_rate,
         momentum=momentum,
         clip=1.0,
@@ -119,7 +122,7 @@ def settings_for(contract: Contract, model: str, privacy: PrivacyChoice, consort
     )
 
 
-def _tree_settings(contract: Contract, privacy: PrivacyChoice, consortium: Consortium) -> Settings:
+def _tree_settings(contract: Contract, privacy: PrivacyChoice, consortium: Consortium, *, base_rate: float) -> Settings:
     signal = _signal(privacy, consortium)
     chosen = next(row for limit, row in _TREES if signal < limit or math.isinf(limit))
     exact = privacy.off or privacy.mechanism == "rounded-gaussian"
@@ -132,7 +135,7 @@ def _tree_settings(contract: Contract, privacy: PrivacyChoice, consortium: Conso
             "depth": chosen.depth,
             "trees_per_round": TREES_PER_ROUND,
             "structure_seed": STRUCTURE_SEED,
-            "base_rate": _BASE_RATE,
+            "base_rate": base_rate,
         },
         training={
             "kind": "dp-boosting",

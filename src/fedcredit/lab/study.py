@@ -22,7 +22,7 @@ from fedcredit.config.federation import FederationConfig
 from fedcredit.config.node import NodeConfig
 from fedcredit.config.plan import RunPlan, usual_threshold
 from fedcredit.crypto.keys import PublicIdentity
-from fedcredit.data.datasets import Dataset, load_dataset
+from fedcredit.data.datasets import Dataset, Part, load_dataset
 from fedcredit.data.features import encode
 from fedcredit.data.splits import holdout_mask
 from fedcredit.enrolment import armoured
@@ -31,6 +31,7 @@ from fedcredit.institution.admission import Approvals
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import holdings_of, init_node, join
 from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
+from fedcredit.lab.simulated import ACCEPTED, SCENARIO, SIMULATED, simulate_dataset
 from fedcredit.lab.spreading import spread
 from fedcredit.parties import InstitutionId, Member
 from fedcredit.privacy.run_plan import privacy_plan
@@ -42,6 +43,10 @@ DELTA: Final = 1e-5
 EVALUATION_EPSILON: Final = 1.0
 HOLDOUT_FRACTION: Final = 0.2
 DATA_FILE: Final = "data.parquet"
+DATA_FOLDER: Final = "data"
+"""Where a node of a simulated institution has its canonical tables."""
+WORLD_FOLDER: Final = "world"
+"""What is left of a simulated world: the oracle, which no institution sees."""
 ModelKind = Literal["trees", "scorecard", "network"]
 NoiseKind = Literal["local", "shared"]
 OnRound = Callable[[int, npt.NDArray[np.float64], int], None]
@@ -66,6 +71,9 @@ class StudyOptions:
     drop_outs: int = 0
     """By how many the quorum is below the number of institutions; the noise pays for it, nobody drops out."""
     retries: int = 1
+    scenario: str = SCENARIO
+    scale: str = "ci"
+    """Which world is simulated, and how large; of ``dataset`` "simulated" only."""
     institutions: int | None = None
     """Spread the rows over so many institutions that hold everything; ``None`` keeps the data set's own parts."""
 
@@ -96,6 +104,11 @@ class Study:
         table = encode(self.dataset.parts[institution].complete, contract, names, place=institution)
         return Holdings(institution=institution, contract=contract, table=table)
 
+    def known_modalities(self, institution: InstitutionId) -> tuple[str, ...]:
+        """Return the modalities that anybody knows of an institution's borrowers: all, unless they are simulated."""
+        part = self.dataset.parts[institution]
+        return part.modalities if part.canonical else tuple(one.name for one in self.dataset.contract.modalities)
+
     def node_folder(self, institution: InstitutionId) -> Path:
         """Return one institution's folder."""
         return self.folder / "institutions" / institution
@@ -116,15 +129,22 @@ def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Stud
         raise UsageError(problem="epsilon must be above 0", hint="Give a number such as 3, or inf for no privacy.")
     if folder.exists():
         raise AlreadyExistsError(path=str(folder))
-    dataset = load_dataset(options.dataset)
-    if options.institutions is not None:
-        dataset = spread(dataset, options.institutions, seed=options.seed)
     make_directory(folder)
     try:
-        return _build(folder, options, dataset, relay_port=relay_port)
+        return _build(folder, options, _dataset(folder, options), relay_port=relay_port)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _dataset(folder: Path, options: StudyOptions) -> Dataset:
+    if options.dataset == SIMULATED:
+        world = folder / WORLD_FOLDER
+        return simulate_dataset(world, scenario=options.scenario, scale=options.scale, seed=options.seed)
+    dataset = load_dataset(options.dataset)
+    if options.institutions is None:
+        return dataset
+    return spread(dataset, options.institutions, seed=options.seed)
 
 
 def _build(folder: Path, options: StudyOptions, dataset: Dataset, *, relay_port: int) -> Study:
@@ -145,7 +165,7 @@ def _build(folder: Path, options: StudyOptions, dataset: Dataset, *, relay_port:
         node = folder / "institutions" / institution
         node_config = _node_config(dataset, institution, options)
         init_node(node, node_config)
-        write_atomic(node / DATA_FILE, _parquet(dataset.parts[institution].table), mode=0o600)
+        _give_data(node, dataset.parts[institution])
         identities[institution] = _enrol(coordinator_folder, node).identity_digest
         holdings[institution] = holdings_of(node, node_config)
     plan = study_plan(dataset, options, holdings, identities)
@@ -218,7 +238,12 @@ def _node_config(dataset: Dataset, institution: InstitutionId, options: StudyOpt
             "schema_version": 1,
             "institution": institution,
             "kind": str(part.kind),
-            "data": {"path": DATA_FILE, "contract": dataset.contract.name, "modalities": part.modalities},
+            "data": {
+                "path": DATA_FOLDER if part.canonical else DATA_FILE,
+                "contract": dataset.contract.name,
+                "modalities": part.modalities,
+                "accept": ACCEPTED if part.canonical else (),
+            },
             "budget": {
                 "epsilon": 1.0 if off else options.epsilon,
                 "delta": DELTA,
@@ -230,6 +255,13 @@ def _node_config(dataset: Dataset, institution: InstitutionId, options: StudyOpt
             },
         }
     )
+
+
+def _give_data(node: Path, part: Part) -> None:
+    if part.canonical is None:
+        write_atomic(node / DATA_FILE, _parquet(part.table), mode=0o600)
+    else:
+        part.canonical.rename(node / DATA_FOLDER)
 
 
 def _parquet(table: pa.Table) -> bytes:

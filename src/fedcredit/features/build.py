@@ -1,0 +1,81 @@
+"""The table that training sees, made from an institution's canonical tables as its contract says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from fedcredit.checking.spec import DataSpec
+from fedcredit.contract import Contract
+from fedcredit.contract.canonical import canonical
+from fedcredit.data.features import encode
+from fedcredit.data.table import CreditTable
+from fedcredit.errors import NoRowsError
+from fedcredit.features.labels import labelled_rows
+from fedcredit.features.names import wanted
+from fedcredit.features.reading import columns_of
+from fedcredit.features.windows import summarise
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FeatureFrame:
+    """One row per observation that is learnt from, in the columns of the contract. Stays at the institution."""
+
+    frame: pa.Table
+    left_out: Mapping[str, int]
+    """Observations that are not learnt from, by reason."""
+
+
+def feature_frame(spec: DataSpec, contract: Contract, modalities: Iterable[str], *, place: str) -> FeatureFrame:
+    """Return the features of the ``modalities``, the entity and the label of every observation that is learnt from.
+
+    A feature of a table that the institution lacks is empty in every row.
+
+    Raises:
+        ConfigValueError: the contract names a feature that canonical tables do not give, or must not.
+        NoRowsError: no observation has a label of the contract's head.
+        DataError: a table no longer reads as it did when it was checked.
+    """
+    tables = canonical(spec.facts.schema_version)
+    asked = wanted(contract, modalities, tables)
+    rows = labelled_rows(spec, asked.head)
+    if not len(rows.observations):
+        raise NoRowsError(place=f"{place} ({contract.label.column})")
+    made = {
+        text: values
+        for table, names in asked.tables().items()
+        for text, values in summarise(spec, table, names, rows.observations).items()
+    }
+    columns = {
+        contract.entity: pa.array(rows.observations.entity, pa.string()),
+        contract.label.column: pa.array(rows.labels, pa.int8()),
+    }
+    for name in asked.names:
+        kind = pa.string() if name.is_words else pa.float64()
+        columns[name.text] = pa.array(made[name.text], kind, from_pandas=True)
+    return FeatureFrame(frame=pa.table(columns), left_out=rows.left_out)
+
+
+def held_modalities(spec: DataSpec, contract: Contract) -> tuple[str, ...]:
+    """Return the modalities of which an institution has a column at least, in the order of the contract.
+
+    Raises:
+        ConfigValueError: as ``feature_frame``.
+        DataError: a table cannot be opened.
+    """
+    everything = [modality.name for modality in contract.modalities]
+    asked = wanted(contract, everything, canonical(spec.facts.schema_version))
+    there = {table: columns_of(spec, table) for table in asked.tables()}
+    held = {name.text for name in asked.names if name.rule.name in there[name.table]}
+    return tuple(
+        modality.name for modality in contract.modalities if any(column.name in held for column in modality.columns)
+    )
+
+
+def training_table(spec: DataSpec, contract: Contract, modalities: Iterable[str], *, place: str) -> CreditTable:
+    """Return the encoded features; raises as ``feature_frame`` and as ``data.features.encode``."""
+    names = tuple(modalities)
+    frame = feature_frame(spec, contract, names, place=place).frame
+    return encode(frame, contract, names, place=place)

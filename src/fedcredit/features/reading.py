@@ -1,0 +1,104 @@
+"""Cells of canonical tables, chunk by chunk, read exactly as the check reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcredit.checking.binding import bind
+from fedcredit.checking.cells import absent_cells, read_cells
+from fedcredit.checking.findings import FindingBook
+from fedcredit.checking.sources import open_table
+from fedcredit.checking.spec import DataSpec, TableSpec
+from fedcredit.contract.canonical import ColumnRule
+from fedcredit.contract.canonical.table import TYPED_MISSING
+
+Values: TypeAlias = NDArray[Any]
+Chunk: TypeAlias = Mapping[str, Values]
+"""Columns of some rows. Numbers, flags, categories (their position) and dates (days since 1970-01-01) are float64."""
+_TEXTS: Final = ("token", "id", "text")
+_MISSING: Final = tuple(float(code) for code in TYPED_MISSING)
+
+
+def table_of(spec: DataSpec, name: str) -> TableSpec | None:
+    """Return where a table comes from, or ``None`` if the institution has none."""
+    return next((table for table in spec.tables if table.table.name == name), None)
+
+
+def columns_of(spec: DataSpec, name: str) -> frozenset[str]:
+    """Return the canonical columns that the institution has of a table; none without the table."""
+    table = table_of(spec, name)
+    if table is None:
+        return frozenset()
+    reader = open_table(table, FindingBook())
+    return frozenset(item.name for item in bind(table, reader.names, spec.facts, FindingBook()))
+
+
+def read_chunks(spec: DataSpec, name: str, columns: Iterable[str]) -> Iterator[Chunk]:
+    """Yield the ``columns`` of a table; one that the institution lacks is not collected in every row.
+
+    The table must have passed its check: cells are read here without the rules of the contract.
+
+    Raises:
+        DataError: it cannot be read, or a cell no longer reads as it did when it was checked.
+    """
+    table = table_of(spec, name)
+    if table is None:
+        return
+    book = FindingBook()
+    reader = open_table(table, book)
+    asked = tuple(dict.fromkeys(columns))
+    bindings = [item for item in bind(table, reader.names, spec.facts, FindingBook()) if item.name in asked]
+    there = tuple(dict.fromkeys(item.source.column for item in bindings if item.source.column))
+    first = 1
+    for batch in reader.batches(there or reader.names[:1]):
+        chunk: dict[str, Values] = {}
+        for item in bindings:
+            cells = read_cells(batch, item, table.source, first_row=first)
+            for problem in cells.problems:
+                where = {"table": name, "column": item.name, "path": table.place}
+                shown = {"name": item.name, **problem.fields}
+                row = first + int(problem.rows.argmax())
+                book.add(problem.kind, count=int(problem.rows.sum()), row=row, **where, **shown)
+            chunk[item.name] = cells.values
+        _refuse(book, name)
+        absent = {
+            column: _absent(table.table.column(column), batch.num_rows) for column in asked if column not in chunk
+        }
+        yield {**chunk, **absent}
+        first += batch.num_rows
+    _refuse(book, name)
+
+
+def read_whole(spec: DataSpec, name: str, columns: Iterable[str]) -> dict[str, Values]:
+    """Return whole columns of a table, empty ones if the institution has no such table; raises as ``read_chunks``."""
+    asked = tuple(dict.fromkeys(columns))
+    chunks = list(read_chunks(spec, name, asked))
+    if not chunks:
+        return {column: np.zeros(0, dtype=object) for column in asked}
+    return {column: np.concatenate([chunk[column] for chunk in chunks]) for column in asked}
+
+
+def known(values: Values, *, typed: bool) -> NDArray[np.bool_]:
+    """Return which cells of a column hold a value: neither empty nor, in a ``typed`` column, a reason."""
+    if values.dtype == object:
+        reasons = {str(int(code)) for code in _MISSING}
+        return np.array([cell is not None and not (typed and cell in reasons) for cell in values], dtype=np.bool_)
+    there = ~np.isnan(values)
+    return there & ~np.isin(values, _MISSING) if typed else there
+
+
+def _absent(rule: ColumnRule, rows: int) -> Values:
+    text = rule.type in _TEXTS
+    if rule.missing == "typed_missing":
+        return absent_cells(rows, text=text)
+    return np.full(rows, None, dtype=object) if text else np.full(rows, np.nan)
+
+
+def _refuse(book: FindingBook, table: str) -> None:
+    for finding in book.findings((table,)):
+        if not finding.warning:
+            raise finding.error

@@ -1,0 +1,251 @@
+"""What was known of a contract on its day of observation: rows of a table, cut at that day, summed up.
+
+A row counts if it was known on the day of observation: its own day (``asof`` or ``time`` of the table) plus the delay
+that the canonical set gives the column (``available_at``), and never before the day on which the institution itself
+says that it was reported. A window of d days takes the rows whose own day lies at most d days back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fedcredit.checking.spec import DataSpec
+from fedcredit.contract.canonical import CanonicalTable, ColumnRule, canonical
+from fedcredit.contract.canonical.table import TYPED_MISSING
+from fedcredit.features.names import LINKS, FeatureName
+from fedcredit.features.reading import Chunk, Values, known, read_chunks, read_whole, table_of
+
+Places = NDArray[np.int64]
+_REPORTED: Final = ("reported_at", "guide_vintage", "known_at", "appraised_at")
+"""Columns in which an institution says itself when it knew a row."""
+PRESENT: Final = "present"
+NO_ROW: Final = "no row"
+REASONS: Final[Mapping[float, str]] = {float(code): en for code, (en, _) in TYPED_MISSING.items()}
+EMPTY: Final = "empty"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Contracts on their days of observation; arrays of one length n."""
+
+    contract: Values
+    entity: Values
+    vehicle: Values
+    """Token of the vehicle, ``None`` where there is none."""
+    day: NDArray[np.float64]
+    """Days since 1970-01-01."""
+
+    def __len__(self) -> int:
+        return len(self.day)
+
+    def keys(self, link: str) -> Values:
+        """Return the keys that rows are found by."""
+        return {"contract_id": self.contract, "entity_tok": self.entity, "vin_tok": self.vehicle}[link]
+
+
+def summarise(spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Observations) -> dict[str, Values]:
+    """Return each feature of a table, shape (n,): float64 with NaN, or texts with ``None``; raises as ``read_chunks``.
+
+    The whole table is never in memory; what is held is a few numbers per feature and observation. Without the table
+    nothing is known, not even a count of 0.
+    """
+    if table_of(spec, table) is None:
+        return {name.text: _nothing(name, len(seen)) for name in names}
+    rules = canonical(spec.facts.schema_version).table(table)
+    timed = [column for column in (rules.asof, rules.time, *_REPORTED) if column and column in rules]
+    wanted = dict.fromkeys((LINKS[table], *timed, *(name.rule.name for name in names)))
+    tallies = {name.text: _tally(name, len(seen)) for name in names}
+    finder = _Finder(spec, table, seen)
+    row = 0
+    for chunk in read_chunks(spec, table, wanted):
+        rows, places = finder.find(chunk)
+        own = _own_day(chunk, rules)
+        for name in names:
+            visible = _known_on(chunk, rules, name.rule, own)[rows] <= seen.day[places]
+            if name.days is not None:
+                visible &= own[rows] >= seen.day[places] - name.days
+            typed = name.rule.missing == "typed_missing"
+            tallies[name.text].add(
+                chunk[name.rule.name][rows[visible]],
+                places[visible],
+                own[rows[visible]],
+                rows[visible] + row,
+                typed=typed,
+            )
+        row += len(own)
+    return {name.text: tallies[name.text].result(name) for name in names}
+
+
+def _nothing(name: FeatureName, count: int) -> Values:
+    if name.summary == "reason":
+        return np.full(count, NO_ROW, dtype=object)
+    return np.full(count, None, dtype=object) if name.is_words else np.full(count, np.nan)
+
+
+class _Finder:
+    """Finds the observations that each row of a table belongs to."""
+
+    def __init__(self, spec: DataSpec, table: str, seen: Observations) -> None:
+        self._link = LINKS[table]
+        self._owner: pd.Series | None = None
+        link = self._link
+        if link == "policy_id":
+            policies = read_whole(spec, "pol", ("policy_id", "entity_tok"))
+            self._owner = pd.Series(policies["entity_tok"], index=policies["policy_id"])
+            link = "entity_tok"
+        index = pd.DataFrame({"key": seen.keys(link), "place": np.arange(len(seen))})
+        self._index = index[index["key"].notna()]
+
+    def find(self, chunk: Chunk) -> tuple[Places, Places]:
+        """Return pairs (row of the chunk, place of the observation)."""
+        key = pd.Series(chunk[self._link], dtype=object)
+        if self._owner is not None:
+            key = key.map(self._owner)
+        rows = pd.DataFrame({"key": key, "row": np.arange(len(key))})
+        pairs = rows[rows["key"].notna()].merge(self._index, on="key")
+        return pairs["row"].to_numpy(np.int64), pairs["place"].to_numpy(np.int64)
+
+
+def _own_day(chunk: Chunk, rules: CanonicalTable) -> NDArray[np.float64]:
+    column = rules.asof or rules.time
+    if column is None:  # master data, without a day of their own
+        return np.full(len(next(iter(chunk.values()))), -np.inf)
+    day: NDArray[np.float64] = chunk[column]
+    return day
+
+
+def _known_on(chunk: Chunk, rules: CanonicalTable, rule: ColumnRule, own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the day from which each row may be used, NaN (and so never) where its own day is empty."""
+    day = own
+    if rule.available_at == "monthly" and rules.time is not None and rules.column(rules.time).type == "month":
+        day = _last_of_month(own)
+    elif rule.available_at.startswith("event+"):
+        day = own + float(rule.available_at.removeprefix("event+"))
+    for column in _REPORTED:
+        if column in chunk and column in rules:
+            day = np.where(np.isnan(chunk[column]), day, np.maximum(day, chunk[column]))
+    return day
+
+
+def _last_of_month(first: NDArray[np.float64]) -> NDArray[np.float64]:
+    there = np.isfinite(first)
+    months = np.where(there, first, 0).astype(np.int64).astype("datetime64[D]").astype("datetime64[M]")
+    last = (months + 1).astype("datetime64[D]").astype(np.int64) - 1
+    return np.where(there, last.astype(np.float64), np.nan)
+
+
+class _Tally:
+    """Collects the visible rows of one feature over chunks."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def add(self, cells: Values, places: Places, own: Values, rows: Places, *, typed: bool) -> None:
+        """Take rows in: their cells, their observations, their own days and their numbers in the table."""
+        raise NotImplementedError
+
+    def result(self, name: FeatureName) -> Values:
+        """Return the feature."""
+        raise NotImplementedError
+
+
+class _Newest(_Tally):
+    """The newest row; of two of one day, the later one in the table. Its cell may be missing."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._day = np.full(count, np.nan)
+        self._cells: Values = np.full(count, None, dtype=object)
+
+    def add(self, cells: Values, places: Places, own: Values, rows: Places, *, typed: bool) -> None:
+        order = np.lexsort((rows, own, places))
+        last = order[np.flatnonzero(np.diff(places[order], append=-1) != 0)]
+        place = places[last]
+        newer = np.isnan(self._day[place]) | (own[last] >= self._day[place])
+        self._day[place[newer]] = own[last][newer]
+        self._cells[place[newer]] = cells[last][newer]
+
+    def result(self, name: FeatureName) -> Values:
+        texts = name.rule.type in ("text", "token", "id")
+        cells = self._cells if texts else np.array([np.nan if c is None else c for c in self._cells], dtype=np.float64)
+        there = known(cells, typed=name.rule.missing == "typed_missing")
+        if name.summary == "reason":
+            rows = ~np.isnan(self._day)
+            return _texts(_reason(*each) for each in zip(cells, there, rows, strict=True))
+        if not name.is_words:
+            return np.where(there, cells, np.nan)
+        words = (
+            cells
+            if texts
+            else [name.rule.values[int(cell)] if one else None for cell, one in zip(cells, there, strict=True)]
+        )
+        return _texts(word if one else None for word, one in zip(words, there, strict=True))
+
+
+def _texts(cells: Iterable[str | None]) -> Values:
+    return np.array(list(cells), dtype=object)
+
+
+def _reason(cell: object, there: bool, row: bool) -> str:
+    if not row:
+        return NO_ROW
+    if there:
+        return PRESENT
+    try:
+        return REASONS.get(float(str(cell)), EMPTY)
+    except ValueError:
+        return EMPTY
+
+
+class _Moments(_Tally):
+    """Sums over all rows that hold a value."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._rows, self._sum, self._squares = np.zeros(count), np.zeros(count), np.zeros(count)
+
+    def add(self, cells: Values, places: Places, own: Values, rows: Places, *, typed: bool) -> None:
+        there = known(cells, typed=typed)
+        cells, places = cells[there].astype(np.float64), places[there]
+        self._rows += np.bincount(places, minlength=self.count)
+        self._sum += np.bincount(places, weights=cells, minlength=self.count)
+        self._squares += np.bincount(places, weights=cells**2, minlength=self.count)
+
+    def result(self, name: FeatureName) -> Values:
+        if name.summary == "count":
+            return self._rows
+        some = np.where(self._rows > 0, self._rows, np.nan)
+        mean = self._sum / some
+        if name.summary == "sd":
+            return np.where(self._rows > 1, np.sqrt(np.maximum(self._squares / some - mean**2, 0.0)), np.nan)
+        return mean if name.summary == "mean" else np.where(self._rows > 0, self._sum, np.nan)
+
+
+class _Extreme(_Tally):
+    """The smallest or largest value; ``sign`` 1 for the largest."""
+
+    def __init__(self, count: int, sign: int) -> None:
+        super().__init__(count)
+        self._sign = sign
+        self._most = np.full(count, -np.inf)
+
+    def add(self, cells: Values, places: Places, own: Values, rows: Places, *, typed: bool) -> None:
+        there = known(cells, typed=typed)
+        np.maximum.at(self._most, places[there], self._sign * cells[there].astype(np.float64))
+
+    def result(self, name: FeatureName) -> Values:
+        return np.where(np.isfinite(self._most), self._sign * self._most, np.nan)
+
+
+def _tally(name: FeatureName, count: int) -> _Tally:
+    if name.summary in ("latest", "reason"):
+        return _Newest(count)
+    if name.summary in ("min", "max"):
+        return _Extreme(count, 1 if name.summary == "max" else -1)
+    return _Moments(count)

@@ -1,0 +1,25 @@
+"""An institution's own tables on the way to training: checked first, then made into features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedcredit.checking.check import check_data
+from fedcredit.checking.spec import read_spec
+from fedcredit.config.node import NodeConfig
+from fedcredit.contract import Contract
+from fedcredit.data.table import CreditTable
+from fedcredit.features.build import training_table
+
+
+def training_table_of(folder: Path, config: NodeConfig, contract: Contract, *, scratch: Path) -> CreditTable:
+    """Return the training table of the node in ``folder``, made from tables that have just passed their check.
+
+    Raises:
+        DataRefusedError, UnacceptedWarningError: they did not; node.toml holds the warnings that are accepted.
+        SetupError, DataError: as ``read_spec`` and ``features.build.training_table``.
+    """
+    spec = read_spec(folder / config.data.path)
+    report = check_data(spec, scratch=scratch)
+    report.require_accepted(frozenset(config.data.accept), command=f"fedcredit node check-data {folder}")
+    return training_table(spec, contract, config.data.modalities, place=config.data.path)
