@@ -161,8 +161,7 @@ def demo(
     result = evaluation.finish(run_folder, runtime=str(runtime), started=started)
     report = write_report(study.folder)
     tell_result(result)
-    if simulated:
-        _tell_simulated(study, result)
+    _tell_limits(result)
     done(tr("wrote {path}", path=report))
     steps = [f"fedcredit audit verify {_short(run_folder)}"]
     if runtime is RuntimeChoice.INPROCESS:
@@ -214,25 +213,17 @@ def _tell_set_up(study: Study) -> None:
         note(tr("nobody votes on the model: too few members have borrowers enough to judge it"))
 
 
-def _tell_simulated(study: Study, result: Mapping[str, Any]) -> None:
-    from fedcredit.lab.simulated import overlap
-
+def _tell_limits(result: Mapping[str, Any]) -> None:
     bads = result["summary"]["test_bads"]
     if bads < FEW_DEFAULTS:
-        note(
-            tr(
-                "{bads} defaults among the test records: figures from so few are no result; see --scale paper",
-                bads=bads,
-            )
-        )
-    known = overlap(study.dataset)
-    if known.most > 1:
+        note(tr("only {bads} defaults among the test records: figures from so few are no result", bads=bads))
+    if result["shared_borrowers"]:
         note(
             tr(
                 "{borrowers:,} borrowers are at two institutions or more, one at {most}: epsilon is per institution, "
                 "and their losses add up",
-                borrowers=known.borrowers,
-                most=known.most,
+                borrowers=result["shared_borrowers"],
+                most=result["most_institutions"],
             )
         )
 

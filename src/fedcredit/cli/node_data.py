@@ -11,7 +11,7 @@ import typer
 
 from fedcredit.cli.options import Debug, Format, OutputFormat, guarded
 from fedcredit.cli.output import done, next_step, note, say, table
-from fedcredit.cli.texts import tr
+from fedcredit.cli.texts import tr, word
 
 if TYPE_CHECKING:
     from fedcredit.checking.check import DataReport
@@ -83,7 +83,7 @@ def _check_node(folder: Path, config: NodeConfig, accepted: frozenset[str], repo
     held = encode(made.frame, contract, modalities, place=config.data.path)
     left_out = {reason: count for reason, count in made.left_out.items() if count}
     if left_out:
-        reasons = ", ".join(f"{tr(reason)} {count:,}" for reason, count in left_out.items())
+        reasons = ", ".join(f"{word(reason)} {count:,}" for reason, count in left_out.items())
         note(tr("not learnt from: {reasons}", reasons=reasons))
     return checked.record | _tell_training(folder, held) | {"left_out": left_out}
 

@@ -122,6 +122,15 @@ ZH: Final[dict[str, str]] = {
     "test noise: the noise is repeatable and protects NOBODY; every output says so": (
         "测试噪声:噪声可重现,不保护任何人;所有输出均注明"
     ),
+    "SIMULATED data: every person, vehicle and institution is made up": "模拟数据:所有人员、车辆和机构均为虚构",
+    "{institution} is left out: {reason}": "{institution} 未参加:{reason}",
+    "only {bads} defaults among the test records: figures from so few are no result": (
+        "测试样本中仅有 {bads} 笔违约:样本过少,指标不能作为结论"
+    ),
+    (
+        "{borrowers:,} borrowers are at two institutions or more, one at {most}: epsilon is per institution, "
+        "and their losses add up"
+    ): "{borrowers:,} 位借款人同时在两家或以上机构,最多 {most} 家:epsilon 按机构计,损失相加",
     "OPEN aggregation: the coordinator reads the message of every institution": ("开放聚合:协调方可读取每家机构的消息"),
     "round": "轮次",
     "AUC {auc:.3f}  ε {epsilon:.2f}": "AUC {auc:.3f}  ε {epsilon:.2f}",
@@ -265,6 +274,17 @@ WORDS_ZH: Final[dict[str, str]] = {
     "real borrowers; their segments stand in for institutions, the names are ours": (
         "真实借款人;以客群代表机构,机构名称为本演示所拟"
     ),
+    "nobody and nothing in it is real": "其中没有任何真实的人或事",
+    # why an institution of a simulated world is left out (lab/simulated.py)
+    "no label of this kind": "没有此类标签",
+    "no default so far": "尚无违约",
+    # why rows are not learnt from (features/labels.py)
+    "no legal basis": "无合法性基础",
+    "not accepted": "未获批",
+    "out of time": "时间外样本",
+    "no label": "无标签",
+    "indeterminate": "不确定样本",
+    "censored": "删失样本",
 }
 """Words that a record holds and a command shows: the key is the word in the record."""
 

@@ -2,8 +2,9 @@
 
 The lab holds all rows of a study, so it may do what no party of a consortium can: score every model on the same
 pooled test set, the held-out borrowers of all institutions with every modality of the contract. A model ignores a
-modality that it never learned. Nothing computed here leaves an institution in production; the figures that would are in
-``evaluation.json``, made from noised counts.
+modality that it never learned. In a simulated consortium nobody knows the modalities that an institution lacks: there
+the shared model sees what the institution holds, and an own model finds the rest empty. Nothing computed here leaves
+an institution in production; the figures that would are in ``evaluation.json``, made from noised counts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +25,7 @@ import numpy.typing as npt
 from fedcredit import __version__
 from fedcredit.audit.log import AuditLog
 from fedcredit.checkpoint import CheckpointStore
+from fedcredit.data.datasets import Dataset
 from fedcredit.data.inputs import model_inputs
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import EvaluationError
@@ -134,6 +137,7 @@ class StudyEvaluation:
             "colluders": plan.privacy.colluders,
             **_verdict(run_folder),
             "rows": lines,
+            **_overlap(self._study.dataset),
             "summary": {
                 "test_n": len(labels),
                 "test_bads": int(labels.sum()),
@@ -262,6 +266,14 @@ class StudyEvaluation:
         record = _read(run_folder / EVALUATION_FILE)
         record.pop("traffic")
         return {**record, "epsilon": self._study.plan.privacy.evaluation_epsilon}
+
+
+def _overlap(dataset: Dataset) -> dict[str, int]:
+    """Return how many borrowers are at two institutions or more, and at how many the best known of them is."""
+    known: Counter[str] = Counter()
+    for part in dataset.parts.values():
+        known.update(set(part.table[dataset.contract.entity].to_pylist()))
+    return {"shared_borrowers": sum(count > 1 for count in known.values()), "most_institutions": max(known.values())}
 
 
 def _verdict(run_folder: Path) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -23,15 +21,6 @@ SCENARIO: Final = "missing_modality"
 ACCEPTED: Final = ("FC-5032", "FC-5039", "FC-5047")
 """The warnings that a small simulated world has by design: columns in which nothing happened, tables of a few rows, and
 customers who have withdrawn their consent (they are left out)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """Borrowers whom several institutions know."""
-
-    borrowers: int
-    most: int
-    """Institutions that know the best-known borrower."""
 
 
 def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> Dataset:
@@ -66,14 +55,6 @@ def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> D
         parts=MappingProxyType(parts),
         left_out=MappingProxyType(left_out),
     )
-
-
-def overlap(dataset: Dataset) -> Overlap:
-    """Return how many borrowers of a data set are at two institutions or more."""
-    known: Counter[str] = Counter()
-    for part in dataset.parts.values():
-        known.update(set(part.table[dataset.contract.entity].to_pylist()))
-    return Overlap(borrowers=sum(count > 1 for count in known.values()), most=max(known.values()))
 
 
 def _part(home: Path, contract: Contract) -> Part:

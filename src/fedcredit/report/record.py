@@ -218,6 +218,10 @@ class Result(_Value):
     votes: Mapping[str, Annotated[tuple[str, str], Field(strict=False)]]
     """Per institution: what it said to the model, and why."""
     rows: tuple[InstitutionRow, ...] = Field(strict=False, min_length=1)
+    shared_borrowers: Count = 0
+    """Borrowers whom two institutions or more know."""
+    most_institutions: Count = 1
+    """At how many institutions the best known borrower is."""
     summary: Summary
     calibration: tuple[CalibrationBin, ...] = Field(strict=False, min_length=1)
     federated_evaluation: FederatedEvaluation | None

@@ -325,7 +325,8 @@ def containment(result: Result) -> str:
 def limits(result: Result) -> tuple[str, ...]:
     """Return what this report does not show, most important first."""
     return (
-        *_unfair(result.rows),
+        *_unfair(result),
+        *_shared(result),
         "One data set, one division into institutions, one run with one seed. It says nothing about other portfolios.",
         "Every interval is the sampling error of the test records only. The noise of training, the seed and the "
         "division of the data would add to it.",
@@ -341,18 +342,33 @@ def limits(result: Result) -> tuple[str, ...]:
     )
 
 
-def _unfair(rows: Sequence[InstitutionRow]) -> tuple[str, ...]:
+def _unfair(result: Result) -> tuple[str, ...]:
     points = [
         "The common test records are borrowers of all institutions. A gain there is not a gain on an institution’s own "
         "borrowers, which its own model knows best; table 4 compares the two on those."
     ]
-    if lacking := incomplete(rows):
+    if lacking := incomplete(result.rows):
+        held = ", ".join(lacking)
         points.append(
-            "Every test record carries every modality, also at institutions that do not hold them all "
-            f"({', '.join(lacking)}). There the shared model is given data that the institution does not have, and the "
+            "Nobody knows the modalities that an institution lacks. The shared model scores each test record with "
+            "what its institution holds; an own model finds empty what others do not hold, which flatters the gain. "
+            f"Not everything is held by: {held}."
+            if result.provenance == "simulated"
+            else "Every test record carries every modality, also at institutions that do not hold them all "
+            f"({held}). There the shared model is given data that the institution does not have, and the "
             "gain is overstated."
         )
     return tuple(points)
+
+
+def _shared(result: Result) -> tuple[str, ...]:
+    if not result.shared_borrowers:
+        return ()
+    return (
+        f"{result.shared_borrowers:,} borrowers are at two institutions or more, one at {result.most_institutions}. "
+        "ε is per borrower and institution: their losses add up, to at most "
+        f"{result.most_institutions} times ε.",
+    )
 
 
 def _up(value: float, step: str) -> Decimal:

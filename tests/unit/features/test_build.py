@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_faults.small_loans import contract_of, modality, number, numbers, rich, spec_of, words
+
+from fedcredit.checking.spec import read_spec
+from fedcredit.contract import load_contract
+from fedcredit.errors import WrongColumnTypeError
+from fedcredit.features.build import feature_frame, held_modalities, training_table
+
+
+def test_the_training_table_has_one_row_per_borrower_with_their_label(tmp_path: Path) -> None:
+    made = rich(people=24)
+    contract = contract_of(modality("all", number("contract.amount"), words("veh.fuel", "ICE", "BEV")))
+    table = training_table(spec_of(tmp_path, made), contract, ["all"], place="data")
+    expected = dict(zip(made["outcome"]["contract_id"], made["outcome"]["y"], strict=True))
+    loans = dict(zip(made["contract"]["entity_tok"], made["contract"]["contract_id"], strict=True))
+    assert len(table) == 24
+    assert {who: expected[loans[who]] for who in table.entities.tolist()} == dict(
+        zip(table.entities.tolist(), table.labels.tolist(), strict=True)
+    )
+
+
+def test_modalities_are_held_if_one_of_their_columns_is_there(tmp_path: Path) -> None:
+    made = rich(people=6)
+    del made["clm"], made["pol"]
+    spec = spec_of(tmp_path, made)
+    held = held_modalities(spec, load_contract("vehicle-loans"))
+    assert held == ("terms", "application", "vehicle", "condition", "telematics", "operations")
+    made["contract"] = made["contract"][
+        ["contract_id", "entity_tok", "vin_tok", "product", "orig_date", "decision_date", "decision", "amount"]
+    ]
+    assert "application" not in held_modalities(spec_of(tmp_path / "b", made), load_contract("vehicle-loans"))
+
+
+def test_own_tables_behind_a_mapping_give_the_features_of_canonical_ones(tmp_path: Path) -> None:
+    made = rich(people=20)
+    names = ("contract.amount", "contract.income_m", "veh.odo_km", "tel_daily.km.mean_90d")
+    canonical = feature_frame(spec_of(tmp_path / "a", made), numbers(*names), ["all"], place="t").frame
+    own = tmp_path / "b"
+    own.mkdir()
+    facts = (tmp_path / "a" / "manifest.toml").read_text().split("[tables")[0]
+    text = [facts, 'label_map = "label_map.toml"\n'] if "label_map" not in facts else [facts]
+    for name, table in made.items():
+        renamed = table.rename(columns={"amount": "BETRAG", "km": "KM"})
+        if name == "contract":
+            renamed["BETRAG"] = [f"{value / 1e4:.6f}".replace(".", ",") for value in table["amount"]]
+        renamed.to_csv(own / f"{name}.csv", index=False, sep=";")
+        columns = "\n".join(
+            'amount = {column = "BETRAG", unit = "10k CNY"}'
+            if (name, column) == ("contract", "amount")
+            else f'{column} = "{ {"km": "KM"}.get(column, column) }"'.replace('" ', '"').replace(' "', ' "')
+            for column in table.columns
+        )
+        mark = 'decimal = ","\n' if name == "contract" else ""
+        text.append(
+            f'[tables.{name}]\nfile = "{name}.csv"\ndelimiter = ";"\n{mark}[tables.{name}.columns]\n{columns}\n'
+        )
+    (own / "label_map.toml").write_text((tmp_path / "a" / "label_map.toml").read_text())
+    (own / "mapping.toml").write_text("".join(text))
+    mapped = feature_frame(read_spec(own), numbers(*names), ["all"], place="t").frame
+    assert mapped.column_names == canonical.column_names
+    left, right = (frame.to_pandas().set_index("entity_tok").sort_index() for frame in (canonical, mapped))
+    assert ((left - right).abs().fillna(0) < 1e-6).all().all()
+    assert (left.isna() == right.isna()).all().all()
+
+
+def test_cells_that_changed_since_their_check_stop_the_making(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, rich(people=6))
+    path = tmp_path / "contract.csv"
+    lines = path.read_text().splitlines()
+    place = lines[0].split(",").index("amount")
+    cells = lines[2].split(",")
+    cells[place] = "ZQ7CANARY"
+    path.write_text("\n".join([lines[0], lines[1], ",".join(cells), *lines[3:]]) + "\n")
+    with pytest.raises(WrongColumnTypeError) as caught:
+        feature_frame(spec, numbers("contract.amount"), ["all"], place="data")
+    told = str(caught.value.describe())
+    assert "amount" in told
+    assert "row 2" in told
+    assert "ZQ7CANARY" not in told
+
+
+def test_an_absent_column_is_not_collected_in_every_row(tmp_path: Path) -> None:
+    made = rich(people=6)
+    contract = contract_of(
+        modality(
+            "all", number("contract.pti"), words("contract.pti.reason", "not collected"), number("contract.amount")
+        )
+    )
+    frame = feature_frame(spec_of(tmp_path, made), contract, ["all"], place="t").frame.to_pydict()
+    assert frame["contract.pti"] == [None] * 6
+    assert frame["contract.pti.reason"] == ["not collected"] * 6
+
+
+def test_parquet_and_csv_give_the_same_features(tmp_path: Path) -> None:
+    made = rich(people=10)
+    first = spec_of(tmp_path / "a", made)
+    second = tmp_path / "b"
+    second.mkdir()
+    text = (tmp_path / "a" / "manifest.toml").read_text().replace(".csv", ".parquet")
+    (second / "manifest.toml").write_text(text)
+    (second / "label_map.toml").write_text((tmp_path / "a" / "label_map.toml").read_text())
+    for name, table in made.items():
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), second / f"{name}.parquet")
+    names = ("contract.amount", "tel_daily.km.mean_90d", "ent_monthly.revenue_vat.mean_365d")
+    frames = [feature_frame(spec, numbers(*names), ["all"], place="t").frame for spec in (first, read_spec(second))]
+    assert frames[0].equals(frames[1])

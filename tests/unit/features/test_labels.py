@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from data_faults.small_loans import numbers, rich, spec_of
+
+from fedcredit.errors import NoRowsError
+from fedcredit.features.build import feature_frame
+from fedcredit.features.labels import labelled_rows
+
+
+def test_every_reason_to_leave_a_row_out_is_counted_once_in_order(tmp_path: Path) -> None:
+    made = rich(people=12)
+    made["entity"].loc[0, "withdrawn"] = 1
+    made["entity"].loc[1, "legal_basis"] = "none"
+    made["observation"].loc[2, "split"] = "ttd"
+    made["observation"].loc[3, "split"] = "oot"
+    made["outcome"] = made["outcome"][made["outcome"]["contract_id"] != made["contract"]["contract_id"][4]]
+    made["outcome"].loc[5, "indeterminate"] = 1
+    made["observation"].loc[6, "weight"] = 0.4
+    # Two reasons: the first one counts.
+    made["observation"].loc[0, "split"] = "oot"
+    rows = labelled_rows(spec_of(tmp_path, made), "pd12_app")
+    assert dict(rows.left_out) == {
+        "no legal basis": 2,
+        "not accepted": 1,
+        "out of time": 1,
+        "no label": 1,
+        "indeterminate": 1,
+        "censored": 1,
+    }
+    kept = made["contract"]["contract_id"][7:].tolist()
+    assert sorted(rows.observations.contract) == kept
+    expected = dict(zip(made["outcome"]["contract_id"], made["outcome"]["y"], strict=True))
+    assert [expected[name] for name in rows.observations.contract] == rows.labels.tolist()
+
+
+def test_labels_of_another_target_are_not_taken(tmp_path: Path) -> None:
+    made = rich(people=6)
+    made["outcome"]["target"] = "fpd30"
+    spec = spec_of(tmp_path, made)
+    assert labelled_rows(spec, "pd12_app").left_out["no label"] == 6
+    assert len(labelled_rows(spec, "fpd30").observations) == 6
+    assert len(labelled_rows(spec, "pd12_beh").observations) == 0
+    with pytest.raises(NoRowsError) as caught:
+        feature_frame(spec, numbers("contract.amount"), ["all"], place="bank-a")
+    assert "bank-a (outcome.pd12_app)" in str(caught.value.describe())
+
+
+def test_a_borrower_without_a_vehicle_has_features_all_the_same(tmp_path: Path) -> None:
+    made = rich(people=5)
+    made["contract"]["vin_tok"] = ["", *made["contract"]["vin_tok"][1:]]
+    frame = feature_frame(
+        spec_of(tmp_path, made), numbers("contract.amount", "veh.odo_km"), ["all"], place="t"
+    ).frame.to_pandas()
+    assert len(frame) == 5
+    assert frame["contract.amount"].notna().all()
+    assert frame["veh.odo_km"].isna().sum() == 1

@@ -1,0 +1,183 @@
+"""Every summary against a loop over all rows, and the property that matters: the future changes nothing."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from data_faults.small_loans import contract_of, modality, number, rich, shifted, spec_of, words
+
+from fedcredit.features.build import feature_frame
+
+LAGS = {"tel_daily": 1, "con": 3, "rv_weekly": 7, "pol": 0, "clm": 0, "veh": 0}
+TIMES = {"tel_daily": "day", "con": "capture_date", "rv_weekly": "week", "pol": "start", "clm": "report_date"}
+REPORTED = {"ent_monthly": "reported_at", "rv_weekly": "guide_vintage", "clm": "known_at"}
+NAMES = [
+    "tel_daily.km.mean_90d",
+    "tel_daily.km.sd_60d",
+    "tel_daily.km.sum_30d",
+    "tel_daily.km.min_90d",
+    "tel_daily.km.max_90d",
+    "tel_daily.km.count_90d",
+    "tel_daily.km",
+    "ent_monthly.revenue_vat.mean_365d",
+    "ent_monthly.min_balance.min_365d",
+    "ent_monthly.min_balance",
+    "con.interior_wear",
+    "pol.ncd_coef",
+    "clm.paid.sum_730d",
+    "clm.paid.count_730d",
+]
+SUMMARIES: dict[str, Callable[[list[float]], float]] = {
+    "latest": lambda values: values[0] if values else math.nan,
+    "count": lambda values: float(len(values)),
+    "mean": lambda values: sum(values) / len(values) if values else math.nan,
+    "sd": lambda values: statistics.pstdev(values) if len(values) > 1 else math.nan,
+    "sum": lambda values: sum(values) if values else math.nan,
+    "min": lambda values: min(values, default=math.nan),
+    "max": lambda values: max(values, default=math.nan),
+}
+DAY = datetime.date.fromisoformat
+
+
+def made_frame(folder: Path, made: dict[str, pd.DataFrame], *names: str) -> pd.DataFrame:
+    contract = contract_of(modality("all", *map(number, names)))
+    frame = feature_frame(spec_of(folder, made), contract, ["all"], place="t").frame.to_pandas()
+    return frame.set_index("entity_tok")
+
+
+def visible(made: dict[str, pd.DataFrame], table: str, loan: Any, days: int | None) -> list[dict[str, Any]]:
+    """Return the rows of a borrower that were known on the day of decision, each with its own day and its place."""
+    today = DAY(loan.decision_date)
+    owner = dict(zip(made["pol"]["policy_id"], made["pol"]["entity_tok"], strict=True))
+    found = []
+    for place, row in enumerate(made[table].to_dict("records")):
+        keys = {row.get("vin_tok"), row.get("entity_tok"), owner.get(row.get("policy_id"))}
+        own = DAY(row[TIMES.get(table, "month")])
+        known = own + datetime.timedelta(days=LAGS.get(table, 0))
+        if table == "ent_monthly":
+            known = (own.replace(day=28) + datetime.timedelta(days=4)).replace(day=1) - datetime.timedelta(days=1)
+        if table in REPORTED:
+            known = max(known, DAY(row[REPORTED[table]]))
+        if keys & {loan.vin_tok, loan.entity_tok} and known <= today and (days is None or (today - own).days <= days):
+            found.append({**row, "own": own, "place": place})
+    return found
+
+
+def by_hand(made: dict[str, pd.DataFrame], name: str) -> dict[str, float]:
+    """Return a feature of every borrower by looking at each row of the table in turn."""
+    table, column, *rest = name.split(".")
+    summary, days = (rest[0].split("_")[0], int(rest[0].split("_")[1][:-1])) if rest else ("latest", None)
+    typed = column != "min_balance"
+    found = {}
+    for loan in made["contract"].itertuples():
+        rows = visible(made, table, loan, days)
+        if summary == "latest":
+            rows = [max(rows, key=lambda row: (row["own"], row["place"]))] if rows else []
+        values = [float(row[column]) for row in rows if not (typed and row[column] < 0)]
+        found[loan.entity_tok] = SUMMARIES[summary](values)
+    return found
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_every_summary_is_what_a_loop_over_all_rows_gives(tmp_path: Path, seed: int) -> None:
+    made = rich(seed)
+    frame = made_frame(tmp_path, made, *NAMES)
+    for name in NAMES:
+        expected = by_hand(made, name)
+        got = frame[name].to_dict()
+        assert got == pytest.approx({key: expected[key] for key in got}, nan_ok=True, abs=1e-6), name
+        assert sum(math.isfinite(value) for value in got.values()) > 3, f"{name} is tested on nothing"
+
+
+def later(table: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return copies of rows as of years after the last decision, with other figures."""
+    late = rows.copy()
+    for step, column in enumerate(("reported_at", "guide_vintage", "known_at", TIMES.get(table, "month"))):
+        if column in late:
+            late[column] = [
+                f"{2026 + step // 3 + place // 336}-{place % 336 // 28 + 1:02d}-{place % 28 + 1:02d}"
+                for place in range(len(late))
+            ]
+    if table == "ent_monthly":
+        late["month"] = [f"{2027 + place // 12}-{place % 12 + 1:02d}-01" for place in range(len(late))]
+    for column in late.select_dtypes("number"):
+        late[column] = 1.0
+    if table == "pol":
+        late["policy_id"] = [f"later{place:04d}" for place in range(len(late))]
+    return late
+
+
+def test_rows_that_became_known_later_change_nothing(tmp_path: Path) -> None:
+    made = rich()
+    before = made_frame(tmp_path / "a", made, *NAMES, "veh.odo_km")
+    for table in ("tel_daily", "ent_monthly", "con", "rv_weekly", "pol", "clm"):
+        made[table] = pd.concat([made[table], later(table, made[table])], ignore_index=True)
+    after = made_frame(tmp_path / "b", made, *NAMES, "veh.odo_km")
+    pd.testing.assert_frame_equal(before, after)
+
+
+def test_a_row_counts_from_the_day_on_which_it_was_reported(tmp_path: Path) -> None:
+    made = rich(people=2)
+    first, second = made["contract"]["decision_date"]
+    vins = made["contract"]["vin_tok"]
+    made["tel_daily"] = pd.DataFrame(
+        {
+            "vin_tok": vins,
+            "day": [shifted(first, -1), second],
+            "device_event": "none",
+            "km": [7.0, 9.0],
+            "gap_share": 0.1,
+        }
+    )
+    frame = made_frame(tmp_path, made, "tel_daily.km", "tel_daily.km.count_1d")
+    # A day of telematics is known on the next one.
+    assert frame["tel_daily.km"].iloc[0] == 7.0
+    assert math.isnan(frame["tel_daily.km"].iloc[1])
+    assert frame["tel_daily.km.count_1d"].tolist() == [1.0, 0.0]
+
+
+def test_words_and_reasons_are_told_apart(tmp_path: Path) -> None:
+    made = rich(people=6)
+    made["contract"]["bureau_score"] = [600, -1, -2, -3, -4, 700]
+    made["contract"]["housing"] = ["rent", "-1", "owner", "-2", "-3", "rent"]
+    contract = contract_of(
+        modality(
+            "all",
+            words("contract.housing", "rent", "owner"),
+            words("contract.bureau_score.reason", "present"),
+            words("con.interior_wear.reason", "present", "no row"),
+            words("eqp.temp_sd.reason", "no row"),
+            words("veh.make_code", "make-1"),
+        )
+    )
+    made["con"] = made["con"].head(1).assign(capture_date="2026-06-01")  # after every decision
+    frame = feature_frame(spec_of(tmp_path, made), contract, ["all"], place="t").frame.to_pydict()
+    order = [made["contract"]["entity_tok"].tolist().index(token) for token in frame["entity_tok"]]
+    assert [frame["contract.housing"][order.index(n)] for n in range(6)] == ["rent", None, "owner", None, None, "rent"]
+    reasons = [frame["contract.bureau_score.reason"][order.index(n)] for n in range(6)]
+    assert reasons == ["present", "not collected", "not applicable", "refused or withdrawn", "sensor gap", "present"]
+    assert set(frame["con.interior_wear.reason"]) == {"no row"}
+    assert set(frame["eqp.temp_sd.reason"]) == {"no row"}
+    assert frame["veh.make_code"][0] in ("make-1", "make-2")
+
+
+def test_without_its_table_not_even_a_count_is_known(tmp_path: Path) -> None:
+    made = {name: table for name, table in rich(people=4).items() if name not in ("clm", "pol")}
+    frame = made_frame(tmp_path, made, "clm.paid.count_730d", "pol.ncd_coef")
+    assert frame["clm.paid.count_730d"].isna().all()
+    assert frame["pol.ncd_coef"].isna().all()
+
+
+def test_a_folder_of_many_chunks_gives_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rich()
+    whole = made_frame(tmp_path / "a", made, *NAMES)
+    monkeypatch.setattr("fedcredit.checking.sources._CSV_BLOCK", 2048)
+    parts = made_frame(tmp_path / "b", made, *NAMES)
+    pd.testing.assert_frame_equal(whole, parts)
