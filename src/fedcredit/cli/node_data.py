@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fedcredit.data.table import CreditTable
 
 SHOWN_AT_MOST: Final = 25
+LOANS: Final = "vehicle-loans"
+"""The shipped contract on canonical tables."""
 tokens = typer.Typer(
     help="The consortium's token key: made by members together, never by the coordinator.", no_args_is_help=True
 )
@@ -43,8 +45,10 @@ def check_data(
     """Check the institution's own tables and say what is wrong with them. Nothing leaves; nothing is changed."""
     from fedcredit.config.node import NODE_FILE, NodeConfig
     from fedcredit.contract import load_contract
+    from fedcredit.contract.canonical.examples import node_command
     from fedcredit.contract.canonical.manifest import MANIFEST_FILE
     from fedcredit.contract.canonical.mapping import MAPPING_FILE
+    from fedcredit.features.build import held_modalities
     from fedcredit.features.names import is_canonical
 
     accepted = frozenset(accept or ())
@@ -56,9 +60,9 @@ def check_data(
     result: dict[str, Any] = {}
     if own:
         checked = _check_tables(target, accepted, report, command=f"fedcredit node check-data {target}")
-        facts = checked.spec.facts
         if config is None:
-            next_step(f"fedcredit node init NODE --name {facts.institution_id} --type {facts.type} --data TABLE ...")
+            facts, held = checked.spec.facts, held_modalities(checked.spec, load_contract(LOANS))
+            next_step(node_command(target, facts.institution_id, facts.type, contract=LOANS, modalities=held))
         result |= checked.record
     if not own or config is not None:
         result |= _check_training_table(target)

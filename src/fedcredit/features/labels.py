@@ -19,6 +19,15 @@ from fedcredit.features.windows import Observations
 
 LATE: Final = "oot"
 """The split that stays for a test in time."""
+REASONS: Final = {
+    "no legal basis": "grounded",
+    "not accepted": "accepted",
+    "out of time": "early",
+    "no label": "labelled",
+    "indeterminate": "determinate",
+    "censored": "whole",
+}
+"""Why a row is not learnt from, in the order in which it is asked, and the column that says it is all right."""
 THROUGH_THE_DOOR: Final = "ttd"
 """The split of applications that became no contract; whatever would have become of them is not known."""
 
@@ -47,14 +56,7 @@ def labelled_rows(spec: DataSpec, head: Head) -> LabelledRows:
     """
     rows = _observed(spec, head)
     left: dict[str, int] = {}
-    for reason, column in (
-        ("no legal basis", "grounded"),
-        ("not accepted", "accepted"),
-        ("out of time", "early"),
-        ("no label", "labelled"),
-        ("indeterminate", "determinate"),
-        ("censored", "whole"),
-    ):
+    for reason, column in REASONS.items():
         keep = rows[column].to_numpy(dtype=np.bool_)
         left[reason] = int((~keep).sum())
         rows = rows[keep]

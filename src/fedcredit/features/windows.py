@@ -72,7 +72,7 @@ def summarise(spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Ob
                 visible &= own[rows] >= seen.day[places] - name.days
             typed = name.rule.missing == "typed_missing"
             tallies[name.text].add(
-                chunk[name.rule.name][rows[visible]],
+                _within(chunk[name.rule.name], name.rule)[rows[visible]],
                 places[visible],
                 own[rows[visible]],
                 rows[visible] + row,
@@ -80,6 +80,14 @@ def summarise(spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Ob
             )
         row += len(own)
     return {name.text: tallies[name.text].result(name) for name in names}
+
+
+def _within(cells: Values, rule: ColumnRule) -> Values:
+    """Return cells clipped to the legal range: what lies outside passed the check because a person accepted that."""
+    if rule.type not in ("number", "integer"):
+        return cells
+    there = known(cells, typed=rule.missing == "typed_missing")
+    return np.where(there, np.clip(cells, *rule.bounds), cells)
 
 
 def _nothing(name: FeatureName, count: int) -> Values:

@@ -18,6 +18,8 @@ from fedcredit.simulator.generate import INSTITUTIONS, generate
 SIMULATED: Final = "simulated"
 CONTRACT: Final = "vehicle-loans"
 SCENARIO: Final = "missing_modality"
+NO_LABEL: Final = "no label of this kind"
+NO_DEFAULT: Final = "no default so far"
 ACCEPTED: Final = ("FC-5032", "FC-5039", "FC-5047")
 """The warnings that a small simulated world has by design: columns in which nothing happened, tables of a few rows, and
 customers who have withdrawn their consent (they are left out)."""
@@ -42,9 +44,9 @@ def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> D
         try:
             part = _part(home, contract)
         except NoRowsError:
-            left_out[home.name.lower()] = "no label of this kind"
+            left_out[home.name.lower()] = NO_LABEL
         except OneClassError:
-            left_out[home.name.lower()] = "no default so far"
+            left_out[home.name.lower()] = NO_DEFAULT
         else:
             parts[part.institution] = part
     return Dataset(

@@ -156,3 +156,48 @@ def test_without_a_name_every_demo_gets_a_folder_of_its_own(type_in, tmp_path: P
     (tmp_path / "fedcredit-demo").mkdir()
     outcome = type_in("demo --data german --rounds 1 --format json")
     assert outcome.data["run_dir"] == str(tmp_path / "fedcredit-demo-2")
+
+
+def test_a_simulated_consortium_has_all_five_types_and_says_what_it_is(type_in, tmp_path: Path) -> None:
+    shown = type_in("demo --data simulated --rounds 1 --out run --format json")
+    assert shown.code == 0
+    data = shown.data
+    assert {row["kind"] for row in data["rows"]} == {"bank", "auto_finance", "guarantee_fund", "insurer", "lessor"}
+    held = {row["institution"]: set(row["modalities"]) for row in data["rows"]}
+    assert "application" not in held["i2"]
+    assert held["b1"] - held["a1"] == {"operations"}
+    assert held["l1"] - held["b1"] == {"equipment", "policy"}
+    assert (data["provenance"], data["model"], data["privacy"]["noise"]) == ("simulated", "scorecard", "shared")
+    # One borrower may be at several institutions, and then the losses add up.
+    assert data["shared_borrowers"] > 100
+    assert data["most_institutions"] >= 2
+    for part in (
+        "SIMULATED data: every person, vehicle and institution is made up",
+        "i1 is left out: no label of this kind",
+        "defaults among the test records: figures from so few are no result",
+        "epsilon is per institution, and their losses add up",
+    ):
+        assert part in shown.stderr
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "nobody and nothing in it is real" in page
+    assert "their losses add up" in page
+    assert "Every test record carries every modality" not in page
+    node = tmp_path / "run" / "institutions" / "g2"
+    assert (node / "data" / "manifest.toml").exists()
+    left = {home.name for home in (tmp_path / "run" / "world" / "institutions").iterdir()}
+    assert left == {"I1"}, "every other institution has its tables itself"
+    # The node opens on its own tables as any operator's would.
+    assert type_in("node check-data run/institutions/g2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ("--data german --scale ci", "--scale goes with --data simulated only"),
+        ("--scale paper", "--scale goes with --data simulated only"),
+        ("--break drop --data simulated", "--data simulated does not go with --break"),
+        ("--break drop --noise shared", "--noise does not go with --break"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(type_in, options: str, part: str) -> None:
+    type_in(f"demo {options}").refuses("FC-1006", 2, part)

@@ -10,7 +10,9 @@ import pytest
 from data_faults import world
 from data_faults.faults import FAULTS, Case
 
-from fedcredit.errors import REGISTRY, DataError
+from fedcredit.config.node import NodeConfig
+from fedcredit.errors import REGISTRY, DataError, DataRefusedError
+from fedcredit.institution.node import holdings_of
 
 DOCS = Path(__file__).parents[3] / "docs" / "own-data.md"
 
@@ -172,3 +174,52 @@ def test_all_members_read_the_same_fingerprint(type_in) -> None:
 def test_columns_of_identifiers_must_be_named_and_apart(type_in, tmp_path: Path, options: str, said: str) -> None:
     (tmp_path / "plain.csv").write_text("A,B\n1,2\n")
     type_in(f"node tokenise plain.csv tokens.csv --key token.key {options}").refuses("FC-1006", 2, said)
+
+
+NODE = "--contract vehicle-loans --modality terms --modality vehicle --epsilon 3 --delta 1e-5 --holdout-epsilon 1"
+
+
+def test_the_tables_that_pass_are_those_that_a_node_trains_on(type_in, tmp_path: Path) -> None:
+    made = world.tables()
+    world.write(tmp_path / "data", made)
+    first = type_in("node check-data data")
+    assert first.code == 0
+    command = re.search(r"Next: (fedcredit node init NODE --name bank-a --type bank --data data .*)", first.stderr)
+    assert command is not None
+    assert "--contract vehicle-loans --modality terms --modality application --modality vehicle" in command[1]
+    assert type_in(f"node init node --name bank-a --type bank --data data {NODE}").code == 0
+    outcome = type_in("node check-data node --format json")
+    assert outcome.code == 0
+    late = int((made["observation"]["split"] == "oot").sum())
+    assert outcome.data["left_out"] == {"out of time": late}
+    assert outcome.data["rows"] == world.ROWS - late
+    assert outcome.data["modalities"] == ["terms", "vehicle"]
+    assert "not learnt from: out of time" in outcome.stderr
+    assert (tmp_path / "node" / "data-report.html").exists()
+    assert "时间外样本" in type_in("--lang zh node check-data node").stderr
+
+
+def test_a_node_keeps_the_warnings_that_a_person_accepted_and_trains_on_no_others(type_in, tmp_path: Path) -> None:
+    case = Case(world.tables())
+    next(fault for fault in FAULTS if fault.name == "one amount beyond the range").make(case)
+    world.write(tmp_path / "data", case.tables)
+    assert type_in(f"node init node --name bank-a --type bank --data data {NODE}").code == 0
+    type_in("node check-data node").refuses("FC-5005", 3, "fedcredit node check-data node --accept FC-5021")
+    assert "accept = []" in (tmp_path / "node" / "node.toml").read_text()
+    accepted = type_in("node check-data node --accept FC-5021")
+    assert accepted.code == 0
+    assert "accepted in node.toml: FC-5021" in accepted.stderr
+    assert type_in("node check-data node").code == 0
+
+
+def test_a_node_does_not_open_on_tables_with_errors(type_in, tmp_path: Path) -> None:
+    case = Case(world.tables())
+    next(fault for fault in FAULTS if fault.name == "rates in percent").make(case)
+    world.write(tmp_path / "data", case.tables)
+    assert type_in(f"node init node --name bank-a --type bank --data data {NODE}").code == 0
+    node = tmp_path / "node"
+    with pytest.raises(DataRefusedError) as caught:
+        holdings_of(node, NodeConfig.read(node))
+    assert "FC-5018" in str(caught.value.describe())
+    assert "fedcredit node check-data" in str(caught.value.fix())
+    assert list((node / "state").iterdir()) == [], "what was spilled is gone"

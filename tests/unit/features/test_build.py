@@ -110,3 +110,11 @@ def test_parquet_and_csv_give_the_same_features(tmp_path: Path) -> None:
     names = ("contract.amount", "tel_daily.km.mean_90d", "ent_monthly.revenue_vat.mean_365d")
     frames = [feature_frame(spec, numbers(*names), ["all"], place="t").frame for spec in (first, read_spec(second))]
     assert frames[0].equals(frames[1])
+
+
+def test_what_lies_outside_its_range_is_clipped_to_it_as_the_warning_says(tmp_path: Path) -> None:
+    made = rich(people=6)
+    made["contract"]["amount"] = [-7.0, 9e9, -1.0, 100.0, 200.0, 300.0]
+    frame = feature_frame(spec_of(tmp_path, made), numbers("contract.amount"), ["all"], place="t").frame.to_pydict()
+    got = dict(zip(frame["entity_tok"], frame["contract.amount"], strict=True))
+    assert [got[who] for who in made["contract"]["entity_tok"]] == [0.0, 5e6, None, 100.0, 200.0, 300.0]

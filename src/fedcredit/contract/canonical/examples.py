@@ -5,6 +5,8 @@ They are files to edit. Columns of the minimum set are active under their own na
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from fedcredit.contract.canonical.loading import canonical
@@ -60,17 +62,18 @@ _NODE: Final = """\
 # node.example.toml: what node.toml will look like. It is not read. Every figure below is your decision;
 # fedcredit has no default for any of them. When mapping.toml passes, make the node with its keys:
 #
-#   fedcredit node init {folder} --name {name} --type {kind} --data TABLE --contract CONTRACT \\
-#     --modality application --epsilon ... --delta ... --holdout-epsilon ...
+#   fedcredit node init {folder} --name {name} --type {kind} --data {folder}/mapping.toml --contract vehicle-loans \\
+#     --modality terms --epsilon ... --delta ... --holdout-epsilon ...
 
 schema_version = 1
 institution = "{name}"
 kind = "{kind}"
 
 [data]                       # what training reads                                           训练读取的数据
-path = "TABLE.parquet"
-contract = "CONTRACT"        # a shipped name, or the consortium's own YAML
-modalities = ["application"]
+path = "mapping.toml"        # features are made from the checked tables                    特征由通过检查的表生成
+contract = "vehicle-loans"   # a shipped name, or the consortium's own YAML
+modalities = ["terms"]       # check-data names those that your tables hold                   check-data 会列出可用模态
+accept = []                  # codes of warnings that a person accepted                      已人工接受的警告代码
 
 # [budget]                   # the most that a borrower ever loses, over all runs            隐私预算上限
 # epsilon = ...              # for training; 3 is common
@@ -101,6 +104,14 @@ def example_label_map(kind: InstitutionType) -> str:
 def example_node(kind: InstitutionType, *, name: str, folder: str) -> str:
     """Return a node configuration to read, with its decisions left open."""
     return _NODE.format(kind=kind, name=name, folder=folder)
+
+
+def node_command(data: Path, name: str, kind: InstitutionType, *, contract: str, modalities: Iterable[str]) -> str:
+    """Return the command that makes a node on checked tables; three figures are for a person to decide."""
+    held = " ".join(f"--modality {modality}" for modality in modalities)
+    who = f"--name {name} --type {kind}"
+    decided = "--epsilon E --delta D --holdout-epsilon E"
+    return f"fedcredit node init NODE {who} --data {data} --contract {contract} {held} {decided}"
 
 
 def _table(rules: CanonicalSet, table: CanonicalTable, kind: InstitutionType, *, active: bool) -> str:
