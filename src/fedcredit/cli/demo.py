@@ -124,7 +124,8 @@ def demo(
     data = data or DataChoice.TAIWAN
     simulated = data is DataChoice.SIMULATED
     model = model or (ModelChoice.SCORECARD if simulated else ModelChoice.TREES)
-    noise = noise or (NoiseChoice.SHARED if simulated else NoiseChoice.LOCAL)
+    together = simulated and aggregation is AggregationChoice.SECURE
+    noise = noise or (NoiseChoice.SHARED if together else NoiseChoice.LOCAL)
     from fedcredit.flower.study_runtime import free_relay_port, run_through_flower
     from fedcredit.lab.inprocess import run_in_process
     from fedcredit.lab.results import StudyEvaluation
