@@ -7,6 +7,7 @@ position in ``values`` for a category, days since 1970-01-01 for dates, seconds 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -35,10 +36,11 @@ from fedcredit.errors import (
 )
 
 UNKNOWN_CODE: Final = -9.0
-_PLAIN: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NOT_FINITE: Final = r"(?i)^[+-]?(nan|inf(inity)?|1\.#(inf|ind|qnan)|#n/a|#div/0!|#num!|#value!)$"
 _COMMA: Final = r"^[+-]?(\d{1,3}([. ']\d{3})+|\d+),\d+$"
 _GROUPS: Final = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
+_POINT: Final = r"^[+-]?\d*\.\d*$"
+_POINTS: Final = r"^[+-]?\d{1,3}(\.\d{3})+(,\d+)?$"
 _FORMATS: Final = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y年%m月%d日", "%Y-%m", "%Y%m"),
     *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d-%b-%Y", "%d-%m-%Y", "%Y.%m.%d"),
@@ -167,12 +169,11 @@ def _number(array: Any, binding: Binding, source: TableSource) -> Cells:
 
 
 def _number_from_text(array: Any, source: TableSource) -> Cells:
-    plain = array
+    fits, plain = _matches(array, _written(source)), array
     if source.thousands:
         plain = pc.replace_substring(plain, source.thousands, "")
     if source.decimal == ",":
         plain = pc.replace_substring(plain, ",", ".")
-    fits = _matches(plain, _PLAIN)
     values = _floats(pc.if_else(pa.array(fits), plain, pa.scalar(None, pa.string())).cast(pa.float64()))
     cells = Cells(values)
     rest = ~fits & _flags(pc.is_valid(array))
@@ -181,14 +182,27 @@ def _number_from_text(array: Any, source: TableSource) -> Cells:
     return cells
 
 
+def _written(source: TableSource) -> str:
+    """Return the pattern of a number with the mapping's marks: groups are of three digits, or there are none."""
+    mark, group = re.escape(source.decimal), re.escape(source.thousands)
+    plain = rf"(\d+({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
+    return rf"^[+-]?({plain}|\d{{1,3}}({group}\d{{3}})+({mark}\d*)?)$" if group else rf"^[+-]?{plain}$"
+
+
 def _explain(cells: Cells, array: Any, rest: Mask, source: TableSource) -> None:
     odd = rest & _matches(array, _NOT_FINITE)
     comma = rest & _matches(array, _COMMA) & (source.decimal == ".")
     groups = rest & ~comma & _matches(array, _GROUPS) & (source.thousands != ",")
+    # With a decimal comma 1.234 may be either; where the mapping does not say, a person has to.
+    points = rest & _matches(array, _POINTS) & (source.decimal == ",") & (source.thousands != ".")
+    point = rest & ~points & _matches(array, _POINT) & (source.decimal == ",")
     cells.mark(NotFiniteCellError, odd)
     cells.mark(DecimalMarkError, comma, mark="a decimal comma", line='decimal = ","')
     cells.mark(DecimalMarkError, groups, mark="a comma for thousands", line='thousands = ","')
-    cells.mark(WrongColumnTypeError, rest & ~odd & ~comma & ~groups, actual="text", expected="numbers")
+    cells.mark(DecimalMarkError, points, mark="a point, for thousands as it seems", line='thousands = "."')
+    cells.mark(DecimalMarkError, point, mark="a decimal point", line='decimal = "."')
+    told = odd | comma | groups | points | point
+    cells.mark(WrongColumnTypeError, rest & ~told, actual="text", expected="numbers")
 
 
 def _category(array: Any, binding: Binding, _: TableSource) -> Cells:
@@ -208,6 +222,8 @@ def _category(array: Any, binding: Binding, _: TableSource) -> Cells:
 
 
 def _date(array: Any, binding: Binding, _: TableSource) -> Cells:
+    if pa.types.is_timestamp(array.type) and array.type.tz and binding.rule.type != "timestamp":
+        array = pc.local_timestamp(array)  # the day where it was written, not in Greenwich
     if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
         return Cells(_days(pc.cast(array, pa.timestamp("s"), safe=False).to_pandas(), binding))
     if not (_is_text(array.type) or _is_number(array.type)):

@@ -14,7 +14,14 @@ from pyarrow import csv
 from fedcredit.checking.findings import FindingBook
 from fedcredit.checking.guards import check_archive, check_parquet, check_text, files_of
 from fedcredit.checking.spec import TableSpec
-from fedcredit.errors import DataFormatError, HugeCellError, NoRowsError, RaggedRowError, SourceUnreadableError
+from fedcredit.errors import (
+    DataFormatError,
+    HugeCellError,
+    MissingColumnError,
+    NoRowsError,
+    RaggedRowError,
+    SourceUnreadableError,
+)
 
 CHUNK_ROWS: Final = 1 << 16
 _CSV_BLOCK: Final = 4 << 20
@@ -55,6 +62,11 @@ class _Parquet:
     def __post_init__(self) -> None:
         self.files = [check_parquet(path, self.spec.place) for path in files_of(self.spec)]
         self.names: tuple[str, ...] = tuple(self.files[0].schema_arrow.names)
+        for path, file in zip(files_of(self.spec), self.files, strict=True):
+            # A column of one part only would be seen by no rule.
+            if other := sorted({*file.schema_arrow.names} ^ {*self.names}):
+                hint = f"All parts need the same columns; {path.name} and the first part do not have them."
+                raise MissingColumnError(path=self.spec.place, column=other[0], hint=hint)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns; texts stay dictionaries, so a long text repeated a million times is held once."""

@@ -53,21 +53,25 @@ def tokenise(
         AlreadyExistsError: there is something at ``target``.
         MissingColumnError: the file lacks a column.
         IdentifierError: identifiers are broken; column, count and first row are named, nothing is written.
+        RaggedRowError: a line has another number of cells than the header; nothing is written.
         DataError: the file cannot be read.
     """
     if target.exists():
         raise AlreadyExistsError(path=str(target))
-    wanted = {item.column: item for item in columns}
-    _verify(_open(source, delimiter, encoding), wanted, str(source))
+    wanted, book = {item.column: item for item in columns}, FindingBook()
+    _verify(_open(source, delimiter, encoding, book), wanted, str(source))
+    for finding in book.findings(()):
+        if not finding.warning:  # a line that the reader leaves out would be missing from the target
+            raise finding.error
     with tempfile.TemporaryDirectory(prefix=".fedcredit-tokens-", dir=target.parent) as folder:
         waiting = Path(folder) / target.name
-        rows = _write(_tokenised(_open(source, delimiter, encoding), wanted, key), waiting, delimiter)
+        rows = _write(_tokenised(_open(source, delimiter, encoding, book), wanted, key), waiting, delimiter)
         waiting.chmod(0o600)
         waiting.rename(target)
     return rows
 
 
-def _open(path: Path, delimiter: str, encoding: str) -> TableReader:
+def _open(path: Path, delimiter: str, encoding: str, book: FindingBook) -> TableReader:
     spec = TableSpec(
         table=canonical(SPOKEN[-1]).table("entity"),
         place=str(path),
@@ -75,7 +79,7 @@ def _open(path: Path, delimiter: str, encoding: str) -> TableReader:
         source=TableSource(file=str(path), columns={}, delimiter=delimiter, encoding=encoding),
         mapped=False,
     )
-    return open_table(spec, FindingBook())
+    return open_table(spec, book)
 
 
 def _verify(reader: TableReader, columns: Mapping[str, TokenColumn], place: str) -> None:

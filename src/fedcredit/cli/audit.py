@@ -270,6 +270,22 @@ def _tell_compared(compared: Compared) -> None:
             accepted=compared.accepted,
         )
     )
+    if compared.unused:
+        note(
+            tr(
+                "{count} times {institution} gave shares and the log has no sum of them: a failure, or a sum that was "
+                "thrown away; ask the coordinator",
+                count=compared.unused,
+                institution=compared.institution,
+            )
+        )
+    if compared.unheard:
+        note(
+            tr(
+                "{institution} voted, and its vote is not in the log: lost on the way, or left out",
+                institution=compared.institution,
+            )
+        )
 
 
 def _tell_fingerprints(evidence: Evidence) -> None:

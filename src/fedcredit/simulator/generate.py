@@ -136,7 +136,7 @@ def generate(
         folders.write(planned.block(number))
         tell(number + 1, len(planned.accepted))
     rows = folders.close()
-    _write_simulation(out, planned, scale, rows)
+    _write_simulation(out, planned, scale, rows, folders.unripe)
     return rows
 
 
@@ -182,6 +182,14 @@ class _Folders:
         self._ripened.add(key)
         self._waiting[key] = []
         return parts
+
+    @property
+    def unripe(self) -> Mapping[str, list[str]]:
+        """Return the targets that were left out, by institution: in so small a world they have one class only."""
+        targets, left = self._set.table("outcome").column("target").values, dict[str, list[str]]()
+        for owner, target in sorted(self._waiting.keys() - self._ripened):
+            left.setdefault(owner, []).append(targets[target])
+        return left
 
     def _file(self, owner: str, table: str, block: int, columns: Columns) -> TableFile:
         files = self._files.setdefault((owner, table), [])
@@ -263,7 +271,13 @@ def _label_map(numbers: Section, owner: str) -> Mapping[str, object]:
     return {"schema_version": VERSION, "labels": labels}
 
 
-def _write_simulation(out: Path, planned: Plan, scale: str, rows: Mapping[str, Mapping[str, int]]) -> None:
+def _write_simulation(
+    out: Path,
+    planned: Plan,
+    scale: str,
+    rows: Mapping[str, Mapping[str, int]],
+    unripe: Mapping[str, list[str]],
+) -> None:
     numbers = planned.world.numbers
     content = {
         "statement": "SIMULATED. Every person, vehicle and institution here is made up.",
@@ -275,6 +289,7 @@ def _write_simulation(out: Path, planned: Plan, scale: str, rows: Mapping[str, M
         "accepted": {name: sum(block[name] for block in planned.accepted) for name in numbers.members},
         "policies": {name: sum(block[name] for block in planned.policies) for name in numbers.insurers},
         "intercepts": {name: round(value, 6) for name, value in planned.intercepts.items()},
+        "targets_of_one_class_left_out": dict(unripe),
         "rows": {owner: dict(tables) for owner, tables in rows.items()},
     }
     write_atomic(out / SIMULATION_FILE, tomlkit.dumps(content).encode())
