@@ -282,7 +282,8 @@ def _tell_compared(compared: Compared) -> None:
     if compared.unheard:
         note(
             tr(
-                "{institution} voted, and its vote is not in the log: lost on the way, or left out",
+                "the log lacks the answer of {institution} to the closing, and with it any vote: lost on the way, or "
+                "left out; ask the coordinator",
                 institution=compared.institution,
             )
         )
