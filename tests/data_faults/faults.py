@@ -34,6 +34,8 @@ class Case:
     kind: InstitutionType = InstitutionType.BANK
     facts: dict[str, Any] = field(default_factory=dict)
     features: str = ""
+    mapped: dict[str, str] | None = None
+    """Lines of a mapping by table or ``table.column``; ``None`` for a manifest."""
     after: list[Callable[[Any], None]] = field(default_factory=list)
     """Run on the written folder."""
 
@@ -85,6 +87,11 @@ def several(*changes: Callable[[Case], None]) -> Callable[[Case], None]:
             part(case)
 
     return change
+
+
+def mapping(**lines: str) -> Callable[[Case], None]:
+    """Return a change that reads the tables through a mapping with these ``lines``; a __ is the dot of a column."""
+    return lambda case: setattr(case, "mapped", {name.replace("__", "."): text for name, text in lines.items()})
 
 
 def raw(table: str, make: Callable[[bytes], bytes], name: str | None = None) -> Callable[[Case], None]:
@@ -219,6 +226,69 @@ fault(
     row=1,
     fix='thousands = ","',
     secrets=("98,765",),
+)
+fault(
+    "one grouped number among decimal commas",
+    "FC-5022",
+    "contract.amount",
+    several(put("contract.amount", "98765,5", slice(0, 200)), put("contract.amount", "98,765", [1])),
+    row=1,
+    fix='decimal = ","',
+    secrets=("98765", "98,765"),
+)
+fault(
+    "commas before three digits everywhere",
+    "FC-5022",
+    "contract.amount",
+    put("contract.amount", "98,765", slice(0, 240)),
+    row=1,
+    fix='thousands = ","',
+    secrets=("98,765",),
+)
+for text, fix in (("98.765", 'thousands = "."'), ("98.765,43", 'thousands = "."'), ("98765.4", 'decimal = "."')):
+    fault(
+        f"{text} where commas are decimal",
+        "FC-5022",
+        "contract.amount",
+        several(
+            mapping(contract='decimal = ","'),
+            put("contract.apr", "0,07"),
+            put("contract.ltv0", "0,6"),
+            put("contract.amount", "98765,5"),
+            put("contract.amount", text, [9]),
+        ),
+        row=9,
+        fix=fix,
+        secrets=(text, "98765"),
+        also=frozenset({"FC-5032"}),
+    )
+fault(
+    "decimal commas where commas group",
+    "FC-5022",
+    "contract.amount",
+    several(
+        mapping(contract='thousands = ","'), put("contract.amount", "98,765.5"), put("contract.amount", "12,5", [4])
+    ),
+    row=4,
+    fix='decimal = "," and thousands = ""',
+    secrets=("12,5", "98,765"),
+    also=frozenset({"FC-5032"}),
+)
+fault(
+    "decimal points where points group",
+    "FC-5022",
+    "contract.amount",
+    several(
+        mapping(contract='decimal = ","\nthousands = "."'),
+        put("contract.apr", "0,07"),
+        put("contract.ltv0", "0,6"),
+        put("contract.amount", "98.765,5"),
+        put("contract.amount", "0.073", [4]),
+    ),
+    row=4,
+    fix='decimal = "." and thousands = ""',
+    secrets=("0.073", "98.765"),
+    also=frozenset({"FC-5032"}),
 )
 fault(
     "a list in a cell",

@@ -37,10 +37,7 @@ from fedcredit.errors import (
 
 UNKNOWN_CODE: Final = -9.0
 _NOT_FINITE: Final = r"(?i)^[+-]?(nan|inf(inity)?|1\.#(inf|ind|qnan)|#n/a|#div/0!|#num!|#value!)$"
-_COMMA: Final = r"^[+-]?(\d{1,3}([. ']\d{3})+|\d+),\d+$"
-_GROUPS: Final = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
-_POINT: Final = r"^[+-]?\d*\.\d*$"
-_POINTS: Final = r"^[+-]?\d{1,3}(\.\d{3})+(,\d+)?$"
+_MARKS: Final = {",": "comma", ".": "point"}
 _FORMATS: Final = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y年%m月%d日", "%Y-%m", "%Y%m"),
     *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d-%b-%Y", "%d-%m-%Y", "%Y.%m.%d"),
@@ -186,23 +183,34 @@ def _written(source: TableSource) -> str:
     """Return the pattern of a number with the mapping's marks: groups are of three digits, or there are none."""
     mark, group = re.escape(source.decimal), re.escape(source.thousands)
     plain = rf"(\d+({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
-    return rf"^[+-]?({plain}|\d{{1,3}}({group}\d{{3}})+({mark}\d*)?)$" if group else rf"^[+-]?{plain}$"
+    return rf"^[+-]?({plain}|[1-9]\d{{0,2}}({group}\d{{3}})+({mark}\d*)?)$" if group else rf"^[+-]?{plain}$"
 
 
 def _explain(cells: Cells, array: Any, rest: Mask, source: TableSource) -> None:
     odd = rest & _matches(array, _NOT_FINITE)
-    comma = rest & _matches(array, _COMMA) & (source.decimal == ".")
-    groups = rest & ~comma & _matches(array, _GROUPS) & (source.thousands != ",")
-    # With a decimal comma 1.234 may be either; where the mapping does not say, a person has to.
-    points = rest & _matches(array, _POINTS) & (source.decimal == ",") & (source.thousands != ".")
-    point = rest & ~points & _matches(array, _POINT) & (source.decimal == ",")
+    decimals, thousands = _other_mark(array, rest, source)
     cells.mark(NotFiniteCellError, odd)
-    cells.mark(DecimalMarkError, comma, mark="a decimal comma", line='decimal = ","')
-    cells.mark(DecimalMarkError, groups, mark="a comma for thousands", line='thousands = ","')
-    cells.mark(DecimalMarkError, points, mark="a point, for thousands as it seems", line='thousands = "."')
-    cells.mark(DecimalMarkError, point, mark="a decimal point", line='decimal = "."')
-    told = odd | comma | groups | points | point
-    cells.mark(WrongColumnTypeError, rest & ~told, actual="text", expected="numbers")
+    other = "," if source.decimal == "." else "."
+    # The same mark cannot stand for both, so where it does already, both lines change.
+    line = f'decimal = "{other}"' + (' and thousands = ""' if source.thousands == other else "")
+    cells.mark(DecimalMarkError, decimals, mark=f"a decimal {_MARKS[other]}", line=line)
+    line = f'thousands = "{other}"'
+    cells.mark(DecimalMarkError, thousands, mark=f"a {_MARKS[other]} for thousands", line=line)
+    rest = rest & ~odd & ~decimals & ~thousands
+    cells.mark(WrongColumnTypeError, rest, actual="text", expected="numbers")
+
+
+def _other_mark(array: Any, rest: Mask, source: TableSource) -> tuple[Mask, Mask]:
+    """Return the cells in which the mark that is not the mapping's decimal mark is one, and those where it groups.
+
+    1.234 may be either. It is what the other cells are; where they do not say, a group: read as a decimal, an amount
+    would be a thousand times too small, and no cell of an export of decimals has exactly three digits by chance alone.
+    """
+    own, mark = re.escape(source.decimal), re.escape("," if source.decimal == "." else ".")
+    fraction = rest & _matches(array, rf"^[+-]?(\d{{1,3}}([{own} ']\d{{3}})+{mark}\d+|\d+{mark}\d*|{mark}\d+)$")
+    groups = rest & _matches(array, rf"^[+-]?[1-9]\d{{0,2}}({mark}\d{{3}})+({own}\d*)?$")
+    either = fraction & groups
+    return (fraction, groups & ~fraction) if (fraction & ~groups).any() else (fraction & ~either, groups)
 
 
 def _category(array: Any, binding: Binding, _: TableSource) -> Cells:
@@ -223,7 +231,13 @@ def _category(array: Any, binding: Binding, _: TableSource) -> Cells:
 
 def _date(array: Any, binding: Binding, _: TableSource) -> Cells:
     if pa.types.is_timestamp(array.type) and array.type.tz and binding.rule.type != "timestamp":
-        array = pc.local_timestamp(array)  # the day where it was written, not in Greenwich
+        try:
+            array = pc.local_timestamp(array)  # the day where it was written, not in Greenwich
+        except pa.ArrowInvalid:
+            cells = Cells(np.full(len(array), np.nan))
+            actual = "moments of a time zone that this machine does not know"
+            cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=actual, expected="dates")
+            return cells
     if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
         return Cells(_days(pc.cast(array, pa.timestamp("s"), safe=False).to_pandas(), binding))
     if not (_is_text(array.type) or _is_number(array.type)):

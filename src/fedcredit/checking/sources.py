@@ -65,7 +65,8 @@ class _Parquet:
         for path, file in zip(files_of(self.spec), self.files, strict=True):
             # A column of one part only would be seen by no rule.
             if other := sorted({*file.schema_arrow.names} ^ {*self.names}):
-                hint = f"All parts need the same columns; {path.name} and the first part do not have them."
+                without = path if other[0] in self.names else files_of(self.spec)[0]
+                hint = f"Export all parts of the folder with the same columns; {without.name} is without it."
                 raise MissingColumnError(path=self.spec.place, column=other[0], hint=hint)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:

@@ -14,7 +14,7 @@ from fedcredit.checking.findings import FindingBook
 from fedcredit.checking.spec import TableSpec
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.mapping import TableSource
-from fedcredit.errors import DataFormatError, SourceUnreadableError
+from fedcredit.errors import DataFormatError, MissingColumnError, SourceUnreadableError
 
 
 def spec(path: Path | None, **source: object) -> TableSpec:
@@ -58,6 +58,24 @@ def test_a_folder_of_parquet_files_is_one_table_in_the_order_of_names(tmp_path: 
     for name, value in (("b.parquet", 2), ("a.parquet", 1)):
         pq.write_table(pa.table({"a": [value]}), folder / name)
     assert read(spec(folder), "a")[1] == {"a": ["1", "2"]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "lost", "without"),
+    [(("a",), "b", "b.parquet"), (("a", "b", "c"), "c", "a.parquet")],
+    ids=["a missing column", "an additional column"],
+)
+def test_a_part_with_other_columns_than_the_first_is_told(
+    tmp_path: Path, columns: tuple[str, ...], lost: str, without: str
+) -> None:
+    folder = tmp_path / "tel_5min"
+    folder.mkdir()
+    for name, held in (("a.parquet", ("a", "b")), ("b.parquet", columns)):
+        pq.write_table(pa.table({column: [1] for column in held}), folder / name)
+    with pytest.raises(MissingColumnError, match=f'"{lost}"') as caught:
+        sources.open_table(spec(folder), FindingBook())
+    assert caught.value.code == "FC-5011"
+    assert without in caught.value.fix("en")
 
 
 def test_a_long_text_repeated_without_end_is_held_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fedcredit.checking.tokenise import TokenColumn, tokenise
 from fedcredit.contract.identifiers import national_id_check
 from fedcredit.crypto.tokens import IdentifierKind, TokenKey
-from fedcredit.errors import AlreadyExistsError, IdentifierError, MissingColumnError
+from fedcredit.errors import AlreadyExistsError, IdentifierError, MissingColumnError, RaggedRowError
 
 KEY = TokenKey(b"k" * 32)
 
@@ -67,3 +67,14 @@ def test_an_existing_file_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(AlreadyExistsError):
         tokenise(source, target, [COLUMN], KEY, **CSV)
     assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("line", ["008,{},9,more", "008,{}"], ids=["a cell too many", "a cell too few"])
+def test_a_torn_line_stops_the_file_and_nothing_is_written(tmp_path: Path, line: str) -> None:
+    source, target = tmp_path / "plain.csv", tmp_path / "tokens.csv"
+    source.write_text(f"LOAN,ID,AMT\n007,{number(1)},12.50\n{line.format(number(2))}\n009,{number(3)},1\n")
+    with pytest.raises(RaggedRowError) as caught:
+        tokenise(source, target, [COLUMN], KEY, **CSV)
+    assert (caught.value.code, caught.value.fields["row"]) == ("FC-5042", "2")
+    assert number(2) not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.csv"]
