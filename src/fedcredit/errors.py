@@ -1415,6 +1415,25 @@ class SeriesGapError(DataError):
     fix_zh = "请导出每个月(含无还款月份);或接受:--accept FC-5053"
 
 
+class UndeclaredCodeError(DataError):
+    """Cells are -1 to -4 in a column that has codes for missing, and the mapping does not say that they are codes."""
+
+    code = "FC-5054"
+    en = (
+        'Column "{column}" of {path}: {count} cells are a number from -4 to -1 (first at row {row}), and the '
+        "mapping does not say whether these are codes for missing."
+    )
+    zh = '{path} 的列 "{column}":{count} 个单元格是 -4 至 -1 的数(首见于第 {row} 行),映射未说明它们是否为缺失代码。'
+    fix_en = (
+        "If they are (-1 not collected, -2 not applicable, -3 refused, -4 sensor gap), write in the mapping under "
+        "[tables.{table}.columns.{name}]: typed = true. If they are amounts, correct the rows."
+    )
+    fix_zh = (
+        "若是缺失代码(-1 未采集,-2 不适用,-3 拒绝,-4 传感器缺失),请在映射的 [tables.{table}.columns.{name}] "
+        "下写入:typed = true。若是真实数值,请修正这些行。"
+    )
+
+
 class LaterFeatureError(DataError):
     """A feature was known only after its day of observation (trap L1)."""
 

@@ -183,6 +183,24 @@ fault(
     also=frozenset({"FC-5110"}),
 )
 fault(
+    "minus one through a mapping that says nothing of codes",
+    "FC-5054",
+    "contract.income_m",
+    several(mapping(), put("contract.income_m", "-1", [20])),
+    row=20,
+    fix="typed = true",
+    secrets=(),
+)
+fault(
+    "minus two for a category through a mapping",
+    "FC-5054",
+    "rep_monthly.bucket",
+    several(mapping(contract="typed = true"), put("rep_monthly.bucket", "-2", [7])),
+    row=7,
+    fix="[tables.rep_monthly.columns.bucket]",
+    secrets=(),
+)
+fault(
     "an empty cell without a reason",
     "FC-5045",
     "contract.income_m",

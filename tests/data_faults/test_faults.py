@@ -64,6 +64,17 @@ def test_the_faultless_world_has_no_finding(change: Callable[[Case], None] | Non
     assert {name: profile.rows for name, profile in report.profiles.items()}["contract"] == 240
 
 
+@pytest.mark.parametrize("change", [None, mapping(contract="typed = true")], ids=["manifest", "mapping"])
+def test_codes_for_missing_are_counted_by_their_reason(change: Callable[[Case], None] | None, tmp_path: Path) -> None:
+    case = Case(tables())
+    case.tables["contract"].loc[4:6, "income_m"] = [-1, -3, -3]
+    if change is not None:
+        change(case)
+    report = check_data(read_spec(write(tmp_path / "data", case.tables, mapped=case.mapped)), scratch=tmp_path)
+    assert report.findings == ()
+    assert report.profiles["contract"].columns["income_m"].typed == {-1: 1, -2: 0, -3: 2, -4: 0}
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_bad_file_is_told_with_its_place_and_a_way_out(fault: Fault, tmp_path: Path) -> None:
     report = checked(tmp_path / "data", fault)

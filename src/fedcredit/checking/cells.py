@@ -7,7 +7,6 @@ position in ``values`` for a category, days since 1970-01-01 for dates, seconds 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from fedcredit.checking.binding import Binding
 from fedcredit.checking.findings import Mask
 from fedcredit.checking.guards import LONGEST_CELL
+from fedcredit.checking.marks import matches, number_pattern, other_marks
 from fedcredit.checking.spill import is_empty
 from fedcredit.contract.canonical.mapping import TableSource
 from fedcredit.contract.canonical.table import NOT_COLLECTED, TIMES, TYPED_MISSING
@@ -31,13 +31,13 @@ from fedcredit.errors import (
     EmptyWithoutReasonError,
     MixedDateError,
     NotFiniteCellError,
+    UndeclaredCodeError,
     UnknownCodeError,
     WrongColumnTypeError,
 )
 
 UNKNOWN_CODE: Final = -9.0
 _NOT_FINITE: Final = r"(?i)^[+-]?(nan|inf(inity)?|1\.#(inf|ind|qnan)|#n/a|#div/0!|#num!|#value!)$"
-_MARKS: Final = {",": "comma", ".": "point"}
 _FORMATS: Final = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y年%m月%d日", "%Y-%m", "%Y%m"),
     *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d-%b-%Y", "%d-%m-%Y", "%Y.%m.%d"),
@@ -92,11 +92,32 @@ def read_cells(batch: pa.RecordBatch, binding: Binding, source: TableSource, *, 
         cells = Cells(np.full(len(array), None, dtype=object) if text else np.full(len(array), np.nan))
         cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected="plain cells")
         return cells
+    meant = np.full(len(array), _typed(binding, source))
     if binding.source.codes:
-        array = _translated(array, binding.source.codes)
+        array, translated = _translated(array, binding.source.codes)
+        meant |= translated
     cells = _READERS.get(binding.rule.type, _text)(array, binding, source)
+    _require_meant(cells, binding, meant)
     _fill_empty(cells, binding)
     return cells
+
+
+def _typed(binding: Binding, source: TableSource) -> bool:
+    """Return whether -1 to -4 are codes for missing in this column; a constant says so itself."""
+    if binding.source.constant is not None:
+        return True
+    return source.typed if binding.source.typed is None else binding.source.typed
+
+
+def _require_meant(cells: Cells, binding: Binding, meant: Mask) -> None:
+    """Find codes for missing that nobody declared: a real -1 must not become a reason."""
+    if binding.rule.missing != "typed_missing":
+        return
+    text = cells.values.dtype == object
+    codes = [str(code) if text else float(code) for code in TYPED_MISSING]
+    loose = np.isin(cells.values, np.array(codes, dtype=cells.values.dtype)) & ~meant & ~cells.faulty
+    cells.mark(UndeclaredCodeError, loose, name=binding.name)
+    cells.values[loose] = None if text else np.nan
 
 
 def longest_cell(batch: pa.RecordBatch) -> int:
@@ -124,10 +145,12 @@ def _trimmed(array: Any, source: TableSource) -> Any:
     return pc.if_else(pc.is_in(array, pa.array([*source.null, ""])), pa.scalar(None, pa.string()), array)
 
 
-def _translated(array: Any, codes: Mapping[str, str]) -> Any:
+def _translated(array: Any, codes: Mapping[str, str]) -> tuple[Any, Mask]:
+    """Return the cells with the institution's codes replaced by the contract's, and where that was done."""
     texts = _as_text(array)
     found = pc.index_in(texts, pa.array(list(codes)))
-    return pc.coalesce(pc.take(pa.array(list(codes.values()), pa.string()), found), texts)
+    ours = pc.coalesce(pc.take(pa.array(list(codes.values()), pa.string()), found), texts)
+    return ours, _flags(pc.is_valid(found))
 
 
 def _as_text(array: Any) -> Any:
@@ -156,6 +179,10 @@ def _number(array: Any, binding: Binding, source: TableSource) -> Cells:
     typed = np.isin(cells.values, list(TYPED_MISSING)) & (binding.rule.missing == "typed_missing")
     with np.errstate(over="ignore"):  # infinity is outside every range, and told as such
         cells.values = np.where(typed, cells.values, cells.values * binding.factor)
+    # -0.0001 in 10,000 yuan is a loss of one yuan, and no reason for missing.
+    became = np.isin(cells.values, list(TYPED_MISSING)) & ~typed & (binding.rule.missing == "typed_missing")
+    cells.mark(UndeclaredCodeError, became, name=binding.name)
+    cells.values[became] = np.nan
     if binding.rule.type != "number":
         broken = np.isfinite(cells.values) & (np.abs(cells.values - np.rint(cells.values)) > 1e-6)
         if binding.factor != 1.0:
@@ -166,7 +193,7 @@ def _number(array: Any, binding: Binding, source: TableSource) -> Cells:
 
 
 def _number_from_text(array: Any, source: TableSource) -> Cells:
-    fits, plain = _matches(array, _written(source)), array
+    fits, plain = matches(array, number_pattern(source)), array
     if source.thousands:
         plain = pc.replace_substring(plain, source.thousands, "")
     if source.decimal == ",":
@@ -179,38 +206,14 @@ def _number_from_text(array: Any, source: TableSource) -> Cells:
     return cells
 
 
-def _written(source: TableSource) -> str:
-    """Return the pattern of a number with the mapping's marks: groups are of three digits, or there are none."""
-    mark, group = re.escape(source.decimal), re.escape(source.thousands)
-    plain = rf"(\d+({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
-    return rf"^[+-]?({plain}|[1-9]\d{{0,2}}({group}\d{{3}})+({mark}\d*)?)$" if group else rf"^[+-]?{plain}$"
-
-
 def _explain(cells: Cells, array: Any, rest: Mask, source: TableSource) -> None:
-    odd = rest & _matches(array, _NOT_FINITE)
-    decimals, thousands = _other_mark(array, rest, source)
+    odd = rest & matches(array, _NOT_FINITE)
     cells.mark(NotFiniteCellError, odd)
-    other = "," if source.decimal == "." else "."
-    # The same mark cannot stand for both, so where it does already, both lines change.
-    line = f'decimal = "{other}"' + (' and thousands = ""' if source.thousands == other else "")
-    cells.mark(DecimalMarkError, decimals, mark=f"a decimal {_MARKS[other]}", line=line)
-    line = f'thousands = "{other}"'
-    cells.mark(DecimalMarkError, thousands, mark=f"a {_MARKS[other]} for thousands", line=line)
-    rest = rest & ~odd & ~decimals & ~thousands
+    rest = rest & ~odd
+    for rows, mark, line in other_marks(array, rest, source):
+        cells.mark(DecimalMarkError, rows, mark=mark, line=line)
+        rest = rest & ~rows
     cells.mark(WrongColumnTypeError, rest, actual="text", expected="numbers")
-
-
-def _other_mark(array: Any, rest: Mask, source: TableSource) -> tuple[Mask, Mask]:
-    """Return the cells in which the mark that is not the mapping's decimal mark is one, and those where it groups.
-
-    1.234 may be either. It is what the other cells are; where they do not say, a group: read as a decimal, an amount
-    would be a thousand times too small, and no cell of an export of decimals has exactly three digits by chance alone.
-    """
-    own, mark = re.escape(source.decimal), re.escape("," if source.decimal == "." else ".")
-    fraction = rest & _matches(array, rf"^[+-]?(\d{{1,3}}([{own} ']\d{{3}})+{mark}\d+|\d+{mark}\d*|{mark}\d+)$")
-    groups = rest & _matches(array, rf"^[+-]?[1-9]\d{{0,2}}({mark}\d{{3}})+({own}\d*)?$")
-    either = fraction & groups
-    return (fraction, groups & ~fraction) if (fraction & ~groups).any() else (fraction & ~either, groups)
 
 
 def _category(array: Any, binding: Binding, _: TableSource) -> Cells:
@@ -338,10 +341,6 @@ def absent_cells(rows: int, *, text: bool) -> Values:
 
 def _floats(array: Any) -> Values:
     return np.array(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _matches(array: Any, pattern: str) -> Mask:
-    return _flags(pc.fill_null(pc.match_substring_regex(array, pattern), False))
 
 
 def _flags(array: Any) -> Mask:

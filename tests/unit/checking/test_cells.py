@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fedcredit.checking import chunk_schema, sources
 from fedcredit.checking.binding import Binding
 from fedcredit.checking.cells import Cells, read_cells
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.mapping import ColumnSource, TableSource
-from fedcredit.errors import DecimalMarkError, WrongColumnTypeError
+from fedcredit.errors import DecimalMarkError, UndeclaredCodeError, WrongColumnTypeError
 
 SHANGHAI = datetime.timezone(datetime.timedelta(hours=8))
 
@@ -89,6 +90,53 @@ def test_what_is_no_number_under_any_marks_is_text(marks: dict[str, object], tex
     assert [problem.kind for problem in cells.problems] == [WrongColumnTypeError]
 
 
+@pytest.mark.parametrize(
+    ("place", "array"),
+    [
+        ("contract.income_m", pa.array(["5000", "-1", "-4", "7000"])),
+        ("contract.income_m", pa.array([5000.0, -1.0, -4.0, 7000.0])),
+        ("contract.bureau_hit", pa.array([1, -2, -3, 0])),
+        ("contract.housing", pa.array(["rent", "-1", "-4", "owner"])),
+        ("entity.industry2", pa.array(["C30", "-1", "-4", "F52"])),
+    ],
+    ids=["texts", "numbers", "flags", "categories", "codes of letters"],
+)
+def test_minus_one_is_a_reason_for_missing_only_where_the_mapping_says_so(place: str, array: pa.Array) -> None:
+    loose = cells_of(array, place)
+    assert [(problem.kind, problem.rows.tolist()) for problem in loose.problems] == [
+        (UndeclaredCodeError, [False, True, True, False])
+    ]
+    assert [value is None or value != value for value in loose.values] == [False, True, True, False]
+    for said in ({"column": {"typed": True}}, {"typed": True}):
+        declared = cells_of(array, place, **said)
+        assert declared.problems == []
+        assert [float(value) for value in declared.values[1:3]] == [float(str(cell)) for cell in array[1:3]]
+    withdrawn = cells_of(array, place, column={"typed": False}, typed=True)
+    assert [problem.kind for problem in withdrawn.problems] == [UndeclaredCodeError]
+
+
+def test_what_the_mapping_itself_makes_a_reason_is_one() -> None:
+    empty = cells_of(pa.array(["5000", None]), "contract.income_m", column={"empty": -3})
+    assert (empty.values.tolist(), empty.problems) == ([5000.0, -3.0], [])
+    source = {"codes": {"R": "rent", "9": "-2"}}
+    coded = cells_of(pa.array(["R", "9", "-1"]), "contract.housing", column=source)
+    assert coded.values[1] == -2
+    assert [(p.kind, p.rows.tolist()) for p in coded.problems] == [(UndeclaredCodeError, [False, False, True])]
+    constant = cells_of(pa.array(["x"]), "contract.income_m", column={"column": "", "constant": -1})
+    assert (constant.values.tolist(), constant.problems) == ([-1.0], [])
+
+
+def test_an_amount_that_becomes_minus_one_in_the_contracts_unit_is_no_reason() -> None:
+    cells = cells_of(pa.array([-0.0001, -1.0, 2.5]), "contract.income_m", column={"unit": "k CNY/month", "typed": True})
+    assert cells_of(pa.array([-0.001]), "contract.income_m", column={"unit": "k CNY/month", "typed": True}).problems
+    assert (cells.values.tolist(), cells.problems) == ([-0.1, -1.0, 2500.0], [])
+
+
+def test_where_codes_are_not_allowed_minus_one_stays_a_number() -> None:
+    cells = cells_of(pa.array(["-1"]), "ent_monthly.min_balance")
+    assert (cells.values.tolist(), cells.problems) == ([-1.0], [])
+
+
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "+08:00"])
 def test_a_moment_in_a_zone_keeps_the_day_on_which_it_was_written(zone: str) -> None:
     """Half past midnight in Shanghai is the day before in Greenwich; for a moment it is the moment that counts."""
@@ -112,3 +160,11 @@ def test_a_zone_that_nobody_knows_is_told_and_gives_no_day() -> None:
         (WrongColumnTypeError, [True, False])
     ]
     assert np.isnan(found.values).all()
+
+
+def test_a_zoned_moment_of_a_database_is_the_moment_that_it_was() -> None:
+    assert chunk_schema.TOKEN  # its import brings pandera, which tells Arrow to forget zones
+    moment = datetime.datetime(2024, 1, 1, 0, 30, tzinfo=SHANGHAI)
+    array = sources._array([moment, None])
+    assert array[0].as_py() == moment
+    assert cells_of(array, "contract.orig_date").values[:1].tolist() == days("2024-01-01")

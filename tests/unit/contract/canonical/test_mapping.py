@@ -57,6 +57,7 @@ def test_a_name_alone_is_the_short_form_of_a_column(tmp_path: Path) -> None:
         ('"1" = "new_car"', '"1" = "car"', ConfigValueError, "new_car"),
         ("empty = -1", "empty = -5", ConfigValueError, "empty"),
         ('contract_id = "LOAN"', 'contract_id = { column = "LOAN", empty = -1 }', ConfigValueError, "required"),
+        ('contract_id = "LOAN"', 'contract_id = { column = "LOAN", typed = true }', ConfigValueError, "required"),
         ('contract_id = "LOAN"', 'contract_id = { column = "LOAN", constant = "x" }', ConfigValueError, "one of"),
         ('contract_id = "LOAN"', 'contract_id = { derived = "fold" }', ConfigValueError, "column fold"),
         ('amount = { column = "AMT", unit = "10k CNY" }', 'amount = { derived = "row" }', ConfigValueError, "an id"),
