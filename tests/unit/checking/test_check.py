@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_faults.world import tables, token, write
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedcredit.checking import joins, plausibility, profile, rules, sources, spill, vintages
 from fedcredit.checking.canary import auc
 from fedcredit.checking.check import check_data
+from fedcredit.checking.repeats import Repeats
 from fedcredit.checking.rules import fold_of
 from fedcredit.checking.spec import read_spec
 from fedcredit.checking.spill import Spill, hashes_of
@@ -162,6 +165,40 @@ def test_a_set_that_is_fetched_by_hand_passes_through_its_mapping(name: str, fil
     assert report.profiles["contract"].rows == 299
 
 
+def test_rows_that_repeat_a_key_are_left_out_where_the_mapping_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row per person of a table of loans: the first of each counts, wherever the chunks end."""
+    monkeypatch.setattr(sources, "CHUNK_ROWS", 100)
+    people = tables()["entity"]
+    later = people.iloc[::2].assign(ent_type="small_ent", region2="11")
+    loans = pd.concat([people.iloc[:150], later, people.iloc[150:], later], ignore_index=True)
+    loans.loc[len(loans) - 1, "region2"] = "Guangdong"  # a cell of a row that is left out is checked all the same
+    pq.write_table(pa.Table.from_pandas(loans, preserve_index=False), tmp_path / "loans.parquet")
+    columns = "\n".join(f'{name} = "{name}"' for name in people.columns)
+    text = f'{HEAD}[tables.entity]\nfile = "loans.parquet"\nrepeated = "left_out"\n[tables.entity.columns]\n{columns}\n'
+    (tmp_path / "mapping.toml").write_text(text)
+    report = check_data(read_spec(tmp_path), scratch=tmp_path)
+    found = report.profiles["entity"]
+    assert (found.rows, found.left_out) == (240, 240)
+    # Of the rows from 150 on, every second person was seen first in a later row of the other type.
+    first = loans.drop_duplicates("entity_tok")
+    kinds = canonical(1).table("entity").column("ent_type").values
+    assert found.columns["ent_type"].codes.tolist() == [int((first["ent_type"] == kind).sum()) for kind in kinds]
+    assert [(item.error.code, item.column, item.row) for item in report.findings] == [("FC-5041", "region2", 480)]
+    (tmp_path / "mapping.toml").write_text(text.replace('repeated = "left_out"\n', ""))
+    assert ("FC-5030", "entity", "") in codes(tmp_path)
+
+
+@given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=30))
+def test_a_key_is_first_once(chunks: list[list[int]]) -> None:
+    repeats, seen = Repeats(), set[int]()
+    for chunk in chunks:
+        expected = [key not in seen and key not in chunk[:place] for place, key in enumerate(chunk)]
+        seen |= set(chunk)
+        assert repeats.first(np.array(chunk, dtype=np.uint64)).tolist() == expected
+
+
 def test_keys_on_disk_give_the_same_findings_as_keys_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tables()
     made["contract"] = pd.concat([made["contract"], made["contract"].iloc[[4, 9]]], ignore_index=True)
@@ -203,14 +240,12 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
             path, pa.schema([("vin_tok", pa.string()), ("day", pa.int32()), ("km", pa.float64())])
         ) as out:
             for day in range(rows // 1_000):
-                km = np.linspace(10, 90, 1_000)
+                km, date = np.linspace(10, 90, 1_000), 20_200_101 + 100 * (day // 28) + day % 28
                 out.write_batch(
-                    pa.record_batch(
-                        {"vin_tok": tokens, "day": pa.array([20_200_101] * 1_000, pa.int32()), "km": km + day}
-                    )
+                    pa.record_batch({"vin_tok": tokens, "day": pa.array([date] * 1_000, pa.int32()), "km": km + day})
                 )
         (tmp_path / "mapping.toml").write_text(
-            HEAD + '[tables.tel_daily]\nfile = "tel_daily.parquet"\nrepeated = "left_out"\ndate_format = "%Y%m%d"\n'
+            HEAD + '[tables.tel_daily]\nfile = "tel_daily.parquet"\ndate_format = "%Y%m%d"\n'
             'absent = []\n[tables.tel_daily.columns]\nvin_tok = "vin_tok"\nday = "day"\nkm = "km"\n'
             'device_event = { constant = "none" }\ngap_share = { constant = 0 }\n'
         )

@@ -110,7 +110,8 @@ class TableSource(Section):
     absent: Items[str] = ()
     """Columns of the minimum set that the institution does not have, said aloud; they are typed missing or empty."""
     repeated: Literal["refused", "left_out"] = "refused"
-    """What becomes of a row whose key an earlier row has: ``left_out`` makes one row per person of a table of loans."""
+    """What becomes of a row whose key an earlier row has: ``left_out`` makes one row per person of a table of loans.
+    Its cells are checked like all others, and it counts nowhere. Which row is the first, the file or the query says."""
     rest: Literal["told", "ignored"] = "told"
     """What becomes of columns that nothing here names. Denied ones are refused either way."""
     ignore: Items[str] = ()
