@@ -32,6 +32,7 @@ from fedcredit.checking.spill import hashes_of
 from fedcredit.checking.token_probe import probe_tokens
 from fedcredit.checking.vintages import Vintages
 from fedcredit.contract.canonical import canonical
+from fedcredit.contract.canonical.manifest import ALWAYS_HELD
 from fedcredit.contract.canonical.table import TIMES
 from fedcredit.errors import (
     DataError,
@@ -50,8 +51,6 @@ from fedcredit.errors import (
 )
 
 _LINKS: Final[tuple[str, ...]] = ("contract_id", "entity_tok", "vin_tok")
-_TABLES_HELD: Final = ("entity", "contract", "observation", "outcome")
-"""Tables without which nothing can be trained, whatever the type of institution."""
 _HELD_TOO: Final = {"REP": "rep_monthly", "VEH": "veh", "ENT": "ent_monthly", "CLM": "pol"}
 _MAY_LIE_AHEAD: Final = frozenset({("pol", "end")})
 _PLACE: Final = frozenset({"table", "column", "count", "row"})
@@ -287,7 +286,7 @@ class _Check:
         kind = self.spec.facts.type
         rules = canonical(self.spec.facts.schema_version)
         held = [table for code, table in _HELD_TOO.items() if rules.modality(code).held_by[kind] == "full"]
-        for table in (*_TABLES_HELD, *held):
+        for table in (*ALWAYS_HELD, *held):
             if table not in there and table not in self.spec.facts.lacking:
                 self.book.add(MissingTableError, table=table, column="", count=1, row=None, kind=str(kind))
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from fedcredit.checking import joins, plausibility, profile, rules, sources, spill, vintages
 from fedcredit.checking.canary import auc
-from fedcredit.checking.check import check_data
+from fedcredit.checking.check import DataReport, check_data
+from fedcredit.checking.findings import Finding
 from fedcredit.checking.repeats import Repeats
 from fedcredit.checking.rules import fold_of
 from fedcredit.checking.spec import read_spec
@@ -37,13 +38,19 @@ currency = "CNY"
 data_owner = "risk"
 legal_basis = "contract"
 token_method = "hmac-sha256"
-lacking = ["entity", "contract", "observation", "outcome", "rep_monthly"]
+lacking = ["rep_monthly"]
 """
+"""Of a mapping with one table only: that the others are missing is no concern of these tests."""
+
+
+def findings_of(report: DataReport) -> list[Finding]:
+    """Return the findings, but for tables that are not there."""
+    return [item for item in report.findings if item.error.code != "FC-5009"]
 
 
 def codes(folder: Path) -> list[tuple[str, str, str]]:
     report = check_data(read_spec(folder), scratch=folder if folder.is_dir() else folder.parent)
-    return [(item.error.code, item.table, item.column) for item in report.findings]
+    return [(item.error.code, item.table, item.column) for item in findings_of(report)]
 
 
 def told(folder: Path) -> list[tuple[str, str, str, int | None, int]]:
@@ -100,7 +107,7 @@ odo_km = "ODO"
 """
     )
     report = check_data(read_spec(tmp_path), scratch=tmp_path)
-    assert report.findings == ()
+    assert findings_of(report) == []
     sample = report.profiles["veh"].sample()
     np.testing.assert_allclose(np.sort(sample["invoice_price"]), np.sort(made["invoice_price"]))
     np.testing.assert_allclose(np.sort(sample["odo_km"]), np.sort(made["odo_km"]))
@@ -185,7 +192,7 @@ def test_rows_that_repeat_a_key_are_left_out_where_the_mapping_says_so(
     first = loans.drop_duplicates("entity_tok")
     kinds = canonical(1).table("entity").column("ent_type").values
     assert found.columns["ent_type"].codes.tolist() == [int((first["ent_type"] == kind).sum()) for kind in kinds]
-    assert [(item.error.code, item.column, item.row) for item in report.findings] == [("FC-5041", "region2", 480)]
+    assert [(item.error.code, item.column, item.row) for item in findings_of(report)] == [("FC-5041", "region2", 480)]
     (tmp_path / "mapping.toml").write_text(text.replace('repeated = "left_out"\n', ""))
     assert ("FC-5030", "entity", "") in codes(tmp_path)
 

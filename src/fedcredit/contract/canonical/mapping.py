@@ -161,6 +161,7 @@ class DataMapping(FolderFacts):
 
     def require_known(self, path: str) -> None:
         """Raise unless every table, column, unit and code is one that the contract has."""
+        self.require_lackable(path)
         tables = {table.name: table for table in canonical(self.schema_version).tables}
         for name, source in self.tables.items():
             if name not in tables:

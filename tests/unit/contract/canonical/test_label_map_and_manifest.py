@@ -7,7 +7,13 @@ import pytest
 
 from fedcredit.contract.canonical.label_map import LabelMap, LabelRule
 from fedcredit.contract.canonical.manifest import FileEntry, Manifest
-from fedcredit.errors import ConfigFileMissingError, ConfigValueError, MissingKeyError, UnknownKeyError
+from fedcredit.errors import (
+    ConfigFileMissingError,
+    ConfigValueError,
+    MissingKeyError,
+    SchemaVersionError,
+    UnknownKeyError,
+)
 from fedcredit.parties import InstitutionType
 
 DAY = datetime.date(2026, 3, 10)
@@ -28,6 +34,7 @@ currency = "CNY"
 data_owner = "risk department"
 legal_basis = "contract"
 token_method = "hmac-sha256"
+lacking = ["rep_monthly"]
 [tables.contract]
 path = "contract.parquet"
 rows = 3
@@ -69,6 +76,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "manifest.toml"
     path.write_text(MANIFEST)
     manifest = Manifest.read(path)
+    assert manifest.lacking == ("rep_monthly",)
     assert manifest.type is InstitutionType.GUARANTEE_FUND
     assert manifest.tables["contract"] == FileEntry(path="contract.parquet", rows=3, sha256="0" * 64)
     manifest.write(tmp_path / "again.toml")
@@ -85,6 +93,9 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ('"fund-g"', '"Fund G"', ConfigValueError),
         ("data_owner", "owner", UnknownKeyError),
         ("rows = 3\n", "", MissingKeyError),
+        ('["rep_monthly"]', '["telematics"]', ConfigValueError),
+        ('["rep_monthly"]', '["outcome"]', ConfigValueError),
+        ("schema_version = 1", "schema_version = 99", SchemaVersionError),
     ],
 )
 def test_a_manifest_that_does_not_hold_is_refused(tmp_path: Path, old: str, new: str, error: type[Exception]) -> None:

@@ -70,6 +70,9 @@ def test_a_name_alone_is_the_short_form_of_a_column(tmp_path: Path) -> None:
         ('file = "loans.csv"', 'file = "loans.csv"\nencoding = "klingon"', ConfigValueError, "no encoding"),
         ('"hmac-sha256"', '"sha256"', ConfigValueError, "token_method"),
         ('"hmac-sha256"', '"none-public-record"', ConfigValueError, "made-up people"),
+        ("[tables.contract]", 'lacking = ["rep_montly"]\n[tables.contract]', ConfigValueError, "rep_monthly"),
+        ("[tables.contract]", 'lacking = ["outcome"]\n[tables.contract]', ConfigValueError, "nothing can be trained"),
+        ("[tables.contract]", 'lacking = ["entity"]\n[tables.contract]', ConfigValueError, "nothing can be trained"),
         ("schema_version = 1", "schema_version = 9", FedcreditError, "version 9"),
     ],
 )
