@@ -847,6 +847,21 @@ fault(
     row=6,
     fix="Quote",
 )
+for name, row, change in (
+    ("three blank lines below the header", 12, lambda rows: [rows[0], b"", b"", b"", *rows[1:]]),
+    ("a blank line between rows", 10, lambda rows: [*rows[:4], b"", *rows[4:]]),
+    ("blank lines behind the rows", 9, lambda rows: [*rows, b"", b""]),
+):
+    fault(
+        f"a broken cell and {name}",
+        "FC-5012",
+        "contract.term_m",
+        several(
+            put("contract.term_m", "24.5", [9]), lambda c, change=change: raw("contract", lambda b: wide(b, change))(c)
+        ),
+        row=row,
+        secrets=("24.5",),
+    )
 fault(
     "text called Parquet",
     "FC-5003",

@@ -159,7 +159,7 @@ class _Check:
         first = 1
         for batch in reader.batches(columns or reader.names[:1]):  # constants and row numbers alone need the rows too
             if batch.num_rows:
-                rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
+                rows = reader.numbers(first, batch.num_rows)
                 part = _Part(spec=spec, batch=batch, first=first, rows=rows)
                 chunk = self._with_absent(spec, self._chunk(part, bindings, schema))
                 chunk, rows = _kept(spec, chunk, rows, repeats)

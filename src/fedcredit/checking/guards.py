@@ -44,6 +44,8 @@ _ARCHIVES: Final = (
 )
 _MARKS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _OTHERS: Final = ("utf-8", "gb18030", "cp1252")
+_LINE_ENDS: Final = ("\n\n", "\n\r", "\r\r")
+"""Two in a row: there is nothing between them."""
 _SEPARATORS: Final = {";": "a semicolon", "\t": "a tab", "|": "a stroke", ",": "a comma"}
 
 
@@ -52,7 +54,8 @@ class TextFile:
     """What the first look at a CSV file gives."""
 
     encoding: str
-    header_lines: int
+    blank_lines: bool
+    """Whether there may be any; those inside quotation marks are among them."""
 
 
 def files_of(spec: TableSpec) -> tuple[Path, ...]:
@@ -143,14 +146,15 @@ def check_text(path: Path, spec: TableSpec, book: FindingBook) -> TextFile:
                 raise EncodingError(path=spec.place, encoding=encoding, row=1, table=spec.table.name, likely=name)
             book.add(ByteOrderMarkError, table=spec.table.name, column="", count=1, row=None, path=spec.place)
             encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-    _decode_all(path, encoding, spec)
+    blank = _decode_all(path, encoding, spec)
     _check_header(path, encoding, spec)
-    return TextFile(encoding=encoding, header_lines=1)
+    return TextFile(encoding=encoding, blank_lines=blank)
 
 
-def _decode_all(path: Path, encoding: str, spec: TableSpec) -> None:
+def _decode_all(path: Path, encoding: str, spec: TableSpec) -> bool:
+    """Raise unless everything decodes; return whether two line ends follow each other anywhere."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    lines, since = 0, 0
+    lines, since, blank, end = 0, 0, False, "\n"  # as if a line ended before the first
     for block in _blocks(path):
         try:
             text = decoder.decode(block)
@@ -159,6 +163,8 @@ def _decode_all(path: Path, encoding: str, spec: TableSpec) -> None:
             likely = _likely_encoding(path, encoding)
             place = {"path": spec.place, "table": spec.table.name}
             raise EncodingError(encoding=spec.source.encoding, row=row, likely=likely, **place) from None
+        blank = blank or any(pair in text or pair == end + text[:1] for pair in _LINE_ENDS)
+        end = text[-1:] or end
         longest, since = _longest_line(text, since)
         if longest > LONGEST_LINE:
             raise HugeCellError(path=spec.place, limit=f"{LONGEST_LINE:,}", row=lines + 1)
@@ -169,6 +175,7 @@ def _decode_all(path: Path, encoding: str, spec: TableSpec) -> None:
         likely = _likely_encoding(path, encoding)
         place = {"path": spec.place, "table": spec.table.name}
         raise EncodingError(encoding=spec.source.encoding, row=max(1, lines), likely=likely, **place) from None
+    return blank
 
 
 def _longest_line(text: str, since: int) -> tuple[int, int]:
@@ -195,7 +202,7 @@ def _likely_encoding(path: Path, tried: str) -> str:
 
 def _check_header(path: Path, encoding: str, spec: TableSpec) -> None:
     with path.open("r", encoding=encoding, newline="") as file:
-        header = file.readline(LONGEST_LINE)
+        header = next((line for line in file if line.strip()), "")
     given = spec.source.delimiter
     if given in header:
         return

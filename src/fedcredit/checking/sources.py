@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv as lines
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from fedcredit.checking.findings import FindingBook
-from fedcredit.checking.guards import check_archive, check_parquet, check_text, files_of
+from fedcredit.checking.findings import FindingBook, Rows
+from fedcredit.checking.guards import LONGEST_CELL, check_archive, check_parquet, check_text, files_of
+from fedcredit.checking.numbering import RowNumbers
 from fedcredit.checking.spec import TableSpec
 from fedcredit.errors import (
     DataFormatError,
@@ -36,6 +39,10 @@ class TableReader(Protocol):
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns in chunks of at most about ``CHUNK_ROWS`` rows."""
+        ...
+
+    def numbers(self, first: int, count: int) -> Rows:
+        """Return what a person who opens the export calls the rows that came as ``first`` and following, from 1."""
         ...
 
 
@@ -69,6 +76,10 @@ class _Parquet:
                 hint = f"Export all parts of the folder with the same columns; {without.name} is without it."
                 raise MissingColumnError(path=self.spec.place, column=other[0], hint=hint)
 
+    def numbers(self, first: int, count: int) -> Rows:
+        """Return the numbers that the rows came with."""
+        return np.arange(first, first + count, dtype=np.int64)
+
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns; texts stay dictionaries, so a long text repeated a million times is held once."""
         for path, file in zip(files_of(self.spec), self.files, strict=True):
@@ -92,8 +103,15 @@ class _Text:
         self.path = files_of(self.spec)[0]
         if not self.path.stat().st_size:
             raise NoRowsError(place=self.spec.place)
-        self.encoding = check_text(self.path, self.spec, self.book).encoding
+        seen = check_text(self.path, self.spec, self.book)
+        self.encoding = seen.encoding
         self.names: tuple[str, ...] = self._header()
+        # Only a file that may have blank lines is read once more to find them.
+        self._numbers = RowNumbers(self._blank_rows() if seen.blank_lines else ())
+
+    def numbers(self, first: int, count: int) -> Rows:
+        """Return the numbers of the rows in the file; blank and torn lines count."""
+        return self._numbers.of(first, count)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns as texts; a line with another number of cells is a finding and left out."""
@@ -123,19 +141,34 @@ class _Text:
         return read, parse
 
     def _ragged(self, row: Any) -> str:
-        number = max(1, (row.number or 2) - 1)  # Arrow counts the header line
+        number = self._numbers.skip(max(1, (row.number or 2) - 1))  # Arrow counts the header line, and no blank one
         place = {"table": self.spec.table.name, "column": "", "path": self.spec.place}
         self.book.add(RaggedRowError, count=1, row=number, **place)
         return "skip"
 
     def _header(self) -> tuple[str, ...]:
-        import csv as lines  # the standard library's: Arrow refuses a file that is a header line only
-
-        with self.path.open("r", encoding=self.encoding, newline="") as file:
-            header = next(lines.reader(file, delimiter=self.spec.source.delimiter), [])
-            if not any(line.strip() for line in (file.readline() for _ in range(3))):
-                raise NoRowsError(place=self.spec.place)
+        rows = self._rows()  # not Arrow's: it refuses a file that is a header line only
+        header = next((row for row in rows if row), [])
+        if not any(len(row) > 1 or "".join(row).strip() for row in rows):
+            raise NoRowsError(place=self.spec.place)
         return tuple(name.strip() for name in header)
+
+    def _rows(self) -> Iterator[list[str]]:
+        """Yield the cells of each line as the standard library reads it: none of a blank one."""
+        number = 0
+        with self.path.open("r", encoding=self.encoding, newline="") as file:
+            try:
+                for row in lines.reader(file, delimiter=self.spec.source.delimiter):
+                    number += 1
+                    yield row
+            except lines.Error:
+                # A field longer than the library takes: longer than any cell may be.
+                raise HugeCellError(path=self.spec.place, limit=f"{LONGEST_CELL:,}", row=max(1, number)) from None
+
+    def _blank_rows(self) -> Iterator[int]:
+        rows = self._rows()
+        next(row for row in rows if row)
+        return (number for number, row in enumerate(rows, 1) if not row)
 
 
 @dataclass
@@ -144,6 +177,10 @@ class _Query:
 
     def __post_init__(self) -> None:
         self.names: tuple[str, ...] = tuple(self._columns())
+
+    def numbers(self, first: int, count: int) -> Rows:
+        """Return the numbers that the rows came with."""
+        return np.arange(first, first + count, dtype=np.int64)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns; the server keeps the cursor, and the transaction reads only and is rolled back."""

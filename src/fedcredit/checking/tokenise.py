@@ -87,13 +87,13 @@ def _verify(reader: TableReader, columns: Mapping[str, TokenColumn], place: str)
         if column not in reader.names:
             hint = f"The columns are: {', '.join(reader.names)}"
             raise MissingColumnError(path=place, column=column, hint=hint)
-    counts, firsts, row = dict.fromkeys(columns, 0), dict.fromkeys(columns, 0), 0
+    counts, firsts, row = dict.fromkeys(columns, 0), dict.fromkeys(columns, 0), 1
     for batch in reader.batches(tuple(columns)):
         for column, item in columns.items():
             check = _CHECKS[item.kind][0]
             bad = np.array([cell is not None and not check(cell) for cell in _cells(batch, column)], dtype=np.bool_)
             if bad.any():
-                firsts[column] = firsts[column] or row + int(bad.argmax()) + 1
+                firsts[column] = firsts[column] or int(reader.numbers(row, batch.num_rows)[bad.argmax()])
                 counts[column] += int(bad.sum())
         row += batch.num_rows
     for column, item in columns.items():

@@ -53,6 +53,13 @@ def test_one_broken_number_stops_the_file_and_is_not_quoted(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["plain.csv"]
 
 
+def test_the_row_of_a_broken_number_is_that_of_the_file(tmp_path: Path) -> None:
+    source = tmp_path / "plain.csv"
+    source.write_text(f"ID\n\n\n{number(1)}\n\n{number(2)[:-1]}\n")
+    with pytest.raises(IdentifierError, match="row 5"):
+        tokenise(source, tmp_path / "tokens.csv", [COLUMN], KEY, **CSV)
+
+
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     source = tmp_path / "plain.csv"
     source.write_text("LOAN,AMT\n1,2\n")
