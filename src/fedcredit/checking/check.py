@@ -4,6 +4,7 @@ for what the data hold."""
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -26,7 +27,7 @@ from fedcredit.checking.prepared import check_record
 from fedcredit.checking.profile import TableProfile
 from fedcredit.checking.repeats import Repeats
 from fedcredit.checking.rules import RULES, day, fold_of
-from fedcredit.checking.sources import open_table
+from fedcredit.checking.sources import TableReader, open_table
 from fedcredit.checking.spec import DataSpec, TableSpec
 from fedcredit.checking.spill import hashes_of
 from fedcredit.checking.token_probe import probe_tokens
@@ -147,15 +148,19 @@ class _Check:
         judge(profile, self.spec.facts, self.book)
 
     def _read(self, spec: TableSpec, profile: TableProfile) -> None:
-        reader = open_table(spec, self.book)
-        bindings = bind(spec, reader.names, self.spec.facts, self.book)
-        profile.open(bindings)
+        with closing(open_table(spec, self.book)) as reader:
+            bindings = bind(spec, reader.names, self.spec.facts, self.book)
+            profile.open(bindings)
+            if bindings:
+                self._read_rows(spec, profile, reader, bindings)
+
+    def _read_rows(
+        self, spec: TableSpec, profile: TableProfile, reader: TableReader, bindings: tuple[Binding, ...]
+    ) -> None:
         columns = tuple(dict.fromkeys(binding.source.column for binding in bindings if binding.source.column))
         keyed = {binding.name for binding in bindings} >= set(spec.table.key)
         repeats = Repeats() if keyed and spec.source.repeated == "left_out" else None
         schema = chunk_schema(bindings)
-        if not bindings:
-            return
         first = 1
         for batch in reader.batches(columns or reader.names[:1]):  # constants and row numbers alone need the rows too
             if batch.num_rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as lines
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -43,6 +44,10 @@ class TableReader(Protocol):
 
     def numbers(self, first: int, count: int) -> Rows:
         """Return what a person who opens the export calls the rows that came as ``first`` and following, from 1."""
+        ...
+
+    def close(self) -> None:
+        """Give back files or connection; a reader whose rows were all read has done so."""
         ...
 
 
@@ -93,6 +98,11 @@ class _Parquet:
                 # The message may quote the file's bytes, so it is not chained.
                 raise DataFormatError(path=self.spec.place, format="Parquet") from None
 
+    def close(self) -> None:
+        """Close the files."""
+        for file in self.files:
+            file.close()
+
 
 @dataclass
 class _Text:
@@ -131,6 +141,9 @@ class _Text:
             raise DataFormatError(path=self.spec.place, format="CSV") from None
         except (OSError, UnicodeDecodeError):
             raise DataFormatError(path=self.spec.place, format="CSV") from None
+
+    def close(self) -> None:
+        """Do nothing: the file is open while it is read."""
 
     def _options(self) -> tuple[csv.ReadOptions, csv.ParseOptions]:
         encoding = "utf8" if self.encoding == "utf-8-sig" else self.encoding  # Arrow skips the mark of UTF-8 by itself
@@ -171,67 +184,66 @@ class _Text:
         return (number for number, row in enumerate(rows, 1) if not row)
 
 
-@dataclass
 class _Query:
-    spec: TableSpec
+    """One SELECT, sent once: names and rows are of one cursor, so a table that changes meanwhile cannot tear them."""
 
-    def __post_init__(self) -> None:
-        self.names: tuple[str, ...] = tuple(self._columns())
+    def __init__(self, spec: TableSpec) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        self._spec, self._held = spec, ExitStack()
+        try:
+            self._result = self._sent(_address(spec))
+            self.names: tuple[str, ...] = tuple(self._result.keys())
+        except (SQLAlchemyError, ImportError, OSError) as error:
+            self.close()
+            # The message may hold the address with its password, or a cell: only its kind is told.
+            raise SourceUnreadableError(table=spec.table.name, problem=_spoken(error)) from None
+
+    def _sent(self, url: str) -> Any:
+        """Return the result of the SELECT, in a transaction that cannot write; the server keeps the cursor."""
+        from sqlalchemy import create_engine, text
+
+        engine = create_engine(url)
+        self._held.callback(engine.dispose)
+        connection = engine.connect().execution_options(stream_results=True, yield_per=CHUNK_ROWS)
+        self._held.callback(connection.close)  # rolls back
+        if statement := _READ_ONLY.get(engine.dialect.name):
+            connection.exec_driver_sql(statement)
+        result = connection.execute(text(self._spec.source.query))
+        self._held.callback(result.close)
+        return result
 
     def numbers(self, first: int, count: int) -> Rows:
         """Return the numbers that the rows came with."""
         return np.arange(first, first + count, dtype=np.int64)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-        """Yield the named columns; the server keeps the cursor, and the transaction reads only and is rolled back."""
+        """Yield the named columns; a second time there is nothing left to read, which is an error."""
         from sqlalchemy.exc import SQLAlchemyError
 
         positions = [self.names.index(name) for name in columns]
-        with self._rows() as result:
-            try:
-                while rows := result.fetchmany(CHUNK_ROWS):
-                    arrays = [_array([row[position] for row in rows]) for position in positions]
-                    yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
-            except SQLAlchemyError as error:
-                raise SourceUnreadableError(table=self.spec.table.name, problem=_spoken(error)) from None
-
-    def _columns(self) -> list[str]:
-        with self._rows() as result:
-            return list(result.keys())
-
-    def _rows(self) -> _Cursor:
-        url = self.spec.source.url
-        if url.startswith(_ENVIRONMENT):
-            name = url.removeprefix(_ENVIRONMENT)
-            if name not in os.environ:
-                raise SourceUnreadableError(table=self.spec.table.name, problem=f"{name} is not in the environment")
-            url = os.environ[name]
-        return _Cursor(url, self.spec)
-
-
-class _Cursor:
-    """One SELECT in a transaction that cannot write."""
-
-    def __init__(self, url: str, spec: TableSpec) -> None:
-        self._url, self._spec = url, spec
-
-    def __enter__(self) -> Any:
-        from sqlalchemy import create_engine, text
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
-            self._engine = create_engine(self._url)
-            connection = self._engine.connect().execution_options(stream_results=True, yield_per=CHUNK_ROWS)
-            statement = _READ_ONLY.get(self._engine.dialect.name)
-            if statement:
-                connection.exec_driver_sql(statement)
-            return connection.execute(text(self._spec.source.query))
-        except (SQLAlchemyError, ImportError, OSError) as error:
-            # The message may hold the address with its password, or a cell: only its kind is told.
+            while rows := self._result.fetchmany(CHUNK_ROWS):
+                arrays = [_array([row[position] for row in rows]) for position in positions]
+                yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+        except SQLAlchemyError as error:
             raise SourceUnreadableError(table=self._spec.table.name, problem=_spoken(error)) from None
+        finally:
+            self.close()
 
-    def __exit__(self, *_: object) -> None:
-        self._engine.dispose()
+    def close(self) -> None:
+        """End the transaction and the connection."""
+        self._held.close()
+
+
+def _address(spec: TableSpec) -> str:
+    url = spec.source.url
+    if not url.startswith(_ENVIRONMENT):
+        return url
+    name = url.removeprefix(_ENVIRONMENT)
+    if name not in os.environ:
+        raise SourceUnreadableError(table=spec.table.name, problem=f"{name} is not in the environment")
+    return os.environ[name]
 
 
 _READ_ONLY: Final = {

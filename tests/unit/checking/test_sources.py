@@ -174,6 +174,34 @@ def test_a_database_is_read_by_one_select_in_chunks(database: str, monkeypatch: 
     assert columns["amt"][3] is None
 
 
+def test_names_and_rows_are_those_of_one_moment(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between them somebody turns the columns round, and while rows are read empties the table."""
+    monkeypatch.setattr(sources, "CHUNK_ROWS", 100)
+    other = sqlite3.connect(database.removeprefix("sqlite:///"))
+    other.execute("PRAGMA journal_mode = WAL")
+    reader = sources.open_table(spec(None, url=database, query="SELECT * FROM loans ORDER BY rowid"), FindingBook())
+    other.executescript("CREATE TABLE n AS SELECT amt, no, opened FROM loans; DROP TABLE loans")
+    other.executescript("ALTER TABLE n RENAME TO loans")
+    batches = reader.batches(("no", "amt"))
+    cells = next(batches)["no"].to_pylist()
+    other.executescript("DELETE FROM loans")
+    for batch in batches:
+        cells += batch["no"].to_pylist()
+    assert cells == [f"c{n}" for n in range(500)]
+    other.executescript("DROP TABLE loans; VACUUM")  # nothing of the reader is left open
+    other.close()
+
+
+def test_a_query_whose_rows_nobody_reads_is_closed(database: str) -> None:
+    reader = sources.open_table(spec(None, url=database, query="SELECT * FROM loans"), FindingBook())
+    assert reader.names == ("no", "amt", "opened")
+    reader.close()
+    with sqlite3.connect(database.removeprefix("sqlite:///"), timeout=0) as other:
+        other.execute("DROP TABLE loans")
+    with pytest.raises(SourceUnreadableError):
+        next(reader.batches(("no",)))
+
+
 def test_the_address_may_stand_in_the_environment(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = spec(None, url="env:RISK_DB", query="SELECT no FROM loans LIMIT 1")
     with pytest.raises(SourceUnreadableError, match="RISK_DB is not in the environment"):
