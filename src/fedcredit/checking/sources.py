@@ -28,6 +28,8 @@ from fedcredit.errors import (
 )
 
 CHUNK_ROWS: Final = 1 << 16
+TEXT_SUFFIXES: Final = (".csv", ".txt", ".tsv")
+"""Of files that are read as CSV; all others are Parquet."""
 _CSV_BLOCK: Final = 4 << 20
 _ENVIRONMENT: Final = "env:"
 
@@ -62,7 +64,7 @@ def open_table(spec: TableSpec, book: FindingBook) -> TableReader:
     files = files_of(spec)
     for path in files:
         check_archive(path, spec.place)
-    if files[0].suffix.lower() in (".csv", ".txt", ".tsv"):
+    if files[0].suffix.lower() in TEXT_SUFFIXES:
         return _Text(spec, book)
     return _Parquet(spec)
 

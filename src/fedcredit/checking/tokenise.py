@@ -14,15 +14,23 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from fedcredit.checking.findings import FindingBook
-from fedcredit.checking.sources import TableReader, open_table
+from fedcredit.checking.sources import TEXT_SUFFIXES, TableReader, open_table
 from fedcredit.checking.spec import TableSpec
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.mapping import TableSource
 from fedcredit.contract.canonical.versions import SPOKEN
 from fedcredit.contract.identifiers import is_national_id, is_uscc, is_vin, normalised
 from fedcredit.crypto.tokens import IdentifierKind, TokenKey
-from fedcredit.errors import AlreadyExistsError, IdentifierError, MissingColumnError, operator_language
+from fedcredit.errors import (
+    AlreadyExistsError,
+    IdentifierError,
+    MissingColumnError,
+    NoRowsError,
+    UsageError,
+    operator_language,
+)
 
+_PARQUET: Final = ".parquet"
 _CHECKS: Final = {
     IdentifierKind.PERSON: (is_national_id, "18-digit identity number", "18 位身份证号"),
     IdentifierKind.ENTERPRISE: (is_uscc, "credit code (USCC)", "统一社会信用代码"),
@@ -45,12 +53,14 @@ def tokenise(
 ) -> int:
     """Write ``target`` with the columns of ``source`` replaced by tokens; return the number of rows.
 
-    Both are Parquet or CSV by their suffix; a CSV file comes out in UTF-8 with the same ``delimiter``. The file is
-    read twice, in chunks: once to verify every identifier, once to write. Empty cells stay empty. ``target`` appears
-    whole or not at all.
+    Both are CSV (``TEXT_SUFFIXES``) or Parquet by their suffix, and need not be the same; a CSV file comes out in
+    UTF-8 with the same ``delimiter``. The file is read twice, in chunks: once to verify every identifier, once to
+    write. Empty cells stay empty. ``target`` appears whole or not at all.
 
     Raises:
         AlreadyExistsError: there is something at ``target``.
+        UsageError: the suffix of ``target`` is that of neither format.
+        NoRowsError: the file has no rows; nothing is written.
         MissingColumnError: the file lacks a column.
         IdentifierError: identifiers are broken; column, count and first row are named, nothing is written.
         RaggedRowError: a line has another number of cells than the header; nothing is written.
@@ -58,6 +68,9 @@ def tokenise(
     """
     if target.exists():
         raise AlreadyExistsError(path=str(target))
+    if target.suffix.lower() not in (*TEXT_SUFFIXES, _PARQUET):
+        hint = f"Call it {', '.join(TEXT_SUFFIXES)} for CSV, or {_PARQUET} for Parquet"
+        raise UsageError(problem=f"The name {target.name} does not say which format to write", hint=hint)
     wanted, book = {item.column: item for item in columns}, FindingBook()
     _verify(_open(source, delimiter, encoding, book), wanted, str(source))
     for finding in book.findings(()):
@@ -66,6 +79,8 @@ def tokenise(
     with tempfile.TemporaryDirectory(prefix=".fedcredit-tokens-", dir=target.parent) as folder:
         waiting = Path(folder) / target.name
         rows = _write(_tokenised(_open(source, delimiter, encoding, book), wanted, key), waiting, delimiter)
+        if not rows:
+            raise NoRowsError(place=str(source))
         waiting.chmod(0o600)
         waiting.rename(target)
     return rows
@@ -110,7 +125,7 @@ def _write(batches: Iterator[pa.RecordBatch], path: Path, delimiter: str) -> int
         for batch in batches:
             if writer is None:
                 options = csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
-                text = path.suffix.lower() == ".csv"
+                text = path.suffix.lower() in TEXT_SUFFIXES
                 writer = csv.CSVWriter(path, batch.schema, write_options=options) if text else None
                 writer = writer or pq.ParquetWriter(path, batch.schema)
             writer.write_batch(batch)

@@ -9,7 +9,14 @@ import pytest
 from fedcredit.checking.tokenise import TokenColumn, tokenise
 from fedcredit.contract.identifiers import national_id_check
 from fedcredit.crypto.tokens import IdentifierKind, TokenKey
-from fedcredit.errors import AlreadyExistsError, IdentifierError, MissingColumnError, RaggedRowError
+from fedcredit.errors import (
+    AlreadyExistsError,
+    IdentifierError,
+    MissingColumnError,
+    NoRowsError,
+    RaggedRowError,
+    UsageError,
+)
 
 KEY = TokenKey(b"k" * 32)
 
@@ -85,3 +92,33 @@ def test_a_torn_line_stops_the_file_and_nothing_is_written(tmp_path: Path, line:
     assert (caught.value.code, caught.value.fields["row"]) == ("FC-5042", "2")
     assert number(2) not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["plain.csv"]
+
+
+@pytest.mark.parametrize("name", ["tokens.csv", "tokens.txt", "tokens.TSV", "tokens.parquet"])
+def test_what_was_written_reads_as_what_its_name_says(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "plain.csv"
+    source.write_text(f"LOAN;ID\n007;{number(1)}\n")
+    tokenise(source, tmp_path / name, [COLUMN], KEY, delimiter=";", encoding="utf-8")
+    token = KEY.token(IdentifierKind.PERSON, number(1))
+    if name.endswith(".parquet"):
+        assert pq.read_table(tmp_path / name).to_pylist() == [{"LOAN": "007", "entity_tok": token}]
+    else:
+        assert (tmp_path / name).read_text().replace('"', "") == f"LOAN;entity_tok\n007;{token}\n"
+
+
+@pytest.mark.parametrize("name", ["tokens.xlsx", "tokens.dat", "tokens", "tokens.csv.gz"])
+def test_a_name_that_says_no_format_is_refused(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "plain.csv"
+    source.write_text(f"ID\n{number(1)}\n")
+    with pytest.raises(UsageError, match=name) as caught:
+        tokenise(source, tmp_path / name, [COLUMN], KEY, **CSV)
+    assert ".parquet" in caught.value.fix("en")
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.csv"]
+
+
+def test_a_file_without_rows_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+    source = tmp_path / "plain.parquet"
+    pq.write_table(pa.table({"ID": pa.array([], pa.string())}), source)
+    with pytest.raises(NoRowsError):
+        tokenise(source, tmp_path / "tokens.parquet", [COLUMN], KEY, **CSV)
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.parquet"]
