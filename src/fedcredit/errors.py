@@ -910,7 +910,7 @@ class RowCountError(DataError):
 
 
 class SchemaVersionError(DataError):
-    """Nodes share no version of the canonical data set."""
+    """A manifest, a mapping or a record is in a version of the canonical data set that this release does not speak."""
 
     code = "FC-5007"
     en = "The data schema is to be {asked}; spoken here: {spoken}."
@@ -1432,6 +1432,17 @@ class UndeclaredCodeError(DataError):
         "若是缺失代码(-1 未采集,-2 不适用,-3 拒绝,-4 传感器缺失),请在映射的 [tables.{table}.columns.{name}] "
         "下写入:typed = true。若是真实数值,请修正这些行。"
     )
+
+
+class EarlyLabelError(DataError):
+    """A label is known earlier after its event than the label map says that the institution can know it."""
+
+    code = "FC-5055"
+    acceptable = True
+    en = 'Column "{column}" of {path}: {count} labels are known earlier than {map} allows (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个标签的知晓日早于 {map} 允许的日期(首见于第 {row} 行)。'
+    fix_en = "Correct lag_days or known_at in {map}, or the column; or accept it: --accept FC-5055"
+    fix_zh = "请修正 {map} 中的 lag_days 或 known_at,或修正该列;或接受:--accept FC-5055"
 
 
 class LaterFeatureError(DataError):

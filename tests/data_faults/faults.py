@@ -1003,6 +1003,41 @@ fault(
     ),
     row=5,
 )
+
+
+def lagging(lines: str) -> Callable[[Case], None]:
+    """Return a change of when the label map says that a label is known."""
+
+    def change(folder: Path) -> None:
+        text = (folder / "label_map.toml").read_text()
+        (folder / "label_map.toml").write_text(text.replace('lag_days = 0\nknown_at = "event"', lines))
+
+    return lambda case: case.after.append(change)
+
+
+def known_late(case: Case) -> None:
+    """Let every label be known 40 days after its event, and one after 29."""
+    frame = case.tables["outcome"]
+    bad = np.flatnonzero(frame["y"] == 1)
+    for row in bad:
+        lag = 29 if row == bad[2] else 40
+        frame.loc[row, "known_at"] = str(np.datetime64(frame.loc[row, "event_date"]) + np.timedelta64(lag, "D"))
+
+
+fault(
+    "labels known sooner than the label map allows",
+    "FC-5055",
+    "outcome.known_at",
+    several(known_late, lagging('lag_days = 30\nknown_at = "event"')),
+    fix="--accept FC-5055",
+)
+fault(
+    "labels known before the end of their month",
+    "FC-5055",
+    "outcome.known_at",
+    several(put("outcome.known_at", lambda f: f["known_at"]), lagging('lag_days = 0\nknown_at = "month_end"')),
+    fix="label_map.toml",
+)
 fault("half a default", "FC-5048", "outcome.y", put("outcome.y", 0.5, [5]), row=5, secrets=("0.5",))
 fault(
     "a withdrawn consent",

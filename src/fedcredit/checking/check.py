@@ -4,6 +4,7 @@ for what the data hold."""
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +34,12 @@ from fedcredit.checking.spill import hashes_of
 from fedcredit.checking.token_probe import probe_tokens
 from fedcredit.checking.vintages import Vintages
 from fedcredit.contract.canonical import canonical
+from fedcredit.contract.canonical.label_map import LabelKind, LabelRule
 from fedcredit.contract.canonical.manifest import ALWAYS_HELD
 from fedcredit.contract.canonical.table import TIMES
 from fedcredit.errors import (
     DataError,
+    EarlyLabelError,
     FutureDateError,
     HugeCellError,
     LabelKindError,
@@ -270,6 +273,11 @@ class _Check:
         where = {"table": "outcome", "column": "kind", "path": spec.place}
         unmapped = np.isin(chunk["kind"], unknown)
         self.book.add_rows(LabelKindError, unmapped, rows=rows, map=self.spec.label_map_place, **where)
+        if {"event_date", "known_at"} <= set(chunk):
+            early = _early(chunk, kinds, known)
+            self.book.add_rows(
+                EarlyLabelError, early, rows=rows, map=self.spec.label_map_place, **where | {"column": "known_at"}
+            )
         self.vintages.add(chunk, spec.table.column("target").values)
 
     def across(self) -> None:
@@ -306,3 +314,14 @@ def _kept(
     kept = ~whole
     kept[whole] = repeats.first(keys[whole])
     return {name: cells[kept] for name, cells in chunk.items()}, rows[kept]
+
+
+def _early(chunk: dict[str, NDArray[Any]], kinds: tuple[str, ...], known: Mapping[LabelKind, LabelRule]) -> Mask:
+    """Return the labels that are known before the label map says that they can be.
+
+    What is known before its event contradicts it, and is told as that.
+    """
+    early = np.zeros(len(chunk["kind"]), dtype=np.bool_)
+    for name, rule in known.items():
+        early |= (chunk["kind"] == kinds.index(name)) & (chunk["known_at"] < rule.first_known(chunk["event_date"]))
+    return early & (chunk["known_at"] >= chunk["event_date"])

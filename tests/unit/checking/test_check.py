@@ -5,6 +5,7 @@ import decimal
 import sqlite3
 import tracemalloc
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from fedcredit.checking.rules import fold_of
 from fedcredit.checking.spec import read_spec
 from fedcredit.checking.spill import Spill, hashes_of
 from fedcredit.contract.canonical import canonical
+from fedcredit.contract.canonical.label_map import LabelKind
 from fedcredit.contract.canonical.shipped import write_shipped_mapping
 from fedcredit.data.datasets import fetch_dataset
 from fedcredit.report.data_page import render_data_page
@@ -356,6 +358,7 @@ def test_the_positions_that_the_rules_count_on_are_those_of_the_canonical_set() 
     methods = rules_of.table("veh").column("appraisal_method").values
     assert [methods[int(place)] for place in rules._DISPOSAL] == ["disposal", "auction"]
     assert rules_of.table("edge").column("origin").values[int(rules._INVESTIGATION)] == "investigation"
+    assert set(get_args(LabelKind)) == set(rules_of.table("outcome").column("kind").values)
     events = rules_of.table("tel_daily").column("device_event").values
     assert [events[int(place)] for place in joins._EVENTS] == ["reinstall", "immobilise", "remove"]
     splits = rules_of.table("observation").column("split").values

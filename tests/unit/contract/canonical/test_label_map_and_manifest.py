@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedcredit.contract.canonical.label_map import LabelMap, LabelRule
@@ -16,7 +16,6 @@ from fedcredit.errors import (
 )
 from fedcredit.parties import InstitutionType
 
-DAY = datetime.date(2026, 3, 10)
 MAP = """
 schema_version = 1
 [labels.comp]
@@ -45,8 +44,12 @@ sha256 = "{"0" * 64}"
 def test_a_lag_counts_from_the_event_or_from_the_end_of_its_month() -> None:
     by_event = LabelRule(dpd_equiv=90, lag_days=30, known_at="event")
     by_month = LabelRule(dpd_equiv=90, lag_days=30, known_at="month_end")
-    assert by_event.day_known(DAY) == datetime.date(2026, 4, 9)
-    assert by_month.day_known(DAY) == datetime.date(2026, 4, 30)
+    events = np.array(["2026-03-10", "2024-02-29", "2023-12-31", "1969-12-30"], dtype="datetime64[D]").astype(float)
+    first = by_event.first_known(events).astype("datetime64[D]").astype(str).tolist()
+    assert first == ["2026-04-09", "2024-03-30", "2024-01-30", "1970-01-29"]
+    first = by_month.first_known(events).astype("datetime64[D]").astype(str).tolist()
+    assert first == ["2026-04-30", "2024-03-30", "2024-01-30", "1970-01-30"]
+    assert np.isnan(by_month.first_known(np.array([np.nan]))).all()
 
 
 def test_a_label_map_is_read(tmp_path: Path) -> None:
