@@ -27,13 +27,14 @@ from fedcredit.checking.plausibility import judge
 from fedcredit.checking.prepared import check_record
 from fedcredit.checking.profile import TableProfile
 from fedcredit.checking.repeats import Repeats
-from fedcredit.checking.rules import RULES, day, fold_of
+from fedcredit.checking.rules import RULES, day
 from fedcredit.checking.sources import TableReader, open_table
 from fedcredit.checking.spec import DataSpec, TableSpec
 from fedcredit.checking.spill import hashes_of
 from fedcredit.checking.token_probe import probe_tokens
 from fedcredit.checking.vintages import Vintages
 from fedcredit.contract.canonical import canonical
+from fedcredit.contract.canonical.folds import folds_of
 from fedcredit.contract.canonical.label_map import LabelKind, LabelRule
 from fedcredit.contract.canonical.manifest import ALWAYS_HELD
 from fedcredit.contract.canonical.table import TIMES
@@ -191,7 +192,7 @@ class _Check:
                 self._add(spec, binding, problem.kind, problem.rows, rows, **problem.fields)
             chunk[binding.name], faulty[binding.name] = cells.values, cells.faulty
             if binding.source.derived == "fold" and "entity_tok" in chunk:  # the token stands before it
-                chunk[binding.name] = fold_of(chunk["entity_tok"])
+                chunk[binding.name] = folds_of(chunk["entity_tok"])
         self._cell_rules(spec, bindings, schema, (chunk, faulty), rows)
         for binding in bindings:
             if binding.rule.type in TIMES:

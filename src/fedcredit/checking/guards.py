@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from fedcredit.checking.findings import FindingBook
 from fedcredit.checking.spec import TableSpec
+from fedcredit.contract.canonical.manifest import digest_of, files_at
 from fedcredit.errors import (
     ByteOrderMarkError,
     ChecksumError,
@@ -64,9 +64,8 @@ def files_of(spec: TableSpec) -> tuple[Path, ...]:
     Raises:
         DataFileMissingError: there is none.
     """
-    path = spec.path or Path()
     try:
-        files = tuple(sorted(path.rglob("*.parquet"))) if path.is_dir() else (path,) if path.is_file() else ()
+        files = files_at(spec.path or Path())
     except OSError:
         files = ()
     if not files:
@@ -75,21 +74,15 @@ def files_of(spec: TableSpec) -> tuple[Path, ...]:
     return files
 
 
-def sha256_of(spec: TableSpec) -> str:
-    """Return the SHA-256 of a table's file; of a folder that over its list, see ``FileEntry.sha256``."""
-    files = files_of(spec)
-    digests = [(_file_digest(path, spec), path) for path in files]
-    if spec.path is not None and not spec.path.is_dir():
-        return digests[0][0]
-    lines = "".join(f"{digest}  {path.relative_to(spec.path or path).as_posix()}\n" for digest, path in digests)
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
 def check_sum(spec: TableSpec) -> None:
-    """Raise ``ChecksumError`` if a file is not the one that the manifest names."""
-    if spec.sha256 is None:
+    """Raise ``ChecksumError`` if a file is not the one that the manifest names, or ``DataFileMissingError``."""
+    if spec.sha256 is None or spec.path is None:
         return
-    actual = sha256_of(spec)
+    files_of(spec)
+    try:
+        actual = digest_of(spec.path)
+    except OSError:
+        raise DataFileMissingError(path=spec.place, hint="Check that this user may read the file.") from None
     if actual != spec.sha256:
         raise ChecksumError(path=spec.place, actual=actual[:8], expected=spec.sha256[:8])
 
@@ -216,11 +209,3 @@ def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             yield block
-
-
-def _file_digest(path: Path, spec: TableSpec) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        raise DataFileMissingError(path=spec.place, hint="Check that this user may read the file.") from None

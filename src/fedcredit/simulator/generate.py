@@ -13,7 +13,7 @@ import tomlkit
 
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.label_map import LABEL_MAP_FILE
-from fedcredit.contract.canonical.manifest import MANIFEST_FILE, FileEntry, Manifest
+from fedcredit.contract.canonical.manifest import MANIFEST_FILE, FileEntry, Manifest, digest_of
 from fedcredit.errors import AlreadyExistsError
 from fedcredit.simulator import oracle
 from fedcredit.simulator.block import FUNDS, draw_block, draw_books, draw_pool
@@ -25,7 +25,7 @@ from fedcredit.simulator.parameters import Section, World, load_world
 from fedcredit.simulator.records import Block
 from fedcredit.simulator.repayment import calibrate
 from fedcredit.simulator.seeds import child
-from fedcredit.simulator.writing import TableFile, canonical_schema, digest_of, plain_schema
+from fedcredit.simulator.writing import TableFile, canonical_schema, plain_schema
 from fedcredit.store.files import make_directory, write_atomic
 
 VERSION: Final = 1
@@ -225,7 +225,7 @@ class _Folders:
         for table in self._set.names:
             if files := self._files.get((owner, table)):
                 place = self._place(table)
-                digest = digest_of([file.path for file in files], folder=not place.endswith(".parquet"))
+                digest = digest_of(folder / place)
                 entries[table] = FileEntry(path=place, rows=sum(file.rows for file in files), sha256=digest)
         kind = numbers.members[owner].type if owner in numbers.members else "insurer"
         Manifest.model_validate(

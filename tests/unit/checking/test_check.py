@@ -21,7 +21,6 @@ from fedcredit.checking.canary import auc
 from fedcredit.checking.check import DataReport, check_data
 from fedcredit.checking.findings import Finding
 from fedcredit.checking.repeats import Repeats
-from fedcredit.checking.rules import fold_of
 from fedcredit.checking.spec import read_spec
 from fedcredit.checking.spill import Spill, hashes_of
 from fedcredit.contract.canonical import canonical
@@ -298,11 +297,6 @@ def test_the_auc_is_that_of_all_pairs() -> None:
     scores, bad = rng.integers(0, 9, 120).astype(float), rng.random(120) < 0.3
     pairs = [(b > g) + 0.5 * (b == g) for b in scores[bad] for g in scores[~bad]]
     assert auc(scores, bad) == pytest.approx(sum(pairs) / len(pairs))
-
-
-def test_a_fold_is_the_one_of_the_definition() -> None:
-    assert fold_of(np.array(["0000000a" + "0" * 56, "ffffffff" + "0" * 56], dtype=object)).tolist() == [0.0, 5.0]
-    assert np.isnan(fold_of(np.array([None, "x"], dtype=object))).all()
 
 
 ROWS = 240

@@ -19,7 +19,7 @@ from fedcredit.contract.canonical.manifest import Manifest
 from fedcredit.errors import AlreadyExistsError
 from fedcredit.simulator.generate import INSTITUTIONS, ORACLE, Plan, generate
 from fedcredit.simulator.institution import Desk
-from fedcredit.simulator.labels import TARGETS, folds
+from fedcredit.simulator.labels import TARGETS
 from fedcredit.simulator.records import Block
 
 NAMES = ("B1", "B2", "B3", "A1", "L1", "G1", "G2", "I1", "I2")
@@ -137,11 +137,6 @@ def test_declined_applications_have_no_outcome_and_only_the_oracle_knows_theirs(
     assert not declined & set(outcome["contract_id"].to_pylist())
     truth = pq.read_table(world_folder / ORACLE / "B1.parquet")
     assert declined <= set(truth.filter(pc.equal(truth["accepted"], 0))["contract_id"].to_pylist())
-
-
-def test_an_entity_has_one_fold_everywhere() -> None:
-    tokens = np.array([b"0000000a" + b"f" * 56, b"ffffffff" + b"0" * 56, b"1234abcd" + b"0" * 56])
-    assert folds(tokens).tolist() == [int(token[:8], 16) % 10 for token in tokens.tolist()] == [0, 5, 1]
 
 
 @pytest.mark.parametrize("name", ["B1", "L1", "G1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias
@@ -77,7 +78,31 @@ class FileEntry(Section):
     """Relative to the manifest; a file, or a folder of Parquet files."""
     rows: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Of the file; of a folder, over the lines "SHA-256, two blanks, name" of its files in the order of their names."""
+    """See ``digest_of``."""
+
+
+def files_at(path: Path) -> tuple[Path, ...]:
+    """Return the file at ``path``, or a folder's Parquet files in the order of their names; nothing for nothing."""
+    if path.is_dir():
+        return tuple(sorted(path.rglob("*.parquet"), key=lambda file: file.relative_to(path).as_posix()))
+    return (path,) if path.is_file() else ()
+
+
+def digest_of(path: Path) -> str:
+    """Return SHA-256 of the file at ``path``; of a folder, over a line "SHA-256, two blanks, name" for each file.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if not path.is_dir():
+        return _sha256(path)
+    lines = "".join(f"{_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files_at(path))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Manifest(FolderFacts):

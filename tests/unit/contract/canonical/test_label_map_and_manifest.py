@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedcredit.contract.canonical.label_map import LabelMap, LabelRule
-from fedcredit.contract.canonical.manifest import FileEntry, Manifest
+from fedcredit.contract.canonical.manifest import FileEntry, Manifest, digest_of, files_at
 from fedcredit.errors import (
     ConfigFileMissingError,
     ConfigValueError,
@@ -111,3 +112,20 @@ def test_a_manifest_that_does_not_hold_is_refused(tmp_path: Path, old: str, new:
 def test_a_folder_without_a_manifest_is_an_error_with_the_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigFileMissingError, match="manifest"):
         Manifest.read(tmp_path / "manifest.toml")
+
+
+def test_a_digest_is_that_of_the_file_or_of_the_list_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "tel_5min"
+    (folder / "b").mkdir(parents=True)
+    for name in ("b/x.parquet", "b.parquet", "a.parquet"):
+        (folder / name).write_bytes(name.encode())
+    (folder / "notes.txt").write_text("not a part")
+    one = hashlib.sha256(b"a.parquet").hexdigest()
+    assert digest_of(folder / "a.parquet") == one
+    names = ("a.parquet", "b.parquet", "b/x.parquet")
+    assert files_at(folder) == tuple(folder / name for name in names)
+    listed = "".join(f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n" for name in names)
+    assert digest_of(folder) == hashlib.sha256(listed.encode()).hexdigest()
+    (folder / "a.parquet").rename(folder / "c.parquet")
+    assert digest_of(folder) != hashlib.sha256(listed.encode()).hexdigest()  # names count
+    assert files_at(tmp_path / "nothing") == ()
