@@ -910,7 +910,7 @@ class RowCountError(DataError):
 
 
 class SchemaVersionError(DataError):
-    """Nodes share no version of the canonical data set."""
+    """A manifest, a mapping or a record is in a version of the canonical data set that this release does not speak."""
 
     code = "FC-5007"
     en = "The data schema is to be {asked}; spoken here: {spoken}."
@@ -1413,6 +1413,36 @@ class SeriesGapError(DataError):
     zh = "{path}:{count} 个序列有缺月(首见于第 {row} 行)。"
     fix_en = "Export every month, also those without a payment; or accept it: --accept FC-5053"
     fix_zh = "请导出每个月(含无还款月份);或接受:--accept FC-5053"
+
+
+class UndeclaredCodeError(DataError):
+    """Cells are -1 to -4 in a column that has codes for missing, and the mapping does not say that they are codes."""
+
+    code = "FC-5054"
+    en = (
+        'Column "{column}" of {path}: {count} cells are a number from -4 to -1 (first at row {row}), and the '
+        "mapping does not say whether these are codes for missing."
+    )
+    zh = '{path} 的列 "{column}":{count} 个单元格是 -4 至 -1 的数(首见于第 {row} 行),映射未说明它们是否为缺失代码。'
+    fix_en = (
+        "If they are (-1 not collected, -2 not applicable, -3 refused, -4 sensor gap), write in the mapping under "
+        "[tables.{table}.columns.{name}]: typed = true. If they are amounts, correct the rows."
+    )
+    fix_zh = (
+        "若是缺失代码(-1 未采集,-2 不适用,-3 拒绝,-4 传感器缺失),请在映射的 [tables.{table}.columns.{name}] "
+        "下写入:typed = true。若是真实数值,请修正这些行。"
+    )
+
+
+class EarlyLabelError(DataError):
+    """A label is known earlier after its event than the label map says that the institution can know it."""
+
+    code = "FC-5055"
+    acceptable = True
+    en = 'Column "{column}" of {path}: {count} labels are known earlier than {map} allows (first at row {row}).'
+    zh = '{path} 的列 "{column}":{count} 个标签的知晓日早于 {map} 允许的日期(首见于第 {row} 行)。'
+    fix_en = "Correct lag_days or known_at in {map}, or the column; or accept it: --accept FC-5055"
+    fix_zh = "请修正 {map} 中的 lag_days 或 known_at,或修正该列;或接受:--accept FC-5055"
 
 
 class LaterFeatureError(DataError):

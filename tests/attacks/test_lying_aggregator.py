@@ -4,7 +4,8 @@ It owns the log, its files and its own keys, and writes the chain anew after eac
 the folder alone, and each of the four members, who has beside it the head that it cosigned and its own log. More lies,
 field by field, are in ``unit/rounds/test_evidence_*``; here each is told to everybody.
 
-One is not found by anybody but its victim: an upload that is said never to have come. Members get no receipts.
+Three are known to nobody but the members who were asked, and prove nothing: an upload that is said never to have come,
+a sum that was opened and thrown away, a vote that was left out. Members get no receipts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from fedcredit.rounds.evidence_member import Compared, MemberRecord, compare
 from fedcredit.rounds.transcript import SignedUpload, Transcript
 
 BANK = InstitutionId("bank-a")
+FIRST_SHARES = (5, 6)
+"""Exchanges in which the first training round's shares are asked for: of three members, and of the fourth."""
 
 
 @dataclass
@@ -148,6 +151,7 @@ def test_every_auditor_finds_that_an_honest_run_holds(finished: Finished, tmp_pa
         # Four uploads and the end; of the shares, three members' suffice, and the fourth is not asked.
         assert found.accepted == 4 + 1
         assert found.answered in {2 + 4 * 3 + 1, 2 + 4 * 2 + 1}
+        assert (found.unused, found.unheard) == (0, False)
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -175,3 +179,23 @@ def test_an_upload_that_is_said_never_to_have_come_is_known_to_its_member_and_pr
     log = read(swallowed.folder)
     chosen = [log[place][1]["contributors"] for place in places(log, EventKind.COHORT_SELECTED)]
     assert [BANK in names for names in chosen] == [True, False, True, True]
+
+
+def test_a_sum_that_was_opened_and_thrown_away_is_told_beside_the_members_who_gave_shares_for_it(
+    tmp_path: Path,
+) -> None:
+    """The coordinator gets the shares of the first training round, and says that they never came."""
+    consortium = Consortium.make(tmp_path / "made", plan_of(**SECURE), on_disk=True)
+    thrown = Finished.of(consortium, lambda _, number: number in FIRST_SHARES)
+    assert verify_run(thrown.folder).released == 3
+    counts = {name: thrown.compared(thrown.folder, name).unused for name in NAMES}
+    assert counts == dict.fromkeys(NAMES, 1)
+
+
+def test_a_vote_that_is_said_never_to_have_come_is_told_beside_its_member(tmp_path: Path) -> None:
+    consortium = Consortium.make(tmp_path / "made", plan_of(**SECURE), on_disk=True)
+    closing = 2 + 4 * 3 + 1
+    censored = Finished.of(consortium, lambda name, number: (name, number) == (BANK, closing))
+    assert verify_run(censored.folder).released == 3
+    unheard = {name: censored.compared(censored.folder, name).unheard for name in NAMES}
+    assert unheard == {name: name == BANK for name in NAMES}

@@ -34,6 +34,8 @@ class Case:
     kind: InstitutionType = InstitutionType.BANK
     facts: dict[str, Any] = field(default_factory=dict)
     features: str = ""
+    mapped: dict[str, str] | None = None
+    """Lines of a mapping by table or ``table.column``; ``None`` for a manifest."""
     after: list[Callable[[Any], None]] = field(default_factory=list)
     """Run on the written folder."""
 
@@ -85,6 +87,11 @@ def several(*changes: Callable[[Case], None]) -> Callable[[Case], None]:
             part(case)
 
     return change
+
+
+def mapping(**lines: str) -> Callable[[Case], None]:
+    """Return a change that reads the tables through a mapping with these ``lines``; a __ is the dot of a column."""
+    return lambda case: setattr(case, "mapped", {name.replace("__", "."): text for name, text in lines.items()})
 
 
 def raw(table: str, make: Callable[[bytes], bytes], name: str | None = None) -> Callable[[Case], None]:
@@ -176,6 +183,24 @@ fault(
     also=frozenset({"FC-5110"}),
 )
 fault(
+    "minus one through a mapping that says nothing of codes",
+    "FC-5054",
+    "contract.income_m",
+    several(mapping(), put("contract.income_m", "-1", [20])),
+    row=20,
+    fix="typed = true",
+    secrets=(),
+)
+fault(
+    "minus two for a category through a mapping",
+    "FC-5054",
+    "rep_monthly.bucket",
+    several(mapping(contract="typed = true"), put("rep_monthly.bucket", "-2", [7])),
+    row=7,
+    fix="[tables.rep_monthly.columns.bucket]",
+    secrets=(),
+)
+fault(
     "an empty cell without a reason",
     "FC-5045",
     "contract.income_m",
@@ -219,6 +244,69 @@ fault(
     row=1,
     fix='thousands = ","',
     secrets=("98,765",),
+)
+fault(
+    "one grouped number among decimal commas",
+    "FC-5022",
+    "contract.amount",
+    several(put("contract.amount", "98765,5", slice(0, 200)), put("contract.amount", "98,765", [1])),
+    row=1,
+    fix='decimal = ","',
+    secrets=("98765", "98,765"),
+)
+fault(
+    "commas before three digits everywhere",
+    "FC-5022",
+    "contract.amount",
+    put("contract.amount", "98,765", slice(0, 240)),
+    row=1,
+    fix='thousands = ","',
+    secrets=("98,765",),
+)
+for text, fix in (("98.765", 'thousands = "."'), ("98.765,43", 'thousands = "."'), ("98765.4", 'decimal = "."')):
+    fault(
+        f"{text} where commas are decimal",
+        "FC-5022",
+        "contract.amount",
+        several(
+            mapping(contract='decimal = ","'),
+            put("contract.apr", "0,07"),
+            put("contract.ltv0", "0,6"),
+            put("contract.amount", "98765,5"),
+            put("contract.amount", text, [9]),
+        ),
+        row=9,
+        fix=fix,
+        secrets=(text, "98765"),
+        also=frozenset({"FC-5032"}),
+    )
+fault(
+    "decimal commas where commas group",
+    "FC-5022",
+    "contract.amount",
+    several(
+        mapping(contract='thousands = ","'), put("contract.amount", "98,765.5"), put("contract.amount", "12,5", [4])
+    ),
+    row=4,
+    fix='decimal = "," and thousands = ""',
+    secrets=("12,5", "98,765"),
+    also=frozenset({"FC-5032"}),
+)
+fault(
+    "decimal points where points group",
+    "FC-5022",
+    "contract.amount",
+    several(
+        mapping(contract='decimal = ","\nthousands = "."'),
+        put("contract.apr", "0,07"),
+        put("contract.ltv0", "0,6"),
+        put("contract.amount", "98.765,5"),
+        put("contract.amount", "0.073", [4]),
+    ),
+    row=4,
+    fix='decimal = "." and thousands = ""',
+    secrets=("0.073", "98.765"),
+    also=frozenset({"FC-5032"}),
 )
 fault(
     "a list in a cell",
@@ -759,6 +847,21 @@ fault(
     row=6,
     fix="Quote",
 )
+for name, row, change in (
+    ("three blank lines below the header", 12, lambda rows: [rows[0], b"", b"", b"", *rows[1:]]),
+    ("a blank line between rows", 10, lambda rows: [*rows[:4], b"", *rows[4:]]),
+    ("blank lines behind the rows", 9, lambda rows: [*rows, b"", b""]),
+):
+    fault(
+        f"a broken cell and {name}",
+        "FC-5012",
+        "contract.term_m",
+        several(
+            put("contract.term_m", "24.5", [9]), lambda c, change=change: raw("contract", lambda b: wide(b, change))(c)
+        ),
+        row=row,
+        secrets=("24.5",),
+    )
 fault(
     "text called Parquet",
     "FC-5003",
@@ -899,6 +1002,41 @@ fault(
         put("outcome.y", 1, [5]),
     ),
     row=5,
+)
+
+
+def lagging(lines: str) -> Callable[[Case], None]:
+    """Return a change of when the label map says that a label is known."""
+
+    def change(folder: Path) -> None:
+        text = (folder / "label_map.toml").read_text()
+        (folder / "label_map.toml").write_text(text.replace('lag_days = 0\nknown_at = "event"', lines))
+
+    return lambda case: case.after.append(change)
+
+
+def known_late(case: Case) -> None:
+    """Let every label be known 40 days after its event, and one after 29."""
+    frame = case.tables["outcome"]
+    bad = np.flatnonzero(frame["y"] == 1)
+    for row in bad:
+        lag = 29 if row == bad[2] else 40
+        frame.loc[row, "known_at"] = str(np.datetime64(frame.loc[row, "event_date"]) + np.timedelta64(lag, "D"))
+
+
+fault(
+    "labels known sooner than the label map allows",
+    "FC-5055",
+    "outcome.known_at",
+    several(known_late, lagging('lag_days = 30\nknown_at = "event"')),
+    fix="--accept FC-5055",
+)
+fault(
+    "labels known before the end of their month",
+    "FC-5055",
+    "outcome.known_at",
+    several(put("outcome.known_at", lambda f: f["known_at"]), lagging('lag_days = 0\nknown_at = "month_end"')),
+    fix="label_map.toml",
 )
 fault("half a default", "FC-5048", "outcome.y", put("outcome.y", 0.5, [5]), row=5, secrets=("0.5",))
 fault(

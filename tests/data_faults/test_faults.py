@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from data_faults.faults import FAULTS, Case, Fault
+from data_faults.faults import FAULTS, Case, Fault, mapping
 from data_faults.world import tables, write
 
 from fedcredit.checking.check import DataReport, check_data
@@ -30,7 +31,7 @@ def checked(folder: Path, fault: Fault | None = None) -> DataReport:
         if fault.table not in VEHICLES and not fault.name.startswith("L7"):
             for table in VEHICLES:  # less to read, the same fault
                 case.tables.pop(table, None)
-    write(folder, case.tables, kind=case.kind, raw=case.raw, names=case.names, facts=case.facts)
+    write(folder, case.tables, kind=case.kind, raw=case.raw, names=case.names, facts=case.facts, mapped=case.mapped)
     if case.features:
         (folder / "features.toml").write_text(case.features)
     for step in case.after:
@@ -53,10 +54,25 @@ def test_every_code_about_data_has_a_fault_or_a_test_elsewhere() -> None:
     assert about_data - {fault.code for fault in FAULTS} == ELSEWHERE
 
 
-def test_the_faultless_world_has_no_finding(tmp_path: Path) -> None:
-    report = checked(tmp_path / "data")
+@pytest.mark.parametrize("change", [None, mapping()], ids=["manifest", "mapping"])
+def test_the_faultless_world_has_no_finding(change: Callable[[Case], None] | None, tmp_path: Path) -> None:
+    case = Case(tables())
+    if change is not None:
+        change(case)
+    report = check_data(read_spec(write(tmp_path / "data", case.tables, mapped=case.mapped)), scratch=tmp_path)
     assert [(item.error.code, item.table, item.column) for item in report.findings] == []
     assert {name: profile.rows for name, profile in report.profiles.items()}["contract"] == 240
+
+
+@pytest.mark.parametrize("change", [None, mapping(contract="typed = true")], ids=["manifest", "mapping"])
+def test_codes_for_missing_are_counted_by_their_reason(change: Callable[[Case], None] | None, tmp_path: Path) -> None:
+    case = Case(tables())
+    case.tables["contract"].loc[4:6, "income_m"] = [-1, -3, -3]
+    if change is not None:
+        change(case)
+    report = check_data(read_spec(write(tmp_path / "data", case.tables, mapped=case.mapped)), scratch=tmp_path)
+    assert report.findings == ()
+    assert report.profiles["contract"].columns["income_m"].typed == {-1: 1, -2: 0, -3: 2, -4: 0}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -180,8 +180,12 @@ def write(
     raw: Mapping[str, bytes] | None = None,
     names: Mapping[str, str] | None = None,
     facts: Mapping[str, object] | None = None,
+    mapped: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a folder with its manifest; ``raw`` replaces the bytes of a table, ``names`` the name of its file."""
+    """Write a folder with its manifest; ``raw`` replaces the bytes of a table, ``names`` the name of its file.
+
+    With ``mapped`` it gets a mapping instead of a manifest: lines that stand under the tables named.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     entries = {}
     for table in (name for name in canonical(1).names if name in made or name in (raw or {})):
@@ -204,6 +208,27 @@ def write(
         "tables": entries,
         **(facts or {}),
     }
-    Manifest.model_validate(content).write(folder / "manifest.toml")
+    if mapped is None:
+        Manifest.model_validate(content).write(folder / "manifest.toml")
+    else:
+        (folder / "mapping.toml").write_text(_mapping(content, entries, made, mapped))
     (folder / "label_map.toml").write_text(LABEL_MAP)
     return folder
+
+
+def _mapping(
+    facts: Mapping[str, object], entries: Mapping[str, FileEntry], made: Tables, more: Mapping[str, str]
+) -> str:
+    """Return a mapping in which every column has its canonical name; ``more`` are lines for tables and columns."""
+    top = {**facts, "snapshot_date": SNAPSHOT, "label_map": "label_map.toml"}
+    lines = [f"{name} = {_toml(value)}" for name, value in top.items() if name != "tables"]
+    for table, entry in entries.items():
+        lines += [f"[tables.{table}]", f'file = "{entry.path}"', *filter(None, [more.get(table)])]
+        lines += [f"[tables.{table}.columns]"]
+        known = [column for column in made[table].columns if column in canonical(1).table(table)]
+        lines += [more.get(f"{table}.{column}", f'{column} = "{column}"') for column in known]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    return str(value) if isinstance(value, int | datetime.date) else f'"{value}"'

@@ -75,9 +75,7 @@ def _wanted(spec: TableSpec, names: tuple[str, ...]) -> list[tuple[ColumnRule, C
     listed = [
         (rule, spec.source.columns[rule.name]) for rule in spec.table.accepted if rule.name in spec.source.columns
     ]
-    own = [
-        (extra.rule(name, spec.table), ColumnSource(column=extra.column)) for name, extra in spec.source.extra.items()
-    ]
+    own = [(extra.rule(name, spec.table), extra.source) for name, extra in spec.source.extra.items()]
     return listed + own
 
 

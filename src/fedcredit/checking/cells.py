@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from fedcredit.checking.binding import Binding
 from fedcredit.checking.findings import Mask
 from fedcredit.checking.guards import LONGEST_CELL
+from fedcredit.checking.marks import matches, number_pattern, other_marks
 from fedcredit.checking.spill import is_empty
 from fedcredit.contract.canonical.mapping import TableSource
 from fedcredit.contract.canonical.table import NOT_COLLECTED, TIMES, TYPED_MISSING
@@ -30,15 +31,13 @@ from fedcredit.errors import (
     EmptyWithoutReasonError,
     MixedDateError,
     NotFiniteCellError,
+    UndeclaredCodeError,
     UnknownCodeError,
     WrongColumnTypeError,
 )
 
 UNKNOWN_CODE: Final = -9.0
-_PLAIN: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NOT_FINITE: Final = r"(?i)^[+-]?(nan|inf(inity)?|1\.#(inf|ind|qnan)|#n/a|#div/0!|#num!|#value!)$"
-_COMMA: Final = r"^[+-]?(\d{1,3}([. ']\d{3})+|\d+),\d+$"
-_GROUPS: Final = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 _FORMATS: Final = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y年%m月%d日", "%Y-%m", "%Y%m"),
     *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d-%b-%Y", "%d-%m-%Y", "%Y.%m.%d"),
@@ -93,11 +92,32 @@ def read_cells(batch: pa.RecordBatch, binding: Binding, source: TableSource, *, 
         cells = Cells(np.full(len(array), None, dtype=object) if text else np.full(len(array), np.nan))
         cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected="plain cells")
         return cells
+    meant = np.full(len(array), _typed(binding, source))
     if binding.source.codes:
-        array = _translated(array, binding.source.codes)
+        array, translated = _translated(array, binding.source.codes)
+        meant |= translated
     cells = _READERS.get(binding.rule.type, _text)(array, binding, source)
+    _require_meant(cells, binding, meant)
     _fill_empty(cells, binding)
     return cells
+
+
+def _typed(binding: Binding, source: TableSource) -> bool:
+    """Return whether -1 to -4 are codes for missing in this column; a constant says so itself."""
+    if binding.source.constant is not None:
+        return True
+    return source.typed if binding.source.typed is None else binding.source.typed
+
+
+def _require_meant(cells: Cells, binding: Binding, meant: Mask) -> None:
+    """Find codes for missing that nobody declared: a real -1 must not become a reason."""
+    if binding.rule.missing != "typed_missing":
+        return
+    text = cells.values.dtype == object
+    codes = [str(code) if text else float(code) for code in TYPED_MISSING]
+    loose = np.isin(cells.values, np.array(codes, dtype=cells.values.dtype)) & ~meant & ~cells.faulty
+    cells.mark(UndeclaredCodeError, loose, name=binding.name)
+    cells.values[loose] = None if text else np.nan
 
 
 def longest_cell(batch: pa.RecordBatch) -> int:
@@ -125,10 +145,12 @@ def _trimmed(array: Any, source: TableSource) -> Any:
     return pc.if_else(pc.is_in(array, pa.array([*source.null, ""])), pa.scalar(None, pa.string()), array)
 
 
-def _translated(array: Any, codes: Mapping[str, str]) -> Any:
+def _translated(array: Any, codes: Mapping[str, str]) -> tuple[Any, Mask]:
+    """Return the cells with the institution's codes replaced by the contract's, and where that was done."""
     texts = _as_text(array)
     found = pc.index_in(texts, pa.array(list(codes)))
-    return pc.coalesce(pc.take(pa.array(list(codes.values()), pa.string()), found), texts)
+    ours = pc.coalesce(pc.take(pa.array(list(codes.values()), pa.string()), found), texts)
+    return ours, _flags(pc.is_valid(found))
 
 
 def _as_text(array: Any) -> Any:
@@ -157,6 +179,10 @@ def _number(array: Any, binding: Binding, source: TableSource) -> Cells:
     typed = np.isin(cells.values, list(TYPED_MISSING)) & (binding.rule.missing == "typed_missing")
     with np.errstate(over="ignore"):  # infinity is outside every range, and told as such
         cells.values = np.where(typed, cells.values, cells.values * binding.factor)
+    # -0.0001 in 10,000 yuan is a loss of one yuan, and no reason for missing.
+    became = np.isin(cells.values, list(TYPED_MISSING)) & ~typed & (binding.rule.missing == "typed_missing")
+    cells.mark(UndeclaredCodeError, became, name=binding.name)
+    cells.values[became] = np.nan
     if binding.rule.type != "number":
         broken = np.isfinite(cells.values) & (np.abs(cells.values - np.rint(cells.values)) > 1e-6)
         if binding.factor != 1.0:
@@ -167,12 +193,11 @@ def _number(array: Any, binding: Binding, source: TableSource) -> Cells:
 
 
 def _number_from_text(array: Any, source: TableSource) -> Cells:
-    plain = array
+    fits, plain = matches(array, number_pattern(source)), array
     if source.thousands:
         plain = pc.replace_substring(plain, source.thousands, "")
     if source.decimal == ",":
         plain = pc.replace_substring(plain, ",", ".")
-    fits = _matches(plain, _PLAIN)
     values = _floats(pc.if_else(pa.array(fits), plain, pa.scalar(None, pa.string())).cast(pa.float64()))
     cells = Cells(values)
     rest = ~fits & _flags(pc.is_valid(array))
@@ -182,13 +207,13 @@ def _number_from_text(array: Any, source: TableSource) -> Cells:
 
 
 def _explain(cells: Cells, array: Any, rest: Mask, source: TableSource) -> None:
-    odd = rest & _matches(array, _NOT_FINITE)
-    comma = rest & _matches(array, _COMMA) & (source.decimal == ".")
-    groups = rest & ~comma & _matches(array, _GROUPS) & (source.thousands != ",")
+    odd = rest & matches(array, _NOT_FINITE)
     cells.mark(NotFiniteCellError, odd)
-    cells.mark(DecimalMarkError, comma, mark="a decimal comma", line='decimal = ","')
-    cells.mark(DecimalMarkError, groups, mark="a comma for thousands", line='thousands = ","')
-    cells.mark(WrongColumnTypeError, rest & ~odd & ~comma & ~groups, actual="text", expected="numbers")
+    rest = rest & ~odd
+    for rows, mark, line in other_marks(array, rest, source):
+        cells.mark(DecimalMarkError, rows, mark=mark, line=line)
+        rest = rest & ~rows
+    cells.mark(WrongColumnTypeError, rest, actual="text", expected="numbers")
 
 
 def _category(array: Any, binding: Binding, _: TableSource) -> Cells:
@@ -208,6 +233,14 @@ def _category(array: Any, binding: Binding, _: TableSource) -> Cells:
 
 
 def _date(array: Any, binding: Binding, _: TableSource) -> Cells:
+    if pa.types.is_timestamp(array.type) and array.type.tz and binding.rule.type != "timestamp":
+        try:
+            array = pc.local_timestamp(array)  # the day where it was written, not in Greenwich
+        except pa.ArrowInvalid:
+            cells = Cells(np.full(len(array), np.nan))
+            actual = "moments of a time zone that this machine does not know"
+            cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=actual, expected="dates")
+            return cells
     if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
         return Cells(_days(pc.cast(array, pa.timestamp("s"), safe=False).to_pandas(), binding))
     if not (_is_text(array.type) or _is_number(array.type)):
@@ -308,10 +341,6 @@ def absent_cells(rows: int, *, text: bool) -> Values:
 
 def _floats(array: Any) -> Values:
     return np.array(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _matches(array: Any, pattern: str) -> Mask:
-    return _flags(pc.fill_null(pc.match_substring_regex(array, pattern), False))
 
 
 def _flags(array: Any) -> Mask:

@@ -5,6 +5,7 @@ pandera quotes the failing cells in its own errors; only the row numbers are tak
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from fedcredit.checking.binding import Binding
 from fedcredit.checking.findings import Mask
 from fedcredit.contract.canonical.table import TYPED_MISSING, ColumnRule
 from fedcredit.errors import DataError, MissingValueError, TokenFormatError, UnknownCodeError, ValueRangeError
+
+# pandera sets it for Spark; with it Arrow would take the hour of a zoned moment from a database for one in Greenwich.
+os.environ.pop("PYARROW_IGNORE_TIMEZONE", None)
 
 TOKEN: Final = r"[0-9a-f]{64}"  # noqa: S105 - a pattern
 _CODES: Final = frozenset(map(float, TYPED_MISSING))

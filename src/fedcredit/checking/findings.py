@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from fedcredit.errors import DataError
 
 Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+"""Numbers of rows, from 1, as a person counts them in the export."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +62,12 @@ class FindingBook:
             mark.row = row if mark.row is None else min(mark.row, row)
 
     def add_rows(
-        self, kind: type[DataError], mask: Mask, /, *, table: str, column: str, first_row: int, **fields: Any
+        self, kind: type[DataError], mask: Mask, /, *, table: str, column: str, rows: Rows, **fields: Any
     ) -> None:
-        """Add the rows of a chunk that ``mask`` marks; a chunk's first row has the number ``first_row``."""
+        """Add the rows of a chunk that ``mask`` marks; ``rows`` are the numbers of all of them."""
         count = int(mask.sum())
         if count:
-            self.add(kind, table=table, column=column, count=count, row=first_row + int(mask.argmax()), **fields)
+            self.add(kind, table=table, column=column, count=count, row=int(rows[mask.argmax()]), **fields)
 
     def has(self, kind: type[DataError], table: str, column: str) -> bool:
         """Return whether that place has a finding of that kind."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from fedcredit.checking.findings import FindingBook
 from fedcredit.checking.spec import TableSpec
+from fedcredit.contract.canonical.manifest import digest_of, files_at
 from fedcredit.errors import (
     ByteOrderMarkError,
     ChecksumError,
@@ -44,6 +44,8 @@ _ARCHIVES: Final = (
 )
 _MARKS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _OTHERS: Final = ("utf-8", "gb18030", "cp1252")
+_LINE_ENDS: Final = ("\n\n", "\n\r", "\r\r")
+"""Two in a row: there is nothing between them."""
 _SEPARATORS: Final = {";": "a semicolon", "\t": "a tab", "|": "a stroke", ",": "a comma"}
 
 
@@ -52,7 +54,8 @@ class TextFile:
     """What the first look at a CSV file gives."""
 
     encoding: str
-    header_lines: int
+    blank_lines: bool
+    """Whether there may be any; those inside quotation marks are among them."""
 
 
 def files_of(spec: TableSpec) -> tuple[Path, ...]:
@@ -61,9 +64,8 @@ def files_of(spec: TableSpec) -> tuple[Path, ...]:
     Raises:
         DataFileMissingError: there is none.
     """
-    path = spec.path or Path()
     try:
-        files = tuple(sorted(path.rglob("*.parquet"))) if path.is_dir() else (path,) if path.is_file() else ()
+        files = files_at(spec.path or Path())
     except OSError:
         files = ()
     if not files:
@@ -72,21 +74,15 @@ def files_of(spec: TableSpec) -> tuple[Path, ...]:
     return files
 
 
-def sha256_of(spec: TableSpec) -> str:
-    """Return the SHA-256 of a table's file; of a folder that over its list, see ``FileEntry.sha256``."""
-    files = files_of(spec)
-    digests = [(_file_digest(path, spec), path) for path in files]
-    if spec.path is not None and not spec.path.is_dir():
-        return digests[0][0]
-    lines = "".join(f"{digest}  {path.relative_to(spec.path or path).as_posix()}\n" for digest, path in digests)
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
 def check_sum(spec: TableSpec) -> None:
-    """Raise ``ChecksumError`` if a file is not the one that the manifest names."""
-    if spec.sha256 is None:
+    """Raise ``ChecksumError`` if a file is not the one that the manifest names, or ``DataFileMissingError``."""
+    if spec.sha256 is None or spec.path is None:
         return
-    actual = sha256_of(spec)
+    files_of(spec)
+    try:
+        actual = digest_of(spec.path)
+    except OSError:
+        raise DataFileMissingError(path=spec.place, hint="Check that this user may read the file.") from None
     if actual != spec.sha256:
         raise ChecksumError(path=spec.place, actual=actual[:8], expected=spec.sha256[:8])
 
@@ -143,14 +139,15 @@ def check_text(path: Path, spec: TableSpec, book: FindingBook) -> TextFile:
                 raise EncodingError(path=spec.place, encoding=encoding, row=1, table=spec.table.name, likely=name)
             book.add(ByteOrderMarkError, table=spec.table.name, column="", count=1, row=None, path=spec.place)
             encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-    _decode_all(path, encoding, spec)
+    blank = _decode_all(path, encoding, spec)
     _check_header(path, encoding, spec)
-    return TextFile(encoding=encoding, header_lines=1)
+    return TextFile(encoding=encoding, blank_lines=blank)
 
 
-def _decode_all(path: Path, encoding: str, spec: TableSpec) -> None:
+def _decode_all(path: Path, encoding: str, spec: TableSpec) -> bool:
+    """Raise unless everything decodes; return whether two line ends follow each other anywhere."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    lines, since = 0, 0
+    lines, since, blank, end = 0, 0, False, "\n"  # as if a line ended before the first
     for block in _blocks(path):
         try:
             text = decoder.decode(block)
@@ -159,6 +156,8 @@ def _decode_all(path: Path, encoding: str, spec: TableSpec) -> None:
             likely = _likely_encoding(path, encoding)
             place = {"path": spec.place, "table": spec.table.name}
             raise EncodingError(encoding=spec.source.encoding, row=row, likely=likely, **place) from None
+        blank = blank or any(pair in text or pair == end + text[:1] for pair in _LINE_ENDS)
+        end = text[-1:] or end
         longest, since = _longest_line(text, since)
         if longest > LONGEST_LINE:
             raise HugeCellError(path=spec.place, limit=f"{LONGEST_LINE:,}", row=lines + 1)
@@ -169,6 +168,7 @@ def _decode_all(path: Path, encoding: str, spec: TableSpec) -> None:
         likely = _likely_encoding(path, encoding)
         place = {"path": spec.place, "table": spec.table.name}
         raise EncodingError(encoding=spec.source.encoding, row=max(1, lines), likely=likely, **place) from None
+    return blank
 
 
 def _longest_line(text: str, since: int) -> tuple[int, int]:
@@ -195,7 +195,7 @@ def _likely_encoding(path: Path, tried: str) -> str:
 
 def _check_header(path: Path, encoding: str, spec: TableSpec) -> None:
     with path.open("r", encoding=encoding, newline="") as file:
-        header = file.readline(LONGEST_LINE)
+        header = next((line for line in file if line.strip()), "")
     given = spec.source.delimiter
     if given in header:
         return
@@ -209,11 +209,3 @@ def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             yield block
-
-
-def _file_digest(path: Path, spec: TableSpec) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        raise DataFileMissingError(path=spec.place, hint="Check that this user may read the file.") from None

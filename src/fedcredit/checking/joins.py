@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedcredit.checking.findings import FindingBook
+from fedcredit.checking.findings import FindingBook, Mask, Rows
 from fedcredit.checking.rules import MONTH_DAYS
-from fedcredit.checking.spill import AT_ONCE, PARTS, Hashes, Rows, Spill, hashes_of, is_empty
+from fedcredit.checking.spill import AT_ONCE, PARTS, Hashes, Spill, hashes_of, is_empty
 from fedcredit.contract.canonical import CanonicalTable
 from fedcredit.errors import (
     DataError,
@@ -74,15 +74,12 @@ class Joins:
         self._references: dict[tuple[str, str], Spill] = {}
         self._facts: dict[str, Spill] = {}
         self._series: dict[str, Spill] = {}
-        self._repeating: set[str] = set()
         self._tables: dict[str, tuple[CanonicalTable, str]] = {}
 
-    def add(self, table: CanonicalTable, place: str, chunk: Chunk, first_row: int) -> Hashes:
-        """Keep what a chunk contributes and return the hash of each row's key."""
+    def add(self, table: CanonicalTable, place: str, chunk: Chunk, rows: Rows) -> Hashes:
+        """Keep what a chunk contributes, under the numbers of its ``rows``, and return the hash of each row's key."""
         self._tables[table.name] = (table, place)
-        rows = np.arange(len(next(iter(chunk.values()))), dtype=np.int64) + first_row
-        keys = hashes_of(chunk[name] for name in table.key)
-        whole = ~np.logical_or.reduce([is_empty(chunk[name]) for name in table.key])
+        keys, whole = keys_of(table, chunk)
         self._spill(self._keys, table.name, ()).add(keys[whole], rows[whole], {})
         for column, target in table.references.items():
             if column in chunk:
@@ -93,10 +90,6 @@ class Joins:
             spill = self._spill(self._series, table.name, ("month",), "series-")
             spill.add(hashes_of([chunk[table.key[0]]]), rows, {"month": month})
         return keys
-
-    def may_repeat(self, name: str) -> None:
-        """Do not tell repeated keys of a table: the mapping says that later rows are left out."""
-        self._repeating.add(name)
 
     def forget(self, name: str) -> None:
         """Leave a table out of all comparisons: it could not be read whole, so what is missing in it says nothing."""
@@ -154,8 +147,6 @@ class Joins:
     def _check_keys(self, part: range) -> None:
         held = {name: spill.part(part) for name, spill in self._keys.items()}
         for name, rows in held.items():
-            if name in self._repeating:
-                continue
             again = rows.sort_values("row")[lambda frame: frame["key"].duplicated()]
             key = " + ".join(self._tables[name][0].key)
             self._add(DuplicateKeyError, name, "", again["row"], key=key)
@@ -273,6 +264,12 @@ class Joins:
         if len(rows):
             where = {"table": table, "column": column, "path": self._tables[table][1]}
             self._book.add(kind, count=len(rows), row=int(rows.min()), **where, **fields)
+
+
+def keys_of(table: CanonicalTable, chunk: Chunk) -> tuple[Hashes, Mask]:
+    """Return the hash of each row's key, and which rows have a whole one."""
+    whole = ~np.logical_or.reduce([is_empty(chunk[name]) for name in table.key])
+    return hashes_of(chunk[name] for name in table.key), whole
 
 
 def _send(spill: Spill, frame: pd.DataFrame, key: str, **values: pd.Series) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fedcredit.checking.findings import FindingBook, Mask
+from fedcredit.checking.findings import FindingBook, Mask, Rows
 from fedcredit.contract.identifiers import is_luhn, is_national_id, is_uscc, is_vin
 from fedcredit.errors import PersonalValueError, operator_language
 
@@ -49,7 +49,7 @@ _SHAPES: Final = (
 
 
 def look_for_people(
-    batch: pa.RecordBatch, *, table: str, place: str, first_row: int, names: Mapping[str, str], book: FindingBook
+    batch: pa.RecordBatch, *, table: str, place: str, rows: Rows, names: Mapping[str, str], book: FindingBook
 ) -> None:
     """Add a finding for each column of a batch whose cells look like plain personal data.
 
@@ -61,10 +61,10 @@ def look_for_people(
         if found is None:
             found = _coordinate(column)
         if found is not None:
-            shape, rows = found
+            shape, hits = found
             what = shape[1] if operator_language() == "zh" else shape[0]
             where = {"table": table, "column": names.get(name, name), "path": place}
-            book.add_rows(PersonalValueError, rows, first_row=first_row, what=what, **where)
+            book.add_rows(PersonalValueError, hits, rows=rows, what=what, **where)
 
 
 def _shape_of(column: Any) -> tuple[tuple[str, str], Mask] | None:

@@ -91,6 +91,8 @@ class TableProfile:
     table: CanonicalTable
     place: str
     rows: int = 0
+    left_out: int = 0
+    """Rows that count nowhere, because an earlier one has their key and the mapping says so."""
     columns: dict[str, ColumnProfile] = field(default_factory=dict)
     threshold: float = _TOP
     _keys: list[Hashes] = field(default_factory=list)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcredit.checking.findings import Mask
+from fedcredit.contract.canonical.folds import folds_of
 from fedcredit.contract.canonical.manifest import FolderFacts
 from fedcredit.errors import (
     ContradictionError,
@@ -51,18 +52,6 @@ class RowRule:
 def day(facts_date: Any) -> float:
     """Return a date as days since 1970-01-01."""
     return float(np.datetime64(facts_date, "D").astype(np.int64))
-
-
-def fold_of(tokens: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the fold of each token, ``int(token[:8], 16) % 10``; NaN for what is no token."""
-    return np.array([_fold(token) for token in tokens], dtype=np.float64)
-
-
-def _fold(token: object) -> float:
-    try:
-        return float(int(str(token)[:8], 16) % 10)
-    except ValueError:
-        return float("nan")
 
 
 def _after(later: str, earlier: str, slack: float = 0.0) -> Test:
@@ -152,7 +141,7 @@ RULES: Final = (
         table="observation",
         column="fold",
         needs=("fold", "entity_tok"),
-        broken=lambda c, _: ~np.isnan(c["fold"]) & (fold_of(c["entity_tok"]) != c["fold"]),
+        broken=lambda c, _: ~np.isnan(c["fold"]) & (folds_of(c["entity_tok"]) != c["fold"]),
         kind=FoldError,
     ),
     RowRule(

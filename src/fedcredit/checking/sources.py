@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import csv as lines
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from fedcredit.checking.findings import FindingBook
-from fedcredit.checking.guards import check_archive, check_parquet, check_text, files_of
+from fedcredit.checking.findings import FindingBook, Rows
+from fedcredit.checking.guards import LONGEST_CELL, check_archive, check_parquet, check_text, files_of
+from fedcredit.checking.numbering import RowNumbers
 from fedcredit.checking.spec import TableSpec
-from fedcredit.errors import DataFormatError, HugeCellError, NoRowsError, RaggedRowError, SourceUnreadableError
+from fedcredit.errors import (
+    DataFormatError,
+    HugeCellError,
+    MissingColumnError,
+    NoRowsError,
+    RaggedRowError,
+    SourceUnreadableError,
+)
 
 CHUNK_ROWS: Final = 1 << 16
+TEXT_SUFFIXES: Final = (".csv", ".txt", ".tsv")
+"""Of files that are read as CSV; all others are Parquet."""
 _CSV_BLOCK: Final = 4 << 20
 _ENVIRONMENT: Final = "env:"
 
@@ -31,6 +44,14 @@ class TableReader(Protocol):
         """Yield the named columns in chunks of at most about ``CHUNK_ROWS`` rows."""
         ...
 
+    def numbers(self, first: int, count: int) -> Rows:
+        """Return what a person who opens the export calls the rows that came as ``first`` and following, from 1."""
+        ...
+
+    def close(self) -> None:
+        """Give back files or connection; a reader whose rows were all read has done so."""
+        ...
+
 
 def open_table(spec: TableSpec, book: FindingBook) -> TableReader:
     """Return a reader of the table, after a look at its bytes.
@@ -43,7 +64,7 @@ def open_table(spec: TableSpec, book: FindingBook) -> TableReader:
     files = files_of(spec)
     for path in files:
         check_archive(path, spec.place)
-    if files[0].suffix.lower() in (".csv", ".txt", ".tsv"):
+    if files[0].suffix.lower() in TEXT_SUFFIXES:
         return _Text(spec, book)
     return _Parquet(spec)
 
@@ -55,6 +76,16 @@ class _Parquet:
     def __post_init__(self) -> None:
         self.files = [check_parquet(path, self.spec.place) for path in files_of(self.spec)]
         self.names: tuple[str, ...] = tuple(self.files[0].schema_arrow.names)
+        for path, file in zip(files_of(self.spec), self.files, strict=True):
+            # A column of one part only would be seen by no rule.
+            if other := sorted({*file.schema_arrow.names} ^ {*self.names}):
+                without = path if other[0] in self.names else files_of(self.spec)[0]
+                hint = f"Export all parts of the folder with the same columns; {without.name} is without it."
+                raise MissingColumnError(path=self.spec.place, column=other[0], hint=hint)
+
+    def numbers(self, first: int, count: int) -> Rows:
+        """Return the numbers that the rows came with."""
+        return np.arange(first, first + count, dtype=np.int64)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns; texts stay dictionaries, so a long text repeated a million times is held once."""
@@ -69,6 +100,11 @@ class _Parquet:
                 # The message may quote the file's bytes, so it is not chained.
                 raise DataFormatError(path=self.spec.place, format="Parquet") from None
 
+    def close(self) -> None:
+        """Close the files."""
+        for file in self.files:
+            file.close()
+
 
 @dataclass
 class _Text:
@@ -79,8 +115,15 @@ class _Text:
         self.path = files_of(self.spec)[0]
         if not self.path.stat().st_size:
             raise NoRowsError(place=self.spec.place)
-        self.encoding = check_text(self.path, self.spec, self.book).encoding
+        seen = check_text(self.path, self.spec, self.book)
+        self.encoding = seen.encoding
         self.names: tuple[str, ...] = self._header()
+        # Only a file that may have blank lines is read once more to find them.
+        self._numbers = RowNumbers(self._blank_rows() if seen.blank_lines else ())
+
+    def numbers(self, first: int, count: int) -> Rows:
+        """Return the numbers of the rows in the file; blank and torn lines count."""
+        return self._numbers.of(first, count)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns as texts; a line with another number of cells is a finding and left out."""
@@ -101,6 +144,9 @@ class _Text:
         except (OSError, UnicodeDecodeError):
             raise DataFormatError(path=self.spec.place, format="CSV") from None
 
+    def close(self) -> None:
+        """Do nothing: the file is open while it is read."""
+
     def _options(self) -> tuple[csv.ReadOptions, csv.ParseOptions]:
         encoding = "utf8" if self.encoding == "utf-8-sig" else self.encoding  # Arrow skips the mark of UTF-8 by itself
         read = csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK, encoding=encoding)
@@ -110,78 +156,96 @@ class _Text:
         return read, parse
 
     def _ragged(self, row: Any) -> str:
-        number = max(1, (row.number or 2) - 1)  # Arrow counts the header line
+        number = self._numbers.skip(max(1, (row.number or 2) - 1))  # Arrow counts the header line, and no blank one
         place = {"table": self.spec.table.name, "column": "", "path": self.spec.place}
         self.book.add(RaggedRowError, count=1, row=number, **place)
         return "skip"
 
     def _header(self) -> tuple[str, ...]:
-        import csv as lines  # the standard library's: Arrow refuses a file that is a header line only
-
-        with self.path.open("r", encoding=self.encoding, newline="") as file:
-            header = next(lines.reader(file, delimiter=self.spec.source.delimiter), [])
-            if not any(line.strip() for line in (file.readline() for _ in range(3))):
-                raise NoRowsError(place=self.spec.place)
+        rows = self._rows()  # not Arrow's: it refuses a file that is a header line only
+        header = next((row for row in rows if row), [])
+        if not any(len(row) > 1 or "".join(row).strip() for row in rows):
+            raise NoRowsError(place=self.spec.place)
         return tuple(name.strip() for name in header)
 
+    def _rows(self) -> Iterator[list[str]]:
+        """Yield the cells of each line as the standard library reads it: none of a blank one."""
+        number = 0
+        with self.path.open("r", encoding=self.encoding, newline="") as file:
+            try:
+                for row in lines.reader(file, delimiter=self.spec.source.delimiter):
+                    number += 1
+                    yield row
+            except lines.Error:
+                # A field longer than the library takes: longer than any cell may be.
+                raise HugeCellError(path=self.spec.place, limit=f"{LONGEST_CELL:,}", row=max(1, number)) from None
 
-@dataclass
+    def _blank_rows(self) -> Iterator[int]:
+        rows = self._rows()
+        next(row for row in rows if row)
+        return (number for number, row in enumerate(rows, 1) if not row)
+
+
 class _Query:
-    spec: TableSpec
+    """One SELECT, sent once: names and rows are of one cursor, so a table that changes meanwhile cannot tear them."""
 
-    def __post_init__(self) -> None:
-        self.names: tuple[str, ...] = tuple(self._columns())
+    def __init__(self, spec: TableSpec) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        self._spec, self._held = spec, ExitStack()
+        try:
+            self._result = self._sent(_address(spec))
+            self.names: tuple[str, ...] = tuple(self._result.keys())
+        except (SQLAlchemyError, ImportError, OSError) as error:
+            self.close()
+            # The message may hold the address with its password, or a cell: only its kind is told.
+            raise SourceUnreadableError(table=spec.table.name, problem=_spoken(error)) from None
+
+    def _sent(self, url: str) -> Any:
+        """Return the result of the SELECT, in a transaction that cannot write; the server keeps the cursor."""
+        from sqlalchemy import create_engine, text
+
+        engine = create_engine(url)
+        self._held.callback(engine.dispose)
+        connection = engine.connect().execution_options(stream_results=True, yield_per=CHUNK_ROWS)
+        self._held.callback(connection.close)  # rolls back
+        if statement := _READ_ONLY.get(engine.dialect.name):
+            connection.exec_driver_sql(statement)
+        result = connection.execute(text(self._spec.source.query))
+        self._held.callback(result.close)
+        return result
+
+    def numbers(self, first: int, count: int) -> Rows:
+        """Return the numbers that the rows came with."""
+        return np.arange(first, first + count, dtype=np.int64)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-        """Yield the named columns; the server keeps the cursor, and the transaction reads only and is rolled back."""
+        """Yield the named columns; a second time there is nothing left to read, which is an error."""
         from sqlalchemy.exc import SQLAlchemyError
 
         positions = [self.names.index(name) for name in columns]
-        with self._rows() as result:
-            try:
-                while rows := result.fetchmany(CHUNK_ROWS):
-                    arrays = [_array([row[position] for row in rows]) for position in positions]
-                    yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
-            except SQLAlchemyError as error:
-                raise SourceUnreadableError(table=self.spec.table.name, problem=_spoken(error)) from None
-
-    def _columns(self) -> list[str]:
-        with self._rows() as result:
-            return list(result.keys())
-
-    def _rows(self) -> _Cursor:
-        url = self.spec.source.url
-        if url.startswith(_ENVIRONMENT):
-            name = url.removeprefix(_ENVIRONMENT)
-            if name not in os.environ:
-                raise SourceUnreadableError(table=self.spec.table.name, problem=f"{name} is not in the environment")
-            url = os.environ[name]
-        return _Cursor(url, self.spec)
-
-
-class _Cursor:
-    """One SELECT in a transaction that cannot write."""
-
-    def __init__(self, url: str, spec: TableSpec) -> None:
-        self._url, self._spec = url, spec
-
-    def __enter__(self) -> Any:
-        from sqlalchemy import create_engine, text
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
-            self._engine = create_engine(self._url)
-            connection = self._engine.connect().execution_options(stream_results=True, yield_per=CHUNK_ROWS)
-            statement = _READ_ONLY.get(self._engine.dialect.name)
-            if statement:
-                connection.exec_driver_sql(statement)
-            return connection.execute(text(self._spec.source.query))
-        except (SQLAlchemyError, ImportError, OSError) as error:
-            # The message may hold the address with its password, or a cell: only its kind is told.
+            while rows := self._result.fetchmany(CHUNK_ROWS):
+                arrays = [_array([row[position] for row in rows]) for position in positions]
+                yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+        except SQLAlchemyError as error:
             raise SourceUnreadableError(table=self._spec.table.name, problem=_spoken(error)) from None
+        finally:
+            self.close()
 
-    def __exit__(self, *_: object) -> None:
-        self._engine.dispose()
+    def close(self) -> None:
+        """End the transaction and the connection."""
+        self._held.close()
+
+
+def _address(spec: TableSpec) -> str:
+    url = spec.source.url
+    if not url.startswith(_ENVIRONMENT):
+        return url
+    name = url.removeprefix(_ENVIRONMENT)
+    if name not in os.environ:
+        raise SourceUnreadableError(table=spec.table.name, problem=f"{name} is not in the environment")
+    return os.environ[name]
 
 
 _READ_ONLY: Final = {

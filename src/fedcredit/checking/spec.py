@@ -75,7 +75,7 @@ def from_manifest(path: Path) -> DataSpec:
             table=known[name],
             place=manifest.tables[name].path,
             path=path.parent / manifest.tables[name].path,
-            source=TableSource(file=manifest.tables[name].path, columns={}),
+            source=TableSource(file=manifest.tables[name].path, columns={}, typed=True),
             mapped=False,
             rows=manifest.tables[name].rows,
             sha256=manifest.tables[name].sha256,

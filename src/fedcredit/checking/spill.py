@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fedcredit.checking.findings import Rows
+
 PARTS: Final = 32
 AT_ONCE: Final = 500_000
 """Rows that are compared in one go; more are taken part by part."""
 HELD_AT_MOST: Final = 1 << 17
 """Rows of one kind that wait in memory before they are written."""
 Hashes = NDArray[np.uint64]
-Rows = NDArray[np.int64]
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from fedcredit.checking.findings import FindingBook
+from fedcredit.checking.findings import FindingBook, Rows
 from fedcredit.checking.spec import TableSpec
 from fedcredit.errors import UnkeyedTokenError
 
@@ -18,14 +18,15 @@ _METHODS: Final = ("sha256", "sm3", "sha3_256", "blake2s")
 _BESIDE: Final = ("contract_id", "policy_id", "eqp_id", "claim_id")
 
 
-def probe_tokens(spec: TableSpec, chunk: Mapping[str, NDArray[Any]], book: FindingBook) -> None:
+def probe_tokens(spec: TableSpec, chunk: Mapping[str, NDArray[Any]], rows: Rows, book: FindingBook) -> None:
     """Add a finding if tokens of the first rows are plain hashes of a local identifier or of a row number.
 
     It proves nothing when it finds nothing: real identifiers are not there to be tried. The manifest must name the
     method, and a member that tests its own tokens does so with ``fedcredit node tokenise --check``.
     """
     tokens = [None if token is None else str(token) for token in chunk["entity_tok"][:_ROWS]]
-    places = {token: row for row, token in reversed(list(enumerate(tokens, 1))) if token is not None}
+    numbered = zip(rows.tolist(), tokens, strict=False)
+    places = {token: row for row, token in reversed(list(numbered)) if token is not None}
     tried = [str(number) for number in range(_ROWS + 1)]
     for name in _BESIDE:
         if name in chunk:

@@ -14,15 +14,23 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from fedcredit.checking.findings import FindingBook
-from fedcredit.checking.sources import TableReader, open_table
+from fedcredit.checking.sources import TEXT_SUFFIXES, TableReader, open_table
 from fedcredit.checking.spec import TableSpec
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.mapping import TableSource
 from fedcredit.contract.canonical.versions import SPOKEN
 from fedcredit.contract.identifiers import is_national_id, is_uscc, is_vin, normalised
 from fedcredit.crypto.tokens import IdentifierKind, TokenKey
-from fedcredit.errors import AlreadyExistsError, IdentifierError, MissingColumnError, operator_language
+from fedcredit.errors import (
+    AlreadyExistsError,
+    IdentifierError,
+    MissingColumnError,
+    NoRowsError,
+    UsageError,
+    operator_language,
+)
 
+_PARQUET: Final = ".parquet"
 _CHECKS: Final = {
     IdentifierKind.PERSON: (is_national_id, "18-digit identity number", "18 位身份证号"),
     IdentifierKind.ENTERPRISE: (is_uscc, "credit code (USCC)", "统一社会信用代码"),
@@ -45,29 +53,40 @@ def tokenise(
 ) -> int:
     """Write ``target`` with the columns of ``source`` replaced by tokens; return the number of rows.
 
-    Both are Parquet or CSV by their suffix; a CSV file comes out in UTF-8 with the same ``delimiter``. The file is
-    read twice, in chunks: once to verify every identifier, once to write. Empty cells stay empty. ``target`` appears
-    whole or not at all.
+    Both are CSV (``TEXT_SUFFIXES``) or Parquet by their suffix, and need not be the same; a CSV file comes out in
+    UTF-8 with the same ``delimiter``. The file is read twice, in chunks: once to verify every identifier, once to
+    write. Empty cells stay empty. ``target`` appears whole or not at all.
 
     Raises:
         AlreadyExistsError: there is something at ``target``.
+        UsageError: the suffix of ``target`` is that of neither format.
+        NoRowsError: the file has no rows; nothing is written.
         MissingColumnError: the file lacks a column.
         IdentifierError: identifiers are broken; column, count and first row are named, nothing is written.
+        RaggedRowError: a line has another number of cells than the header; nothing is written.
         DataError: the file cannot be read.
     """
     if target.exists():
         raise AlreadyExistsError(path=str(target))
-    wanted = {item.column: item for item in columns}
-    _verify(_open(source, delimiter, encoding), wanted, str(source))
+    if target.suffix.lower() not in (*TEXT_SUFFIXES, _PARQUET):
+        hint = f"Call it {', '.join(TEXT_SUFFIXES)} for CSV, or {_PARQUET} for Parquet"
+        raise UsageError(problem=f"The name {target.name} does not say which format to write", hint=hint)
+    wanted, book = {item.column: item for item in columns}, FindingBook()
+    _verify(_open(source, delimiter, encoding, book), wanted, str(source))
+    for finding in book.findings(()):
+        if not finding.warning:  # a line that the reader leaves out would be missing from the target
+            raise finding.error
     with tempfile.TemporaryDirectory(prefix=".fedcredit-tokens-", dir=target.parent) as folder:
         waiting = Path(folder) / target.name
-        rows = _write(_tokenised(_open(source, delimiter, encoding), wanted, key), waiting, delimiter)
+        rows = _write(_tokenised(_open(source, delimiter, encoding, book), wanted, key), waiting, delimiter)
+        if not rows:
+            raise NoRowsError(place=str(source))
         waiting.chmod(0o600)
         waiting.rename(target)
     return rows
 
 
-def _open(path: Path, delimiter: str, encoding: str) -> TableReader:
+def _open(path: Path, delimiter: str, encoding: str, book: FindingBook) -> TableReader:
     spec = TableSpec(
         table=canonical(SPOKEN[-1]).table("entity"),
         place=str(path),
@@ -75,7 +94,7 @@ def _open(path: Path, delimiter: str, encoding: str) -> TableReader:
         source=TableSource(file=str(path), columns={}, delimiter=delimiter, encoding=encoding),
         mapped=False,
     )
-    return open_table(spec, FindingBook())
+    return open_table(spec, book)
 
 
 def _verify(reader: TableReader, columns: Mapping[str, TokenColumn], place: str) -> None:
@@ -83,13 +102,13 @@ def _verify(reader: TableReader, columns: Mapping[str, TokenColumn], place: str)
         if column not in reader.names:
             hint = f"The columns are: {', '.join(reader.names)}"
             raise MissingColumnError(path=place, column=column, hint=hint)
-    counts, firsts, row = dict.fromkeys(columns, 0), dict.fromkeys(columns, 0), 0
+    counts, firsts, row = dict.fromkeys(columns, 0), dict.fromkeys(columns, 0), 1
     for batch in reader.batches(tuple(columns)):
         for column, item in columns.items():
             check = _CHECKS[item.kind][0]
             bad = np.array([cell is not None and not check(cell) for cell in _cells(batch, column)], dtype=np.bool_)
             if bad.any():
-                firsts[column] = firsts[column] or row + int(bad.argmax()) + 1
+                firsts[column] = firsts[column] or int(reader.numbers(row, batch.num_rows)[bad.argmax()])
                 counts[column] += int(bad.sum())
         row += batch.num_rows
     for column, item in columns.items():
@@ -106,7 +125,7 @@ def _write(batches: Iterator[pa.RecordBatch], path: Path, delimiter: str) -> int
         for batch in batches:
             if writer is None:
                 options = csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
-                text = path.suffix.lower() == ".csv"
+                text = path.suffix.lower() in TEXT_SUFFIXES
                 writer = csv.CSVWriter(path, batch.schema, write_options=options) if text else None
                 writer = writer or pq.ParquetWriter(path, batch.schema)
             writer.write_batch(batch)

@@ -270,6 +270,23 @@ def _tell_compared(compared: Compared) -> None:
             accepted=compared.accepted,
         )
     )
+    if compared.unused:
+        note(
+            tr(
+                "{count} times {institution} gave shares and the log has no sum of them: a failure, or a sum that was "
+                "thrown away; ask the coordinator",
+                count=compared.unused,
+                institution=compared.institution,
+            )
+        )
+    if compared.unheard:
+        note(
+            tr(
+                "the log lacks the answer of {institution} to the closing, and with it any vote: lost on the way, or "
+                "left out; ask the coordinator",
+                institution=compared.institution,
+            )
+        )
 
 
 def _tell_fingerprints(evidence: Evidence) -> None:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 AUDIT_ZH: Final[dict[str, str]] = {
+    (
+        "{count} times {institution} gave shares and the log has no sum of them: a failure, or a sum that was "
+        "thrown away; ask the coordinator"
+    ): "{institution} 有 {count} 次提供了份额而日志中没有相应总和:可能是故障,也可能是总和被丢弃;请询问协调方",
+    (
+        "the log lacks the answer of {institution} to the closing, and with it any vote: lost on the way, or "
+        "left out; ask the coordinator"
+    ): "日志中没有 {institution} 对收尾请求的答复及其投票:途中丢失,或被遗漏;请询问协调方",
     "the run is not closed: later entries will need a stamp of their own": "该运行尚未收尾:之后的条目需另行加盖时间戳",
     "wrote {path}: a query for the log of {size} entries": "已写入 {path}:针对 {size} 条日志的时间戳请求",
     "   send it to the authority that the consortium names, and bring back the reply:": (

@@ -9,6 +9,9 @@ DATA_ZH: Final[dict[str, str]] = {
     "file": "文件",
     "rows": "行",
     "coverage": "覆盖率",
+    "{table}: {count:,} rows are left out, because an earlier row has their key": (
+        "{table}:{count:,} 行因前面已有相同的键而略去"
+    ),
     "errors": "错误",
     "warnings": "警告",
     "wrote {path} (it stays on this machine)": "已写入 {path}(仅留在本机)",

@@ -130,6 +130,15 @@ def _tell_tables(report: DataReport, counts: Any) -> None:
         lines.append([name, profile.place, *figures])
     heads = [tr("table"), tr("file"), tr("rows"), tr("coverage"), tr("errors"), tr("warnings")]
     table(report.spec.facts.institution_id, heads, lines, left=2)
+    for name, profile in report.profiles.items():
+        if profile.left_out:
+            note(
+                tr(
+                    "{table}: {count:,} rows are left out, because an earlier row has their key",
+                    table=name,
+                    count=profile.left_out,
+                )
+            )
 
 
 def _tell_findings(report: DataReport, accepted: frozenset[str]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedcredit.checking.binding import bind
-from fedcredit.checking.cells import absent_cells, read_cells
-from fedcredit.checking.findings import FindingBook
+from fedcredit.checking.cells import Cells, absent_cells, read_cells
+from fedcredit.checking.findings import FindingBook, Rows
+from fedcredit.checking.joins import keys_of
+from fedcredit.checking.repeats import Repeats
 from fedcredit.checking.sources import open_table
 from fedcredit.checking.spec import DataSpec, TableSpec
 from fedcredit.contract.canonical import ColumnRule
@@ -33,8 +36,8 @@ def columns_of(spec: DataSpec, name: str) -> frozenset[str]:
     table = table_of(spec, name)
     if table is None:
         return frozenset()
-    reader = open_table(table, FindingBook())
-    return frozenset(item.name for item in bind(table, reader.names, spec.facts, FindingBook()))
+    with closing(open_table(table, FindingBook())) as reader:
+        return frozenset(item.name for item in bind(table, reader.names, spec.facts, FindingBook()))
 
 
 def read_chunks(spec: DataSpec, name: str, columns: Iterable[str]) -> Iterator[Chunk]:
@@ -48,29 +51,31 @@ def read_chunks(spec: DataSpec, name: str, columns: Iterable[str]) -> Iterator[C
     table = table_of(spec, name)
     if table is None:
         return
-    book = FindingBook()
-    reader = open_table(table, book)
-    asked = tuple(dict.fromkeys(columns))
-    bindings = [item for item in bind(table, reader.names, spec.facts, FindingBook()) if item.name in asked]
-    there = tuple(dict.fromkeys(item.source.column for item in bindings if item.source.column))
-    first = 1
-    for batch in reader.batches(there or reader.names[:1]):
-        chunk: dict[str, Values] = {}
-        for item in bindings:
-            cells = read_cells(batch, item, table.source, first_row=first)
-            for problem in cells.problems:
-                where = {"table": name, "column": item.name, "path": table.place}
-                shown = {"name": item.name, **problem.fields}
-                row = first + int(problem.rows.argmax())
-                book.add(problem.kind, count=int(problem.rows.sum()), row=row, **where, **shown)
-            chunk[item.name] = cells.values
-        _refuse(book, name)
-        absent = {
-            column: _absent(table.table.column(column), batch.num_rows) for column in asked if column not in chunk
-        }
-        yield {**chunk, **absent}
-        first += batch.num_rows
+    book, asked = FindingBook(), tuple(dict.fromkeys(columns))
+    repeats = Repeats() if table.source.repeated == "left_out" else None
+    needed = {*asked, *table.table.key} if repeats else {*asked}
+    with closing(open_table(table, book)) as reader:
+        bindings = [item for item in bind(table, reader.names, spec.facts, FindingBook()) if item.name in needed]
+        there = tuple(dict.fromkeys(item.source.column for item in bindings if item.source.column))
+        first = 1
+        for batch in reader.batches(there or reader.names[:1]):
+            cells = {item.name: read_cells(batch, item, table.source, first_row=first) for item in bindings}
+            _require_readable(table, cells, reader.numbers(first, batch.num_rows))
+            chunk = {column: item.values for column, item in cells.items()}
+            chunk |= {column: _absent(table.table.column(column), batch.num_rows) for column in needed - set(chunk)}
+            kept = repeats.first(keys_of(table.table, chunk)[0]) if repeats else np.ones(batch.num_rows, dtype=np.bool_)
+            yield {column: chunk[column][kept] for column in asked}
+            first += batch.num_rows
     _refuse(book, name)
+
+
+def _require_readable(table: TableSpec, cells: Mapping[str, Cells], rows: Rows) -> None:
+    book = FindingBook()
+    for column, read in cells.items():
+        for problem in read.problems:
+            where = {"table": table.table.name, "column": column, "path": table.place}
+            book.add_rows(problem.kind, problem.rows, rows=rows, **where, **{"name": column, **problem.fields})
+    _refuse(book, table.table.name)
 
 
 def read_whole(spec: DataSpec, name: str, columns: Iterable[str]) -> dict[str, Values]:

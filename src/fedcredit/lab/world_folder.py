@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from fedcredit.config.reading import read_toml
 from fedcredit.contract.canonical import canonical
-from fedcredit.contract.canonical.manifest import MANIFEST_FILE, Manifest
+from fedcredit.contract.canonical.manifest import MANIFEST_FILE, Manifest, digest_of, files_at
 from fedcredit.errors import NotSimulatedError
 from fedcredit.simulator.generate import INSTITUTIONS, SIMULATION_FILE, VERSION
-from fedcredit.simulator.writing import digest_of
 
 MODALITIES: Final = ("APP", "bureau", "REP", "VEH", "TEL", "CON", "ENT", "EQP", "CLM")
 _KEYS: Final = {
@@ -77,10 +76,9 @@ def require_untouched(simulation: Simulation) -> int:
         manifest = Manifest.read(home / MANIFEST_FILE)
         for name, entry in manifest.tables.items():
             path = home / entry.path
-            files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-            if not files or not all(file.is_file() for file in files):
+            if not files_at(path):
                 raise NotSimulatedError(path=str(simulation.folder), problem=f"{institution} has no {name}")
-            if digest_of(files, folder=path.is_dir()) != entry.sha256:
+            if digest_of(path) != entry.sha256:
                 problem = f"{institution}'s {name} is not what was written"
                 raise NotSimulatedError(path=str(simulation.folder), problem=problem)
             compared += 1

@@ -77,7 +77,13 @@ def record_of(report: DataReport, *, accepted: frozenset[str]) -> dict[str, Any]
         "institution": report.spec.facts.institution_id,
         "snapshot_date": report.spec.facts.snapshot_date.isoformat(),
         "tables": [
-            {"table": name, "file": profile.place, "rows": profile.rows, "coverage": round(profile.coverage, 4)}
+            {
+                "table": name,
+                "file": profile.place,
+                "rows": profile.rows,
+                "left_out": profile.left_out,
+                "coverage": round(profile.coverage, 4),
+            }
             for name, profile in report.profiles.items()
         ],
         "findings": [

@@ -43,6 +43,10 @@ class Compared:
     """Requests that it says it answered, all of them of rounds in the run's log."""
     accepted: int
     """Answers that the run's log takes from it, all of them in its own log."""
+    unused: int
+    """Times that it gave shares and the log has no sum of them: the coordinator failed there, or threw a sum away."""
+    unheard: bool
+    """Whether the log lacks the last answer that it gave to a closing, vote included: lost on the way, or left out."""
 
 
 def compare(log: RunLog, run: str, record: MemberRecord) -> Compared:
@@ -65,12 +69,28 @@ def compare(log: RunLog, run: str, record: MemberRecord) -> Compared:
         else:
             known = {manifest for manifest, *_ in asked}
             line.require(line.fields.get("manifest") in known, "refuses a request that the run's log does not have")
+    opened = {_place(line)[1:] for line in log.lines if line.kind is EventKind.SUM_OPENED}
+    taken = {_place(line)[1:] for line in _answers_of(log, record.institution)}
+    closings = _places(record, run, Stage.CLOSE)
     return Compared(
         institution=record.institution,
         cosigned=record.witnessed.size,
         answered=answered,
         accepted=_require_given(log, run, record),
+        unused=len({*_places(record, run, Stage.REVEAL)} - opened),
+        unheard=bool(closings) and closings[-1] not in taken,
     )
+
+
+def _places(record: MemberRecord, run: str, stage: Stage) -> list[tuple[object, ...]]:
+    """Return round, attempt and purpose of the requests of a stage that the member answered, in their order."""
+    return [
+        _place(line)[1:]
+        for line in record.log.lines
+        if line.kind is EventKind.REQUEST_ANSWERED
+        and line.fields.get("run") == run
+        and line.fields.get("stage") == stage
+    ]
 
 
 def _require_head(log: RunLog, witnessed: WitnessState) -> None:

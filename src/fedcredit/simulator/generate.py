@@ -13,7 +13,7 @@ import tomlkit
 
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.label_map import LABEL_MAP_FILE
-from fedcredit.contract.canonical.manifest import MANIFEST_FILE, FileEntry, Manifest
+from fedcredit.contract.canonical.manifest import MANIFEST_FILE, FileEntry, Manifest, digest_of
 from fedcredit.errors import AlreadyExistsError
 from fedcredit.simulator import oracle
 from fedcredit.simulator.block import FUNDS, draw_block, draw_books, draw_pool
@@ -25,7 +25,7 @@ from fedcredit.simulator.parameters import Section, World, load_world
 from fedcredit.simulator.records import Block
 from fedcredit.simulator.repayment import calibrate
 from fedcredit.simulator.seeds import child
-from fedcredit.simulator.writing import TableFile, canonical_schema, digest_of, plain_schema
+from fedcredit.simulator.writing import TableFile, canonical_schema, plain_schema
 from fedcredit.store.files import make_directory, write_atomic
 
 VERSION: Final = 1
@@ -136,7 +136,7 @@ def generate(
         folders.write(planned.block(number))
         tell(number + 1, len(planned.accepted))
     rows = folders.close()
-    _write_simulation(out, planned, scale, rows)
+    _write_simulation(out, planned, scale, rows, folders.unripe)
     return rows
 
 
@@ -183,6 +183,14 @@ class _Folders:
         self._waiting[key] = []
         return parts
 
+    @property
+    def unripe(self) -> Mapping[str, list[str]]:
+        """Return the targets that were left out, by institution: in so small a world they have one class only."""
+        targets, left = self._set.table("outcome").column("target").values, dict[str, list[str]]()
+        for owner, target in sorted(self._waiting.keys() - self._ripened):
+            left.setdefault(owner, []).append(targets[target])
+        return left
+
     def _file(self, owner: str, table: str, block: int, columns: Columns) -> TableFile:
         files = self._files.setdefault((owner, table), [])
         parted = owner != ORACLE and not self._place(table).endswith(".parquet")
@@ -217,7 +225,7 @@ class _Folders:
         for table in self._set.names:
             if files := self._files.get((owner, table)):
                 place = self._place(table)
-                digest = digest_of([file.path for file in files], folder=not place.endswith(".parquet"))
+                digest = digest_of(folder / place)
                 entries[table] = FileEntry(path=place, rows=sum(file.rows for file in files), sha256=digest)
         kind = numbers.members[owner].type if owner in numbers.members else "insurer"
         Manifest.model_validate(
@@ -263,7 +271,13 @@ def _label_map(numbers: Section, owner: str) -> Mapping[str, object]:
     return {"schema_version": VERSION, "labels": labels}
 
 
-def _write_simulation(out: Path, planned: Plan, scale: str, rows: Mapping[str, Mapping[str, int]]) -> None:
+def _write_simulation(
+    out: Path,
+    planned: Plan,
+    scale: str,
+    rows: Mapping[str, Mapping[str, int]],
+    unripe: Mapping[str, list[str]],
+) -> None:
     numbers = planned.world.numbers
     content = {
         "statement": "SIMULATED. Every person, vehicle and institution here is made up.",
@@ -275,6 +289,7 @@ def _write_simulation(out: Path, planned: Plan, scale: str, rows: Mapping[str, M
         "accepted": {name: sum(block[name] for block in planned.accepted) for name in numbers.members},
         "policies": {name: sum(block[name] for block in planned.policies) for name in numbers.insurers},
         "intercepts": {name: round(value, 6) for name, value in planned.intercepts.items()},
+        "targets_of_one_class_left_out": dict(unripe),
         "rows": {owner: dict(tables) for owner, tables in rows.items()},
     }
     write_atomic(out / SIMULATION_FILE, tomlkit.dumps(content).encode())

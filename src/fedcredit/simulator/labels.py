@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcredit.contract.canonical.folds import folds_of
 from fedcredit.simulator.columns import NO_DATE, Coded, Columns
 from fedcredit.simulator.dates import Calendar, monday
 from fedcredit.simulator.parameters import Section
@@ -80,7 +81,7 @@ def observations(numbers: Section, records: Records, observed: Observed) -> Colu
         "obs_date": observed.day,
         "obs_kind": Coded.of(during.astype(int), KINDS),
         "split": _split(numbers, token, observed.day, accepted),
-        "fold": folds(token),
+        "fold": folds_of(token).astype(int),
         "weight": _weight(numbers, records, observed),
         "bureau_until": records.decision[row] if lender else np.full(row.size, NO_DATE),
         "rep_until": np.where(during, observed.day, NO_DATE),
@@ -102,7 +103,7 @@ def policy_observations(numbers: Section, portfolio: Portfolio) -> Columns:
         "obs_date": day,
         "obs_kind": Coded.of(np.zeros(count, dtype=int), KINDS),
         "split": _split(numbers, token, day, np.ones(count, dtype=bool)),
-        "fold": folds(token),
+        "fold": folds_of(token).astype(int),
         "weight": np.ones(count),
         "rv_until": np.full(count, NO_DATE),
         "tel_until": day - 1,
@@ -111,17 +112,9 @@ def policy_observations(numbers: Section, portfolio: Portfolio) -> Columns:
     }
 
 
-def folds(token: np.ndarray) -> np.ndarray:
-    """Return ``int(token[:8], 16) % 10``: the same fold at every institution that knows the entity."""
-    letters = np.frombuffer(token.tobytes(), dtype=np.uint8).reshape(token.size, token.dtype.itemsize)[:, :8]
-    nibbles = np.where(letters >= ord("a"), letters - ord("a") + 10, letters - ord("0")).astype(np.int64)
-    result: np.ndarray = (nibbles @ (16 ** np.arange(7, -1, -1, dtype=np.int64))) % 10
-    return result
-
-
 def _split(numbers: Section, token: np.ndarray, day: np.ndarray, accepted: np.ndarray) -> Coded:
     cut = Calendar.of(numbers).start(numbers.calendar.oot_month)
-    inside = np.where(folds(token) < OUT_OF_SAMPLE_FOLDS, 1, 0)
+    inside = np.where(folds_of(token) < OUT_OF_SAMPLE_FOLDS, 1, 0)
     return Coded.of(np.where(accepted, np.where(day >= cut, 2, inside), 3), SPLITS)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -69,20 +67,6 @@ def canonical_schema(table: CanonicalTable, columns: Columns) -> pa.Schema:
 def plain_schema(columns: Columns) -> pa.Schema:
     """Return the Arrow types of columns that no contract describes: texts, integers and numbers."""
     return pa.schema([(name, _plain(column)) for name, column in columns.items()])
-
-
-def digest_of(paths: Iterable[Path], *, folder: bool) -> str:
-    """Return SHA-256 of a file; of a folder's files, over "SHA-256, two blanks, name" lines in order of the names."""
-    digests = {path.name: _digest(path) for path in paths}
-    if not folder:
-        return next(iter(digests.values()))
-    lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _type(column: ColumnRule) -> pa.DataType:

@@ -149,7 +149,10 @@ def test_a_run_is_compared_with_what_a_member_has_cosigned(demo: Callable, study
     outcome = demo(f"{VERIFY} --against {folder} --format json")
     compared = outcome.data["compared"]
     closing = places(read(run), EventKind.ROUND_OPENED)[-1]
-    assert compared == {"institution": name, "cosigned": closing, "answered": 2 + 3 * 3 + 1, "accepted": 4}
+    assert compared == {"institution": name, "cosigned": closing, "answered": 2 + 3 * 3 + 1, "accepted": 4} | {
+        "unused": 0,
+        "unheard": False,
+    }
     assert f"✓ {name} cosigned the first {closing} entries of this log" in outcome.stderr
 
     log = read(run)
@@ -159,6 +162,19 @@ def test_a_run_is_compared_with_what_a_member_has_cosigned(demo: Callable, study
     rewrite(run, log[: places(log, EventKind.EVALUATED)[0]])
     (run / "evaluation.json").unlink()
     demo(f"{VERIFY} --against {folder}").refuses("FC-3303", 5, f"cosigned {closing}")
+
+
+def test_an_answer_to_the_closing_that_the_log_lacks_is_told_beside_its_member(
+    demo: Callable, study: Study, run: Path
+) -> None:
+    name, folder = node_of(study)
+    log = read(run)
+    rewrite(run, log[: places(log, EventKind.ROUND_OPENED)[-1] + 1])
+    (run / "closing.json").unlink()
+    outcome = demo(f"{VERIFY} --against {folder}")
+    assert outcome.code == 0
+    assert f"▲ the log lacks the answer of {name} to the closing" in outcome.stderr
+    assert "gave shares" not in outcome.stderr
 
 
 def test_a_node_that_knows_nothing_of_the_run_is_told_apart(demo: Callable, study: Study, run: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from data_faults import world
 from data_faults.faults import FAULTS, Case
@@ -71,6 +72,17 @@ def test_a_warning_waits_until_a_person_accepts_it_by_its_code(type_in, tmp_path
     accepted = type_in("node check-data data --accept FC-5021")
     assert accepted.code == 0
     assert "1 warnings accepted" in accepted.stderr
+
+
+def test_rows_that_are_left_out_are_told(type_in, tmp_path: Path) -> None:
+    made = small().tables
+    made["entity"] = pd.concat([made["entity"], made["entity"].iloc[[4, 9]]], ignore_index=True)
+    world.write(tmp_path / "data", made, mapped={"entity": 'repeated = "left_out"'})
+    outcome = type_in("node check-data data --format json")
+    assert outcome.code == 0, outcome.stderr
+    assert " ▲ entity: 2 rows are left out, because an earlier row has their key" in outcome.stderr
+    told = {table["table"]: (table["rows"], table["left_out"]) for table in outcome.data["tables"]}
+    assert (told["entity"], told["contract"]) == ((240, 2), (240, 0))
 
 
 @pytest.mark.parametrize("code", ["FC-5018", "FC-9001", "nonsense"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -48,18 +50,16 @@ def test_own_tables_behind_a_mapping_give_the_features_of_canonical_ones(tmp_pat
     for name, table in made.items():
         renamed = table.rename(columns={"amount": "BETRAG", "km": "KM"})
         if name == "contract":
-            renamed["BETRAG"] = [f"{value / 1e4:.6f}".replace(".", ",") for value in table["amount"]]
-        renamed.to_csv(own / f"{name}.csv", index=False, sep=";")
-        columns = "\n".join(
-            'amount = {column = "BETRAG", unit = "10k CNY"}'
-            if (name, column) == ("contract", "amount")
-            else f'{column} = "{ {"km": "KM"}.get(column, column) }"'.replace('" ', '"').replace(' "', ' "')
-            for column in table.columns
-        )
-        mark = 'decimal = ","\n' if name == "contract" else ""
-        text.append(
-            f'[tables.{name}]\nfile = "{name}.csv"\ndelimiter = ";"\n{mark}[tables.{name}.columns]\n{columns}\n'
-        )
+            renamed["BETRAG"] = table["amount"] / 1e4
+        renamed.to_csv(own / f"{name}.csv", index=False, sep=";", decimal=",")
+        columns = {column: f'"{column}"' for column in table.columns}
+        if name == "contract":
+            columns["amount"] = '{ column = "BETRAG", unit = "10k CNY" }'
+        if name == "tel_daily":
+            columns["km"] = '"KM"'
+        listed = "\n".join(f"{column} = {source}" for column, source in columns.items())
+        head = f'file = "{name}.csv"\ndelimiter = ";"\ndecimal = ","\ntyped = true'
+        text.append(f"[tables.{name}]\n{head}\n[tables.{name}.columns]\n{listed}\n")
     (own / "label_map.toml").write_text((tmp_path / "a" / "label_map.toml").read_text())
     (own / "mapping.toml").write_text("".join(text))
     mapped = feature_frame(read_spec(own), numbers(*names), ["all"], place="t").frame
@@ -118,3 +118,22 @@ def test_what_lies_outside_its_range_is_clipped_to_it_as_the_warning_says(tmp_pa
     frame = feature_frame(spec_of(tmp_path, made), numbers("contract.amount"), ["all"], place="t").frame.to_pydict()
     got = dict(zip(frame["entity_tok"], frame["contract.amount"], strict=True))
     assert [got[who] for who in made["contract"]["entity_tok"]] == [0.0, 5e6, None, 100.0, 200.0, 300.0]
+
+
+def test_rows_that_the_check_left_out_as_repeated_are_left_out_here(tmp_path: Path) -> None:
+    made = rich(people=4)
+    again = made["veh"].assign(odo_km=7_777.0)
+    made["veh"] = pd.concat([made["veh"], again], ignore_index=True)
+    spec = spec_of(tmp_path, made)
+    tables = tuple(
+        replace(table, source=table.source.model_copy(update={"repeated": "left_out"}))
+        if table.table.name == "veh"
+        else table
+        for table in spec.tables
+    )
+    frames = [
+        feature_frame(one, numbers("veh.odo_km"), ["all"], place="t").frame["veh.odo_km"].to_pylist()
+        for one in (spec, replace(spec, tables=tables))
+    ]
+    assert frames[0] == [7_777.0] * 4, "of two rows of one day the later one is the newest"
+    assert 7_777.0 not in frames[1]

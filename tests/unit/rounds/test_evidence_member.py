@@ -47,7 +47,12 @@ def test_the_log_that_a_member_has_cosigned_is_recognised(run: Path, record: Mem
     closing = places(log, EventKind.ROUND_OPENED)[-1]
     # Two stages of the set-up, three of each of the four masked rounds, and the end; five answers are in the log.
     assert compare(log_of(run), RUN, record) == Compared(
-        institution=record.institution, cosigned=closing, answered=2 + 4 * 3 + 1, accepted=5
+        institution=record.institution,
+        cosigned=closing,
+        answered=2 + 4 * 3 + 1,
+        accepted=5,
+        unused=0,
+        unheard=False,
     )
 
 
@@ -131,4 +136,31 @@ def test_a_member_that_never_took_part_has_nothing_to_say(run: Path, record: Mem
         cosigned=0,
         answered=0,
         accepted=0,
+        unused=0,
+        unheard=False,
     )
+
+
+def place_of(run: Path, purpose: str) -> dict[str, object]:
+    """Return what the log's last request of a purpose is known by."""
+    asked = [fields for kind, fields in read(run) if kind is EventKind.ROUND_OPENED and fields["purpose"] == purpose]
+    return {"run": RUN, **{name: asked[-1][name] for name in ("manifest", "round", "attempt", "purpose")}}
+
+
+def test_shares_for_a_sum_that_the_log_does_not_have_are_counted(run: Path, record: MemberRecord) -> None:
+    kind, trained = EventKind.REQUEST_ANSWERED, place_of(run, "train")
+    again = with_line(record, kind, **trained, stage="reveal")
+    assert compare(log_of(run), RUN, again).unused == 0  # the log has that sum
+    without_sum = with_line(again, kind, **place_of(run, "close"), stage="reveal")
+    assert compare(log_of(run), RUN, without_sum).unused == 1
+    twice = with_line(without_sum, kind, **place_of(run, "close"), stage="reveal")
+    assert compare(log_of(run), RUN, twice).unused == 1  # one sum, asked for once more
+
+
+def test_an_answer_to_the_closing_that_the_log_lacks_is_told(run: Path, record: MemberRecord) -> None:
+    answered = replace(record, institution="bank-z", witnessed=FIRST_SIGHT)  # type: ignore[arg-type]
+    assert compare(log_of(run), RUN, record).unheard is False
+    # bank-z has answered the same closing, and the log has no answer of that name.
+    assert compare(log_of(run), RUN, answered).unheard is True
+    later = with_line(record, EventKind.REQUEST_ANSWERED, **{**place_of(run, "evaluate"), "stage": "close"})
+    assert compare(log_of(run), RUN, later).unheard is False  # the log takes the last one

@@ -17,8 +17,10 @@ from fedcredit.checking.spec import read_spec
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.manifest import Manifest
 from fedcredit.errors import AlreadyExistsError
-from fedcredit.simulator.generate import INSTITUTIONS, ORACLE, generate
-from fedcredit.simulator.labels import folds
+from fedcredit.simulator.generate import INSTITUTIONS, ORACLE, Plan, generate
+from fedcredit.simulator.institution import Desk
+from fedcredit.simulator.labels import TARGETS
+from fedcredit.simulator.records import Block
 
 NAMES = ("B1", "B2", "B3", "A1", "L1", "G1", "G2", "I1", "I2")
 LENDERS = NAMES[:7]
@@ -137,11 +139,6 @@ def test_declined_applications_have_no_outcome_and_only_the_oracle_knows_theirs(
     assert declined <= set(truth.filter(pc.equal(truth["accepted"], 0))["contract_id"].to_pylist())
 
 
-def test_an_entity_has_one_fold_everywhere() -> None:
-    tokens = np.array([b"0000000a" + b"f" * 56, b"ffffffff" + b"0" * 56, b"1234abcd" + b"0" * 56])
-    assert folds(tokens).tolist() == [int(token[:8], 16) % 10 for token in tokens.tolist()] == [0, 5, 1]
-
-
 @pytest.mark.parametrize("name", ["B1", "L1", "G1"])
 def test_a_fund_hears_late_and_a_lender_sees_payments(world_folder: Path, name: str) -> None:
     panel = _table(world_folder, name, "rep_monthly")
@@ -172,3 +169,26 @@ def test_the_label_map_and_the_simulation_say_what_they_should(world_folder: Pat
     record = tomllib.loads((world_folder / "simulation.toml").read_text())
     assert record["statement"].startswith("SIMULATED")
     assert (record["seed"], record["scale"], record["scenario"]) == (11, "ci", "missing_modality")
+
+
+def test_targets_of_one_class_are_left_out_and_the_simulation_names_them(
+    world_folder: Path, planned: Plan, block: Block
+) -> None:
+    """The second route: the labels that each desk writes down for the only block of this world."""
+    numbers = planned.world.numbers
+    expected: dict[str, list[str]] = {}
+    for name in NAMES:
+        kind = numbers.members[name].type if name in numbers.members else "insurer"
+        desk = Desk(planned.seed, 0, numbers, planned.economy, institution=name, kind=kind)
+        drawn = desk.tables(block.lenders.get(name), block.insurers.get(name))
+        seen: dict[str, set[float]] = {}
+        for columns in (columns for table, columns in drawn if table == "outcome"):
+            for target, y in zip(np.asarray(columns["target"].codes), np.asarray(columns["y"]), strict=True):
+                seen.setdefault(TARGETS[target], set()).add(float(y))
+        written = set(_table(world_folder, name, "outcome")["target"].unique().to_pylist())
+        assert written == {target for target, labels in seen.items() if len(labels) > 1}
+        if alone := [target for target in TARGETS if len(seen.get(target, {0.0, 1.0})) == 1]:
+            expected[name] = alone
+    record = tomllib.loads((world_folder / "simulation.toml").read_text())
+    assert record["targets_of_one_class_left_out"] == expected
+    assert expected  # the smallest members have some

@@ -25,6 +25,7 @@ _HEAD: Final = """\
 #   orig_date = {{ column = "OPEN_DT", format = "%Y%m%d" }}         another format of dates
 #   income_m  = {{ column = "INCOME", empty = -1 }}                 an empty cell means: -1 not collected, -2 not
 #                                                                 applicable, -3 refused or withdrawn, -4 sensor gap
+#   income_m  = {{ column = "INCOME", typed = true }}               -1 to -4 are such codes in your own table already
 #   product   = {{ column = "PROD", codes = {{ "01" = "new_car", "02" = "used_car" }} }}
 #   ent_type  = {{ constant = "consumer" }}                         the same for all rows
 # A table, in place of file:   url = "env:RISK_DB_URL"   query = "SELECT ... FROM ..."    (SQLAlchemy; read only)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import calendar
-import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fedcredit.config.reading import Section, read_toml, validate
@@ -31,12 +31,17 @@ class LabelRule(Section):
     known_at: KnownAt
     """From which day the lag counts: the event itself, or the end of its month."""
 
-    def day_known(self, event: datetime.date) -> datetime.date:
-        """Return the first day on which a label of this kind may be known after its ``event``."""
-        day = event
+    def first_known(self, events: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the first day on which a label of this kind may be known after each event; NaN where there is none.
+
+        Days are whole numbers since 1970-01-01.
+        """
+        days = events.copy()
         if self.known_at == "month_end":
-            day = event.replace(day=calendar.monthrange(event.year, event.month)[1])
-        return day + datetime.timedelta(days=self.lag_days)
+            known = np.isfinite(events)
+            months = events[known].astype(np.int64).astype("datetime64[D]").astype("datetime64[M]")
+            days[known] = (months + 1).astype("datetime64[D]").astype(np.int64) - 1
+        return days + self.lag_days
 
 
 class LabelMap(Section):

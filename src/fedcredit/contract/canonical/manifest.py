@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias
@@ -11,12 +12,16 @@ import tomlkit
 from pydantic import Field, model_validator
 
 from fedcredit.config.reading import Section, read_toml, validate
+from fedcredit.contract.canonical.loading import canonical
 from fedcredit.contract.canonical.table import Kind
 from fedcredit.contract.columns import Items, Text
+from fedcredit.errors import ConfigValueError
 from fedcredit.parties import institution_id
 from fedcredit.store.files import write_atomic
 
 MANIFEST_FILE: Final = "manifest.toml"
+ALWAYS_HELD: Final = ("entity", "contract", "observation", "outcome")
+"""Tables without which nothing can be trained, whatever the type of institution."""
 TokenMethod: TypeAlias = Literal["hmac-sha256", "oprf", "none-synthetic", "none-public-record"]
 """How tokens were made. A hash without a key is refused: 18-digit ids can all be tried in an afternoon. The last two
 are for made-up people, and for published records that name nobody."""
@@ -54,6 +59,17 @@ class FolderFacts(Section):
         institution_id(self.institution_id)
         return self
 
+    def require_lackable(self, path: str) -> None:
+        """Raise ``ConfigValueError`` unless every table that is said to be lacking is one that may be."""
+        tables = [table.name for table in canonical(self.schema_version).tables]
+        for name in self.lacking:
+            if name not in tables:
+                problem = f'may not list "{name}", which is no table; there are {", ".join(tables)}'
+                raise ConfigValueError(path=path, key="lacking", problem=problem)
+            if name in ALWAYS_HELD:
+                problem = f'may not list "{name}": without {", ".join(ALWAYS_HELD)} nothing can be trained'
+                raise ConfigValueError(path=path, key="lacking", problem=problem)
+
 
 class FileEntry(Section):
     """One table of the folder."""
@@ -62,7 +78,31 @@ class FileEntry(Section):
     """Relative to the manifest; a file, or a folder of Parquet files."""
     rows: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Of the file; of a folder, over the lines "SHA-256, two blanks, name" of its files in the order of their names."""
+    """See ``digest_of``."""
+
+
+def files_at(path: Path) -> tuple[Path, ...]:
+    """Return the file at ``path``, or a folder's Parquet files in the order of their names; nothing for nothing."""
+    if path.is_dir():
+        return tuple(sorted(path.rglob("*.parquet"), key=lambda file: file.relative_to(path).as_posix()))
+    return (path,) if path.is_file() else ()
+
+
+def digest_of(path: Path) -> str:
+    """Return SHA-256 of the file at ``path``; of a folder, over a line "SHA-256, two blanks, name" for each file.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if not path.is_dir():
+        return _sha256(path)
+    lines = "".join(f"{_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files_at(path))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Manifest(FolderFacts):
@@ -76,9 +116,12 @@ class Manifest(FolderFacts):
 
         Raises:
             ConfigFileMissingError, ConfigSyntaxError, UnknownKeyError, MissingKeyError, ConfigValueError: the file.
+            SchemaVersionError: this release does not speak its version.
         """
         raw = read_toml(path, what="manifest of the data folder", command=f"fedcredit node check-data {path.parent}")
-        return validate(cls, raw, source=str(path))
+        found = validate(cls, raw, source=str(path))
+        found.require_lackable(str(path))
+        return found
 
     def write(self, path: Path) -> None:
         """Write the manifest whole.

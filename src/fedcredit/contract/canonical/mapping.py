@@ -47,6 +47,8 @@ class ColumnSource(Section):
     """``row``: the number of the row, of an id or a public token. ``fold``: the fold that entity_tok gives."""
     empty: Annotated[int, Field(ge=-4, le=-1)] | Text | None = None
     """What an empty cell means: -1 not collected, -2 not applicable, -3 refused, -4 sensor gap; of a text, a text."""
+    typed: bool | None = None
+    """Whether cells that are -1 to -4 are such codes in the export itself; ``None`` for what the table says."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ColumnSource:
@@ -78,6 +80,11 @@ class ExtraColumn(Section):
         }
         return validate(ColumnRule, content, source=f"tables.{table.name}.extra.{name}")
 
+    @property
+    def source(self) -> ColumnSource:
+        """Return where its cells come from; codes for missing are in it if it says that it has them."""
+        return ColumnSource(column=self.column, typed=self.missing == "typed_missing")
+
 
 class TableSource(Section):
     """Where one canonical table comes from and how its cells are written."""
@@ -95,12 +102,16 @@ class TableSource(Section):
     date_format: Text = "%Y-%m-%d"
     null: Items[str] = ("",)
     """Texts that mean an empty cell."""
+    typed: bool = False
+    """Whether cells that are -1 to -4 are codes for missing, in the columns that may have them. A table in canonical
+    form has them by definition; in any other table -1 may be a number, so somebody must say what it is."""
     columns: Mapping[str, ColumnSource]
     extra: Mapping[str, ExtraColumn] = Field(default_factory=dict)
     absent: Items[str] = ()
     """Columns of the minimum set that the institution does not have, said aloud; they are typed missing or empty."""
     repeated: Literal["refused", "left_out"] = "refused"
-    """What becomes of a row whose key an earlier row has: ``left_out`` makes one row per person of a table of loans."""
+    """What becomes of a row whose key an earlier row has: ``left_out`` makes one row per person of a table of loans.
+    Its cells are checked like all others, and it counts nowhere. Which row is the first, the file or the query says."""
     rest: Literal["told", "ignored"] = "told"
     """What becomes of columns that nothing here names. Denied ones are refused either way."""
     ignore: Items[str] = ()
@@ -150,6 +161,7 @@ class DataMapping(FolderFacts):
 
     def require_known(self, path: str) -> None:
         """Raise unless every table, column, unit and code is one that the contract has."""
+        self.require_lackable(path)
         tables = {table.name: table for table in canonical(self.schema_version).tables}
         for name, source in self.tables.items():
             if name not in tables:
@@ -213,3 +225,5 @@ def _code_misfits(rule: ColumnRule, source: ColumnSource) -> Iterator[tuple[str,
         yield "empty", "may be a text for a text only"
     if isinstance(source.empty, int) and rule.missing != "typed_missing":
         yield "empty", f"is not for a column that is {rule.missing}"
+    if source.typed is not None and rule.missing != "typed_missing":
+        yield "typed", f"is not for a column that is {rule.missing}"

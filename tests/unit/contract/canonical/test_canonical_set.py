@@ -6,7 +6,7 @@ import pytest
 
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.loading import parse_set
-from fedcredit.contract.canonical.versions import SPOKEN, newest_common, require_spoken
+from fedcredit.contract.canonical.versions import SPOKEN, require_spoken
 from fedcredit.errors import (
     ConfigValueError,
     ContractSyntaxError,
@@ -134,20 +134,8 @@ def test_a_modality_that_forgets_a_type_of_institution_is_refused() -> None:
         parse_set(1, tables={"entity": PAGE}, modalities=MODALITIES.replace(", insurer: full}", "}", 1))
 
 
-def test_the_newest_version_that_all_speak_is_chosen_whatever_the_order() -> None:
-    assert newest_common({"bank": (1, 2, 3), "fund": (3, 2), "insurer": (2, 1)}) == 2
-    assert newest_common({"insurer": (2, 1), "bank": (3, 1, 2), "fund": (2, 3)}) == 2
-
-
-def test_without_a_common_version_the_error_says_who_speaks_what() -> None:
-    with pytest.raises(SchemaVersionError, match="bank 1; fund 2, 3") as caught:
-        newest_common({"fund": (3, 2), "bank": (1,)})
-    assert caught.value.code == "FC-5007"
-    with pytest.raises(SchemaVersionError, match="none stated"):
-        newest_common({})
-
-
 def test_a_version_that_is_not_spoken_is_refused_before_a_page_is_read() -> None:
     require_spoken(SPOKEN[-1])
-    with pytest.raises(SchemaVersionError, match="version 99"):
+    with pytest.raises(SchemaVersionError, match="version 99; spoken here: 1") as caught:
         canonical(99)
+    assert caught.value.code == "FC-5007"

@@ -57,6 +57,7 @@ def test_a_name_alone_is_the_short_form_of_a_column(tmp_path: Path) -> None:
         ('"1" = "new_car"', '"1" = "car"', ConfigValueError, "new_car"),
         ("empty = -1", "empty = -5", ConfigValueError, "empty"),
         ('contract_id = "LOAN"', 'contract_id = { column = "LOAN", empty = -1 }', ConfigValueError, "required"),
+        ('contract_id = "LOAN"', 'contract_id = { column = "LOAN", typed = true }', ConfigValueError, "required"),
         ('contract_id = "LOAN"', 'contract_id = { column = "LOAN", constant = "x" }', ConfigValueError, "one of"),
         ('contract_id = "LOAN"', 'contract_id = { derived = "fold" }', ConfigValueError, "column fold"),
         ('amount = { column = "AMT", unit = "10k CNY" }', 'amount = { derived = "row" }', ConfigValueError, "an id"),
@@ -69,6 +70,9 @@ def test_a_name_alone_is_the_short_form_of_a_column(tmp_path: Path) -> None:
         ('file = "loans.csv"', 'file = "loans.csv"\nencoding = "klingon"', ConfigValueError, "no encoding"),
         ('"hmac-sha256"', '"sha256"', ConfigValueError, "token_method"),
         ('"hmac-sha256"', '"none-public-record"', ConfigValueError, "made-up people"),
+        ("[tables.contract]", 'lacking = ["rep_montly"]\n[tables.contract]', ConfigValueError, "rep_monthly"),
+        ("[tables.contract]", 'lacking = ["outcome"]\n[tables.contract]', ConfigValueError, "nothing can be trained"),
+        ("[tables.contract]", 'lacking = ["entity"]\n[tables.contract]', ConfigValueError, "nothing can be trained"),
         ("schema_version = 1", "schema_version = 9", FedcreditError, "version 9"),
     ],
 )
