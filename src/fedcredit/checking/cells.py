@@ -111,7 +111,7 @@ def _typed(binding: Binding, source: TableSource) -> bool:
 
 def _require_meant(cells: Cells, binding: Binding, meant: Mask) -> None:
     """Find codes for missing that nobody declared: a real -1 must not become a reason."""
-    if binding.rule.missing != "typed_missing":
+    if binding.rule.missing != "typed_missing" or meant.all():
         return
     text = cells.values.dtype == object
     codes = [str(code) if text else float(code) for code in TYPED_MISSING]
