@@ -106,12 +106,21 @@ def change(folder: Path, index: int, fields: Mapping[str, Any]) -> None:
 
 def transcripts(folder: Path) -> list[Path]:
     """Return the transcripts of a run's rounds, in order of their names."""
-    return [path for path in sorted((folder / TRANSCRIPTS).iterdir()) if "-setup-" not in path.name]
+    return [path for path in _kept(folder) if "-setup-" not in path.name]
 
 
 def setups(folder: Path) -> list[Path]:
     """Return the records of its set-ups of keys, in order."""
-    return [path for path in sorted((folder / TRANSCRIPTS).iterdir()) if "-setup-" in path.name]
+    return [path for path in _kept(folder) if "-setup-" in path.name]
+
+
+def attempts(folder: Path) -> list[Path]:
+    """Return the records of attempts that gave no sum, or left somebody out, in order."""
+    return sorted((folder / TRANSCRIPTS).glob("*-attempt.cbor"))
+
+
+def _kept(folder: Path) -> list[Path]:
+    return [path for path in sorted((folder / TRANSCRIPTS).iterdir()) if path not in attempts(folder)]
 
 
 def retell(folder: Path, path: Path, changed: Callable[[Transcript], Transcript]) -> int:

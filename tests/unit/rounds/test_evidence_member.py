@@ -47,7 +47,7 @@ def test_the_log_that_a_member_has_cosigned_is_recognised(run: Path, record: Mem
     closing = places(log, EventKind.ROUND_OPENED)[-1]
     # Two stages of the set-up, three of each of the four masked rounds, and the end; five answers are in the log.
     assert compare(log_of(run), RUN, record) == Compared(
-        institution=record.institution, cosigned=closing, answered=2 + 4 * 3 + 1, accepted=5
+        institution=record.institution, cosigned=closing, answered=2 + 4 * 3 + 1, unstated=0, accepted=5
     )
 
 
@@ -130,5 +130,6 @@ def test_a_member_that_never_took_part_has_nothing_to_say(run: Path, record: Mem
         institution="bank-z",  # type: ignore[arg-type]
         cosigned=0,
         answered=0,
+        unstated=0,
         accepted=0,
     )

@@ -31,7 +31,7 @@ from fedcredit.rounds.evidence_models import Models
 from fedcredit.rounds.evidence_opening import Opening, read_opening
 from fedcredit.rounds.evidence_rounds import Rounds
 from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
-from fedcredit.rounds.transcript import SignedUpload, Transcript
+from fedcredit.rounds.transcript import RECORDS, SignedUpload, Transcript
 from fedcredit.secagg.agreement import SELECTION_TAG
 from fedcredit.secagg.ring import lanes_to_bytes
 from fedcredit.secagg.wire import Reveal, Selection, Upload
@@ -414,6 +414,7 @@ def replayed_by_hand(
         coordinator=COORDINATOR.public,
         family=consortium.family,
         privacy=privacy_plan(plan),
+        records=RECORDS,
     )
     expected = ExpectedRound(
         manifest=ExpectedManifest(
