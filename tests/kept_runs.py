@@ -11,13 +11,15 @@ from consortium import COORDINATOR, RUN, Consortium
 
 from fedcredit.audit.log import EventKind
 from fedcredit.encoding import decode, encode
+from fedcredit.messages import Manifest, Signed
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import OpenRun
 from fedcredit.rounds.drive import drive
 from fedcredit.rounds.evidence_log import JOURNAL, RUN_DATABASE
 from fedcredit.rounds.heads import LedgerHeads
-from fedcredit.rounds.transcript import TRANSCRIPTS, Transcript
+from fedcredit.rounds.transcript import TRANSCRIPTS, Transcript, keep_attempt
 from fedcredit.store.database import Database
+from fedcredit.store.files import write_atomic
 from fedcredit.store.journal import EMPTY_HEAD, Journal, chain_digest
 from fedcredit.transport import Transport
 
@@ -117,6 +119,19 @@ def setups(folder: Path) -> list[Path]:
 def attempts(folder: Path) -> list[Path]:
     """Return the records of attempts that gave no sum, or left somebody out, in order."""
     return sorted((folder / TRANSCRIPTS).glob("*-attempt.cbor"))
+
+
+def attempt_of(folder: Path, path: Path) -> bytes:
+    """Write the record of the attempt whose transcript is at ``path``, as if it had failed; return its digest."""
+    transcript = Transcript.from_bytes(path.read_bytes())
+    uploads = {name: Signed(body=item.body, signature=item.signature) for name, item in transcript.uploads.items()}
+    manifest = Manifest.from_bytes(transcript.manifest)
+    return keep_attempt(
+        manifest,
+        signature=transcript.manifest_signature,
+        uploads=uploads,
+        keep=lambda name, data: write_atomic(folder / TRANSCRIPTS / name, data),
+    )
 
 
 def _kept(folder: Path) -> list[Path]:
