@@ -64,9 +64,14 @@ def copied(folder: Path, to: Path) -> Path:
     return to
 
 
+def _database(place: Path) -> Database:
+    """Open the database of a run's folder, or the one at this very path."""
+    return Database.open(place / RUN_DATABASE if place.is_dir() else place)
+
+
 def read(folder: Path) -> Log:
-    """Return the log of a run."""
-    with Database.open(folder / RUN_DATABASE) as database:
+    """Return the log of a run, or the one in a database."""
+    with _database(folder) as database:
         entries = list(Journal(database, JOURNAL).entries())
     return [(EventKind(entry.kind), _fields(entry.body)) for entry in entries]
 
@@ -78,8 +83,8 @@ def _fields(body: bytes) -> Fields:
 
 
 def rewrite(folder: Path, log: Log) -> None:
-    """Put ``log`` in the place of a run's log, with a chain of its own."""
-    with Database.open(folder / RUN_DATABASE) as database, database.transaction():
+    """Put ``log`` in the place of a run's log, or of the one in a database, with a chain of its own."""
+    with _database(folder) as database, database.transaction():
         database.execute("DELETE FROM journal_entries WHERE journal = ?", (JOURNAL,))
         previous = EMPTY_HEAD
         for index, (kind, fields) in enumerate(log):
@@ -91,7 +96,8 @@ def rewrite(folder: Path, log: Log) -> None:
         database.execute(
             "UPDATE journal_heads SET length = ?, digest = ? WHERE journal = ?", (len(log), previous, JOURNAL)
         )
-    (folder / "audit.jsonl").unlink(missing_ok=True)
+    if folder.is_dir():
+        (folder / "audit.jsonl").unlink(missing_ok=True)
 
 
 def places(log: Log, kind: EventKind) -> list[int]:

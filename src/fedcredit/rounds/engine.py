@@ -46,7 +46,7 @@ from fedcredit.messages import (
 from fedcredit.parties import InstitutionId, Roster
 from fedcredit.rounds.containment import Containment
 from fedcredit.rounds.epochs import Epoch, Epochs, name_with_reason
-from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult, answer_digest
+from fedcredit.rounds.exchange import EncodedOnce, Exchange, Notes, Question, RoundResult, answer_digest
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.secure import SecureCall, SecureRound
 from fedcredit.rounds.shown_log import ShownLog
@@ -233,7 +233,7 @@ class RoundEngine:
         )
 
     def _requests_for(self, manifest: Manifest, signature: bytes) -> Callable[..., Request]:
-        encoded, encode_body = manifest.to_bytes(), _EncodedOnce()
+        encoded, encode_body = manifest.to_bytes(), EncodedOnce()
 
         def request(name: InstitutionId | None, stage: Stage, body: Message, length: int) -> Request:
             known = name in self._acquainted
@@ -443,15 +443,3 @@ class RoundEngine:
 
 def _listed(result: RoundResult) -> str:
     return ", ".join(f"{name} ({code})" for name, code in sorted(result.refusals.items()))
-
-
-class _EncodedOnce:
-    """Encodes the body that all members of a stage get once, not once for each."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Message, bytes] | None = None
-
-    def __call__(self, body: Message) -> bytes:
-        if self._last is None or self._last[0] is not body:
-            self._last = (body, body.to_bytes())
-        return self._last[1]

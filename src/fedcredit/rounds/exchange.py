@@ -227,3 +227,16 @@ class Exchange:
 def answer_digest(opened: OpenedAnswer) -> bytes:
     """Return SHA-256 of the signed message: what the log says of an answer."""
     return hashlib.sha256(opened.signed.body).digest()
+
+
+class EncodedOnce:
+    """Encodes the body that all members of a stage get once, not once for each."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Message, bytes] | None = None
+
+    def __call__(self, body: Message) -> bytes:
+        """Return the encoding of ``body``."""
+        if self._last is None or self._last[0] is not body:
+            self._last = (body, body.to_bytes())
+        return self._last[1]
