@@ -62,7 +62,7 @@ class RoundReport:
 
 
 class FederatedRun:
-    """One run of one plan, kept in a folder: ``plan.toml``, ``run.db`` (audit log), ``checkpoints/``.
+    """One run of one plan, kept in a folder: ``plan.toml``, ``run.db`` (audit log), ``checkpoints/``, ``transcripts/``.
 
     Opening a folder that holds a run of the same plan resumes it after its last released round; a run of another plan
     is refused. What the log says was released exists: the checkpoint is written first, then the line.

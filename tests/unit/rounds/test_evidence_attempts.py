@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bent_members import bent, first_share_changed, other_bulk, other_commitments
+from bent_members import Bend, bent, first_share_changed, other_bulk, other_commitments
 from consortium import COORDINATOR, NAMES, SECURE, Consortium, Flaky, keys_of, plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ from fedcredit.audit.log import EventKind
 from fedcredit.crypto.signatures import sign
 from fedcredit.encoding import encode
 from fedcredit.envelope import ANSWER_TAG, sign_manifest
-from fedcredit.errors import AuditError, MalformedMessageError, QuorumError, SumNotOpenedError
+from fedcredit.errors import AuditError, DiskFullError, MalformedMessageError, QuorumError, SumNotOpenedError
 from fedcredit.messages import Manifest, Signed, Stage
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.evidence import verify_run
@@ -437,6 +437,34 @@ def test_a_record_that_the_coordinator_did_not_live_to_name_is_checked_all_the_s
     )
     with pytest.raises(AuditError, match=r"a record that does not hold: 00001-train-001-attempt\.cbor"):
         verify_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("stage", "lie", "name"),
+    [
+        (Stage.UPLOAD, other_commitments(3), "00001-train-001-attempt.cbor"),
+        (Stage.UPLOAD, other_commitments(1), "00001-train-001-attempt.cbor"),
+        (Stage.REVEAL, other_bulk(first_share_changed), "00001-train-001.cbor"),
+    ],
+    ids=["left out", "no cohort", "a wrong share"],
+)
+def test_nobody_is_blamed_before_what_shows_it_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: Stage, lie: Bend, name: str
+) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**SECURE, **{"run/rounds": 1}))
+    bent(consortium, "bank-a", stage, lie)
+    keep = FederatedRun._keep_transcript
+
+    def full(run: FederatedRun, kept: str, transcript: bytes) -> None:
+        if kept == name:
+            raise DiskFullError(path=kept)
+        keep(run, kept, transcript)
+
+    monkeypatch.setattr(FederatedRun, "_keep_transcript", full)
+    with pytest.raises(DiskFullError):
+        trained(consortium)
+    assert places(read(tmp_path / "run"), EventKind.MEMBER_BLAMED) == []
+    assert verify_run(tmp_path / "run").cut_off == 1
 
 
 def test_an_attempt_without_an_end_is_counted(tmp_path: Path) -> None:
