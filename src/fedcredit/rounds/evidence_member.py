@@ -77,16 +77,6 @@ def compare(log: RunLog, run: str, record: MemberRecord) -> Compared:
     )
 
 
-def _same_radii(line: Line, opened: Line) -> bool:
-    """Return whether the member's log says which radii its manifest had, and fail if the run's log has others."""
-    if "radii" not in line.fields or "radii" not in opened.fields:
-        return line.fields.get("purpose") != Purpose.TRAIN
-    stated = opened.fields["radii"]
-    same = isinstance(stated, list) and line.fields["radii"] == radii_digest(stated)
-    line.require(same, "answers a request with other radii than the run's log says")
-    return True
-
-
 def _require_head(log: RunLog, witnessed: WitnessState) -> None:
     if witnessed.size > len(log):
         raise LogRolledBackError(size=len(log), known_size=witnessed.size)
@@ -118,6 +108,16 @@ def _answers_of(log: RunLog, institution: InstitutionId) -> Iterable[Line]:
     for line in log.lines:
         if line.kind is EventKind.ANSWER_ACCEPTED and line.fields.get("institution") == institution:
             yield line
+
+
+def _same_radii(line: Line, opened: Line) -> bool:
+    """Return whether the member's log says which radii its manifest had, and fail if the run's log has others."""
+    if "radii" not in line.fields or "radii" not in opened.fields:
+        return line.fields.get("purpose") != Purpose.TRAIN
+    stated = opened.fields["radii"]
+    same = isinstance(stated, list) and line.fields["radii"] == radii_digest(stated)
+    line.require(same, "answers a request with other radii than the run's log says")
+    return True
 
 
 def _place(line: Line) -> tuple[object, object, object, object]:
