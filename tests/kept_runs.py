@@ -11,13 +11,15 @@ from consortium import COORDINATOR, RUN, Consortium
 
 from fedcredit.audit.log import EventKind
 from fedcredit.encoding import decode, encode
+from fedcredit.messages import Manifest, Signed
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import OpenRun
 from fedcredit.rounds.drive import drive
 from fedcredit.rounds.evidence_log import JOURNAL, RUN_DATABASE
 from fedcredit.rounds.heads import LedgerHeads
-from fedcredit.rounds.transcript import TRANSCRIPTS, Transcript
+from fedcredit.rounds.transcript import TRANSCRIPTS, Transcript, keep_attempt
 from fedcredit.store.database import Database
+from fedcredit.store.files import write_atomic
 from fedcredit.store.journal import EMPTY_HEAD, Journal, chain_digest
 from fedcredit.transport import Transport
 
@@ -62,9 +64,14 @@ def copied(folder: Path, to: Path) -> Path:
     return to
 
 
+def _database(place: Path) -> Database:
+    """Open the database of a run's folder, or the one at this very path."""
+    return Database.open(place / RUN_DATABASE if place.is_dir() else place)
+
+
 def read(folder: Path) -> Log:
-    """Return the log of a run."""
-    with Database.open(folder / RUN_DATABASE) as database:
+    """Return the log of a run, or the one in a database."""
+    with _database(folder) as database:
         entries = list(Journal(database, JOURNAL).entries())
     return [(EventKind(entry.kind), _fields(entry.body)) for entry in entries]
 
@@ -76,8 +83,8 @@ def _fields(body: bytes) -> Fields:
 
 
 def rewrite(folder: Path, log: Log) -> None:
-    """Put ``log`` in the place of a run's log, with a chain of its own."""
-    with Database.open(folder / RUN_DATABASE) as database, database.transaction():
+    """Put ``log`` in the place of a run's log, or of the one in a database, with a chain of its own."""
+    with _database(folder) as database, database.transaction():
         database.execute("DELETE FROM journal_entries WHERE journal = ?", (JOURNAL,))
         previous = EMPTY_HEAD
         for index, (kind, fields) in enumerate(log):
@@ -89,7 +96,8 @@ def rewrite(folder: Path, log: Log) -> None:
         database.execute(
             "UPDATE journal_heads SET length = ?, digest = ? WHERE journal = ?", (len(log), previous, JOURNAL)
         )
-    (folder / "audit.jsonl").unlink(missing_ok=True)
+    if folder.is_dir():
+        (folder / "audit.jsonl").unlink(missing_ok=True)
 
 
 def places(log: Log, kind: EventKind) -> list[int]:
@@ -106,12 +114,34 @@ def change(folder: Path, index: int, fields: Mapping[str, Any]) -> None:
 
 def transcripts(folder: Path) -> list[Path]:
     """Return the transcripts of a run's rounds, in order of their names."""
-    return [path for path in sorted((folder / TRANSCRIPTS).iterdir()) if "-setup-" not in path.name]
+    return [path for path in _kept(folder) if "-setup-" not in path.name]
 
 
 def setups(folder: Path) -> list[Path]:
     """Return the records of its set-ups of keys, in order."""
-    return [path for path in sorted((folder / TRANSCRIPTS).iterdir()) if "-setup-" in path.name]
+    return [path for path in _kept(folder) if "-setup-" in path.name]
+
+
+def attempts(folder: Path) -> list[Path]:
+    """Return the records of attempts that gave no sum, or left somebody out, in order."""
+    return sorted((folder / TRANSCRIPTS).glob("*-attempt.cbor"))
+
+
+def attempt_of(folder: Path, path: Path) -> bytes:
+    """Write the record of the attempt whose transcript is at ``path``, as if it had failed; return its digest."""
+    transcript = Transcript.from_bytes(path.read_bytes())
+    uploads = {name: Signed(body=item.body, signature=item.signature) for name, item in transcript.uploads.items()}
+    manifest = Manifest.from_bytes(transcript.manifest)
+    return keep_attempt(
+        manifest,
+        signature=transcript.manifest_signature,
+        uploads=uploads,
+        keep=lambda name, data: write_atomic(folder / TRANSCRIPTS / name, data),
+    )
+
+
+def _kept(folder: Path) -> list[Path]:
+    return [path for path in sorted((folder / TRANSCRIPTS).iterdir()) if path not in attempts(folder)]
 
 
 def retell(folder: Path, path: Path, changed: Callable[[Transcript], Transcript]) -> int:

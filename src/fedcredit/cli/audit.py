@@ -188,13 +188,43 @@ def _tell_sums(evidence: Evidence) -> None:
                 count=evidence.unrecorded,
             )
         )
+    _tell_attempts(evidence)
     done(tr("{released} released models match their log lines", released=evidence.released))
     if evidence.opening.plan.secure is None:
         note(tr("open aggregation keeps no answers: the sums, and what follows from them, are the coordinator's word"))
     else:
         done(tr("{models} models follow bit for bit from plan and sums", models=evidence.recomputed))
-        say(tr("   not kept, so not checked: sealed secrets of pairs, manifests of rounds without a sum, bytes sent"))
+        say(tr("   not kept, so not checked: sealed secrets of pairs, the manifest of a closing, bytes sent"))
     _tell_figures(evidence)
+
+
+def _tell_attempts(evidence: Evidence) -> None:
+    if evidence.attempts:
+        done(
+            tr(
+                "{attempts} attempts without a sum, or without somebody's answer: what was asked is signed and as the "
+                "log says",
+                attempts=evidence.attempts,
+            )
+        )
+    if evidence.blames:
+        done(tr("{blames} times a member is blamed, each time by what members signed", blames=evidence.blames))
+    if evidence.unkept:
+        note(
+            tr(
+                "{count} attempts without a sum, or without somebody's answer, were not kept by that version of the "
+                "coordinator: what they asked, and whom they blame, is its word",
+                count=evidence.unkept,
+            )
+        )
+    if evidence.cut_off:
+        note(
+            tr(
+                "{count} attempts have no end in the log: the coordinator was cut off; what they asked is compared "
+                "with the members' own logs only (--against)",
+                count=evidence.cut_off,
+            )
+        )
 
 
 def _tell_figures(evidence: Evidence) -> None:
@@ -260,6 +290,15 @@ def _tell_compared(compared: Compared) -> None:
     if not compared.cosigned:
         note(tr("{institution} has cosigned nothing of this run", institution=compared.institution))
         return
+    if compared.unstated:
+        note(
+            tr(
+                "{count} requests in the log of {institution} were recorded by an older version, without their radii: "
+                "these were not compared",
+                count=compared.unstated,
+                institution=compared.institution,
+            )
+        )
     done(
         tr(
             "{institution} cosigned the first {cosigned} entries of this log, and knows its {answered} requests and "
@@ -313,6 +352,8 @@ def _run_data(evidence: Evidence, compared: Compared | None) -> Mapping[str, Any
         "agreements": evidence.agreements,
         "reveals": evidence.reveals,
         "unrecorded_transcripts": evidence.unrecorded,
+        "attempts": {"kept": evidence.attempts, "not_kept": evidence.unkept, "cut_off": evidence.cut_off},
+        "blames": evidence.blames,
         "figures": evidence.figures,
         "copies": evidence.copies,
         "cosignatures": evidence.cosignatures,

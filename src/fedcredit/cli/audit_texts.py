@@ -42,9 +42,25 @@ AUDIT_ZH: Final[dict[str, str]] = {
         "开放聚合不保存应答:总和及由其得出的内容仅凭协调方所言"
     ),
     "{models} models follow bit for bit from plan and sums": "{models} 个模型由计划和总和逐位推出",
-    "   not kept, so not checked: sealed secrets of pairs, manifests of rounds without a sum, bytes sent": (
-        "   未保存,故未检查:成员对之间的密封秘密、无总和轮次的清单、字节数"
+    "   not kept, so not checked: sealed secrets of pairs, the manifest of a closing, bytes sent": (
+        "   未保存,故未检查:成员对之间的密封秘密、收尾的清单、字节数"
     ),
+    "{attempts} attempts without a sum, or without somebody's answer: what was asked is signed and as the log says": (
+        "{attempts} 次未得总和或未计入某成员应答的尝试:其请求均有签名,且与日志一致"
+    ),
+    "{blames} times a member is blamed, each time by what members signed": ("{blames} 次追责,均由成员所签内容推出"),
+    (
+        "{count} attempts without a sum, or without somebody's answer, were not kept by that version of the "
+        "coordinator: what they asked, and whom they blame, is its word"
+    ): "{count} 次未得总和或未计入某成员应答的尝试,当时的协调方版本未保存:其请求及追责仅凭协调方所言",
+    (
+        "{count} attempts have no end in the log: the coordinator was cut off; what they asked is compared "
+        "with the members' own logs only (--against)"
+    ): "{count} 次尝试在日志中没有结尾:协调方曾中断;其请求只能与成员自己的日志比对(--against)",
+    (
+        "{count} requests in the log of {institution} were recorded by an older version, without their radii: "
+        "these were not compared"
+    ): "{institution} 的日志中有 {count} 次请求由旧版本记录,未含半径:未作比对",
     "{epochs} set-ups of keys, each signed by every member in it": "{epochs} 次密钥建立,均由其中每个成员签名",
     "{figures} figures of the evaluation follow from its counts": "评估的 {figures} 项指标由其计数推出",
     "the run was evaluated, and its figures are not here: nothing was compared": (

@@ -21,7 +21,7 @@ from fedcredit.institution.admission import Admission
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.releases import Sums
 from fedcredit.institution.stages import Reaction, Stages
-from fedcredit.messages import NO_HEAD, Manifest, Refusal
+from fedcredit.messages import NO_HEAD, Manifest, Refusal, radii_digest
 from fedcredit.privacy.ledger import PrivacyLedger
 
 LOG: Final = logging.getLogger("fedcredit.institution")
@@ -122,6 +122,8 @@ class InstitutionWorker:
                     purpose=manifest.purpose,
                     stage=opened.request.stage,
                     manifest=opened.manifest_digest,
+                    # The coordinator's log states them too, and of some attempts no manifest is kept.
+                    radii=radii_digest(manifest.radii),
                     # As the coordinator's log has it; the bulk data is bound by the digest inside.
                     answer=hashlib.sha256(reaction.answer.to_bytes()).digest(),
                 )

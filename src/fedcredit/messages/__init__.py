@@ -70,6 +70,7 @@ from fedcredit.messages.rounds import (
     Stage,
     TrainAnswer,
     decode_answer,
+    radii_digest,
 )
 
 __all__ = [
@@ -123,6 +124,7 @@ __all__ = [
     "octets_field",
     "pad",
     "padded_length",
+    "radii_digest",
     "sorted_cohort",
     "text_field",
     "to_lanes",

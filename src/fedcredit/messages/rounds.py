@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
-from fedcredit.encoding import decode
+from fedcredit.encoding import decode, encode
 from fedcredit.errors import MalformedMessageError
 from fedcredit.messages.base import (
     LARGEST_COHORT,
@@ -131,6 +131,11 @@ class Manifest(Message):
     def digest(self) -> bytes:
         """Return SHA-256 of the encoding: the name of this round in every other message."""
         return hashlib.sha256(self.to_bytes()).digest()
+
+
+def radii_digest(radii: Sequence[int]) -> bytes:
+    """Return SHA-256 of a manifest's radii: what a member's own log says of them, as long for any cohort."""
+    return hashlib.sha256(encode(list(radii))).digest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ keys/identity.key    signing and decryption keys (0600)
 tls/                 the relay's own authority and certificate
 members/             one approved join request per institution
 ledger-heads.json    the head of every institution's privacy ledger, as seen last
-runs/RUN/            plan.toml, run.db (audit log), audit.jsonl, checkpoints/, rounds.jsonl, evaluation.json
+runs/RUN/            plan.toml, run.db (audit log), audit.jsonl, checkpoints/, transcripts/, rounds.jsonl,
+                     evaluation.json
 """
 
 from __future__ import annotations

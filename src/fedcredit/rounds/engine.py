@@ -46,18 +46,17 @@ from fedcredit.messages import (
 from fedcredit.parties import InstitutionId, Roster
 from fedcredit.rounds.containment import Containment
 from fedcredit.rounds.epochs import Epoch, Epochs, name_with_reason
-from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult, answer_digest
+from fedcredit.rounds.exchange import EncodedOnce, Exchange, Notes, Question, RoundResult, answer_digest
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.secure import SecureCall, SecureRound
 from fedcredit.rounds.shown_log import ShownLog
-from fedcredit.rounds.transcript import transcript_name
+from fedcredit.rounds.transcript import Keep, keep_attempt, transcript_name
 from fedcredit.rounds.voting import reason_of
 from fedcredit.secagg.wire import Upload
 from fedcredit.transport import Clock, Deadline, Transport
 
 Integers = npt.NDArray[np.int64]
 OnReply = Callable[[RoundResult], None]
-KeepTranscript = Callable[[str, bytes], None]
 _MENDED_BY_A_SET_UP: Final = {EpochError.code, CannotOpenError.code}
 """What a member says that has lost an epoch's keys, or its channel."""
 CosignedAnswer = TrainAnswer | CountsAnswer | CloseAnswer | Upload
@@ -104,7 +103,7 @@ class RoundEngine:
         audit: AuditLog,
         heads: LedgerHeads,
         clock: Clock,
-        keep_transcript: KeepTranscript,
+        keep_transcript: Keep,
         resumed: Resumed,
     ) -> None:
         self._plan = plan
@@ -173,11 +172,12 @@ class RoundEngine:
             radii=list(manifest.radii),
         )
         self._notes.write()
+        signature = sign_manifest(manifest, self._keys)
         try:
             if epoch is None:
-                self._open_round(manifest, call, result, on_reply)
+                self._open_round(manifest, signature, call, result, on_reply)
             else:
-                self._secure_round(manifest, call, epoch, result, on_reply)
+                self._secure_round(manifest, signature, epoch, result, call=call, on_reply=on_reply)
             if call.contained is not None:
                 call.contained.require(result.total, result.contributors, round_number=call.round)
         except (QuorumError, RoundRefusedError, SumNotOpenedError, UpdateOutOfRangeError) as error:
@@ -190,6 +190,8 @@ class RoundEngine:
                 code=error.code,
                 missing=sorted(result.waiting),
                 refused=sorted(result.refusals),
+                # The transcript of a sum that was opened has the manifest.
+                **({} if result.opened else {"record": self._keep_record(manifest, signature, result)}),
             )
             raise
         finally:
@@ -231,7 +233,7 @@ class RoundEngine:
         )
 
     def _requests_for(self, manifest: Manifest, signature: bytes) -> Callable[..., Request]:
-        encoded, encode_body = manifest.to_bytes(), _EncodedOnce()
+        encoded, encode_body = manifest.to_bytes(), EncodedOnce()
 
         def request(name: InstitutionId | None, stage: Stage, body: Message, length: int) -> Request:
             known = name in self._acquainted
@@ -249,7 +251,9 @@ class RoundEngine:
 
     # --- the two kinds of round --------------------------------------------------------------------------------------
 
-    def _open_round(self, manifest: Manifest, call: RoundCall, result: RoundResult, on_reply: OnReply) -> None:
+    def _open_round(
+        self, manifest: Manifest, signature: bytes, call: RoundCall, result: RoundResult, on_reply: OnReply
+    ) -> None:
         kinds = {Purpose.TRAIN: TrainAnswer, Purpose.CLOSE: CloseAnswer}
         kind: type[Message] = kinds.get(call.purpose, CountsAnswer)
         count = self._lanes.get(call.purpose, 0)
@@ -269,7 +273,7 @@ class RoundEngine:
                 result.total += lanes
             result.contributors.append(name)
 
-        request = self._requests_for(manifest, sign_manifest(manifest, self._keys))
+        request = self._requests_for(manifest, signature)
         stage = Stage.CLOSE if call.purpose is Purpose.CLOSE else Stage.ANSWER
         body, length = (
             self._log.body(manifest, release=call.release, weights=weights_to_bytes(call.weights)),
@@ -290,12 +294,18 @@ class RoundEngine:
         self._require_quorum(manifest, result, waited)
 
     def _secure_round(
-        self, manifest: Manifest, call: RoundCall, epoch: Epoch, result: RoundResult, on_reply: OnReply
+        self,
+        manifest: Manifest,
+        signature: bytes,
+        epoch: Epoch,
+        result: RoundResult,
+        *,
+        call: RoundCall,
+        on_reply: OnReply,
     ) -> None:
         secure = self._plan.secure
         assert secure is not None  # noqa: S101 - the caller has an epoch
         epoch.step += 1
-        signature = sign_manifest(manifest, self._keys)
 
         def check(name: InstitutionId, upload: Upload) -> None:
             self._log.require_cosigned(manifest, name, upload.cosignature)
@@ -321,6 +331,7 @@ class RoundEngine:
                 selected_before=self._selected.get(place, ()),
                 check=check,
                 accept=accept,
+                keep=functools.partial(self._keep_record, manifest, signature, result),
             ),
             exchange=self._exchange,
             notes=self._notes,
@@ -337,12 +348,20 @@ class RoundEngine:
         result.transcript = transcript.digest()
         name = transcript_name(round_number=call.round, purpose=str(call.purpose), attempt=call.attempt)
         self._keep_transcript(name, transcript.to_bytes())
+        secured.blame_for_shares()
         self._notes.add(
             EventKind.SUM_OPENED,
             manifest,
             transcript=result.transcript,
             total=hashlib.sha256(result.total.astype("<i8").tobytes()).digest(),
         )
+
+    def _keep_record(self, manifest: Manifest, signature: bytes, result: RoundResult) -> bytes:
+        """Keep what was asked and who has uploaded, once, and return the digest of that record."""
+        if not result.record:
+            keep, uploads = self._keep_transcript, result.uploads
+            result.record = keep_attempt(manifest, signature=signature, uploads=uploads, keep=keep)
+        return result.record
 
     def _ready_epoch(self, run: str, on_reply: OnReply) -> tuple[Epoch, RoundResult | None]:
         """Return the epoch to use, and the traffic of its set-up if it is a new one."""
@@ -424,15 +443,3 @@ class RoundEngine:
 
 def _listed(result: RoundResult) -> str:
     return ", ".join(f"{name} ({code})" for name, code in sorted(result.refusals.items()))
-
-
-class _EncodedOnce:
-    """Encodes the body that all members of a stage get once, not once for each."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Message, bytes] | None = None
-
-    def __call__(self, body: Message) -> bytes:
-        if self._last is None or self._last[0] is not body:
-            self._last = (body, body.to_bytes())
-        return self._last[1]

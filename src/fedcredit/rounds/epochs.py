@@ -15,13 +15,13 @@ import numpy as np
 
 from fedcredit.audit.log import EventKind
 from fedcredit.crypto.channels import Channel
-from fedcredit.encoding import encode
+from fedcredit.encoding import Encodable, encode
 from fedcredit.envelope import OpenedAnswer
 from fedcredit.errors import MalformedMessageError, QuorumError, WrongContextError
 from fedcredit.messages import Manifest, Message, Request, Stage, padded_length
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult
-from fedcredit.rounds.transcript import SetupRecord, transcript_name
+from fedcredit.rounds.transcript import Keep, SetupRecord, keep_attempt, transcript_name
 from fedcredit.secagg.cohort import Cohort
 from fedcredit.secagg.epoch import MOST_STEPS, epoch_id, require_boxes, require_keys
 from fedcredit.secagg.wire import (
@@ -63,11 +63,9 @@ class Epoch:
 
 
 class Epochs:
-    """The epochs of one run, one after the other; ``keep`` takes the record of each before the log says it is ready."""
+    """The epochs of one run, one after the other; ``keep`` takes a record of each before the log says how it ended."""
 
-    def __init__(
-        self, *, exchange: Exchange, notes: Notes, threshold: int, begun: int, keep: Callable[[str, bytes], None]
-    ) -> None:
+    def __init__(self, *, exchange: Exchange, notes: Notes, threshold: int, begun: int, keep: Keep) -> None:
         self._exchange = exchange
         self._notes = notes
         self._keep = keep
@@ -141,7 +139,7 @@ class EpochSetup:
         manifest: Manifest,
         request: Callable[[Stage, Message, int], Request],
         threshold: int,
-        keep: Callable[[str, bytes], None],
+        keep: Keep,
     ) -> None:
         self._exchange = exchange
         self._keep = keep
@@ -162,15 +160,17 @@ class EpochSetup:
         Raises:
             QuorumError: too few members answered.
         """
-        waited = self._collect_keys(on_reply)
-        self._require_quorum(self._keys, waited)
+        self._require_keys(self._collect_keys(on_reply))
         keys = [self._keys[name] for name in sorted(self._keys)]
         epoch = epoch_id(self._digest, keys)
         cohort = Cohort.of([key.member for key in keys], seed=epoch, threshold=self._threshold)
         waited = self._collect_boxes(keys, epoch, cohort, on_reply)
         ready = len(self._boxes) == len(cohort)
+        kept: dict[str, Encodable] = {}
         if ready:
             self._keep_record(keys)
+        else:
+            kept["record"] = self._keep_attempt()
         self._notes.add(
             EventKind.EPOCH_READY if ready else EventKind.EPOCH_FAILED,
             self._manifest,
@@ -178,17 +178,39 @@ class EpochSetup:
             epoch=epoch,
             cohort=list(cohort.names),
             boxes=hashlib.sha256(encode([self._boxes.get(InstitutionId(name), []) for name in cohort.names])).digest(),
+            **kept,
         )
         self._require_quorum(self._boxes, waited)
         if not ready:
             return None
         return Epoch(epoch=epoch, cohort=cohort, boxes=self._by_recipient(cohort), channels=self._channels)
 
+    def _require_keys(self, waited: float) -> None:
+        try:
+            self._require_quorum(self._keys, waited)
+        except QuorumError as error:
+            self._notes.add(
+                EventKind.ROUND_ABORTED,
+                self._manifest,
+                stage=str(self.result.stage),
+                code=error.code,
+                missing=sorted(self.result.waiting),
+                refused=sorted(self.result.refusals),
+                record=self._keep_attempt(),
+            )
+            raise
+
+    def _signature(self) -> bytes:
+        # Any request carries the manifest's signature.
+        return self._request(Stage.KEYS, KeysBody(channel=bytes(32)), 0).signature
+
+    def _keep_attempt(self) -> bytes:
+        return keep_attempt(self._manifest, signature=self._signature(), uploads={}, keep=self._keep)
+
     def _keep_record(self, keys: Sequence[EpochKey]) -> None:
-        asked = self._request(Stage.KEYS, KeysBody(channel=bytes(32)), 0)  # any request carries manifest and signature
         record = SetupRecord(
-            manifest=asked.manifest,
-            manifest_signature=asked.signature,
+            manifest=self._manifest.to_bytes(),
+            manifest_signature=self._signature(),
             keys=tuple(key.to_bytes() for key in keys),
         )
         name = transcript_name(round_number=0, purpose=self._manifest.purpose, attempt=self._manifest.attempt)

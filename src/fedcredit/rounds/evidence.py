@@ -4,6 +4,7 @@
     evidence_opening  plan, roster and coordinator are those that the log was opened for
     evidence_asked    what was asked, and the transcript that is kept of it
     evidence_rounds   who was asked, who answered and cosigned, whose answers were added up
+    evidence_attempts attempts without a sum, and blame
     evidence_manifests what the coordinator signed, and how the keys of an epoch were set up
     evidence_sums     the signed messages of a secure round, and the sum that follows from them
     evidence_votes    the members' votes on the model, and what follows from them
@@ -59,6 +60,14 @@ class Evidence:
     """Of these sums: signed messages of each kind."""
     unrecorded: int
     """Transcripts beside them that the coordinator did not live to record."""
+    attempts: int
+    """Attempts that gave no sum, or left somebody out of one, whose record holds: what was asked, who had uploaded."""
+    blames: int
+    """Times that a member is blamed, each of which follows from what members signed."""
+    unkept: int
+    """Such attempts in a log of a version that kept no record of them: what they asked, and blamed, is its word."""
+    cut_off: int
+    """Attempts that have no end in the log, and of whose manifest nothing is kept: only members know what was asked."""
     evaluated: bool
     figures: int
     """Figures in evaluation.json that follow from the replayed counts."""
@@ -114,6 +123,7 @@ def verify_run(folder: Path) -> Evidence:
     rounds.models.start(log.lines[0])
     for line in log.lines[1:]:
         rounds.follow(line)
+    rounds.settle(log.lines[-1])
     figures = _figures(rounds, opening, log, place)
     unrecorded = check_transcripts(rounds, log, place)
     return _summary(rounds, opening, log, place, figures=figures, unrecorded=unrecorded)
@@ -165,6 +175,10 @@ def _summary(rounds: Rounds, opening: Opening, log: RunLog, folder: Path, *, fig
         agreements=sum(item.agreements for item in sums),
         reveals=sum(item.reveals for item in sums),
         unrecorded=unrecorded,
+        attempts=sum(asked.recorded for asked in rounds.asked),
+        blames=sum(len(asked.blamed | asked.conflicting) for asked in rounds.asked if not asked.unkept),
+        unkept=sum(asked.unkept for asked in rounds.asked),
+        cut_off=sum(not asked.over and not asked.shown for asked in rounds.asked),
         evaluated=rounds.evaluated is not None,
         figures=figures,
         copies=check_copies(log, folder),

@@ -13,7 +13,7 @@ from fedcredit.rounds.evidence_manifests import ExpectedManifest, check_setup
 from fedcredit.rounds.evidence_models import Integers
 from fedcredit.rounds.evidence_opening import Opening
 from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
-from fedcredit.rounds.transcript import SetupRecord, Transcript, transcript_name
+from fedcredit.rounds.transcript import SetupRecord, Transcript, attempt_name, transcript_name
 
 
 @dataclass(kw_only=True)
@@ -25,8 +25,10 @@ class AskedRound:
     place: tuple[int, int, str]
     manifest: bytes
     cohort: tuple[InstitutionId, ...]
+    signed: ExpectedManifest
+    """What its manifest says."""
     expected: ExpectedRound | None
-    """What its manifest says; ``None`` where no manifest is kept."""
+    """What else is known of a masked round; ``None`` for others, which have no sum that anybody could open again."""
     answers: dict[InstitutionId, Line] = field(default_factory=dict)
     """In the order of their arrival; each has a cosignature that holds."""
     conflicting: set[str] = field(default_factory=set)
@@ -39,6 +41,12 @@ class AskedRound:
     ready: bool = False
     """Whether its set-up ended with an epoch."""
     over: bool = False
+    shown: bool = False
+    """Whether its signed manifest is kept, and holds."""
+    recorded: bool = False
+    """Whether an entry names the record of this attempt, and it holds."""
+    unkept: bool = False
+    """Whether it should have such a record, and its log is of a version that has none."""
 
     @property
     def contributors(self) -> tuple[InstitutionId, ...]:
@@ -56,6 +64,12 @@ class AskedRound:
         number, attempt, purpose = self.place
         return transcript_name(round_number=number, purpose=purpose, attempt=attempt)
 
+    @property
+    def attempt_name(self) -> str:
+        """Return the file name of the record of the attempt."""
+        number, attempt, purpose = self.place
+        return attempt_name(round_number=number, purpose=purpose, attempt=attempt)
+
 
 def replayed_sum(line: Line, asked: AskedRound, opening: Opening, folder: Path, *, digest: bytes | None) -> ReplayedSum:
     """Return the sum that the round's transcript gives; its file has ``digest`` where an entry names one.
@@ -65,31 +79,35 @@ def replayed_sum(line: Line, asked: AskedRound, opening: Opening, folder: Path, 
     """
     expected, secure = asked.expected, opening.plan.secure
     assert expected is not None and secure is not None  # noqa: S101 - a cohort was selected
-    data = _kept(line, asked, folder)
+    data = kept_file(line, asked.name, folder)
     if digest is not None:
         line.require(hashlib.sha256(data).digest() == digest, f"names another transcript than {asked.name}")
     with line.naming(f"names a transcript that does not hold: {asked.name}"):
         found = replay(Transcript.from_bytes(data), expected, opening, secure, asked.answers)
     same = (found.selection_digest, found.members) == (asked.selection, asked.selected)
     line.require(same, f"names a transcript of another cohort than was selected: {asked.name}")
+    asked.shown = True
     return found
 
 
 def recorded_setup(
-    line: Line, asked: AskedRound, manifest: ExpectedManifest, opening: Opening, folder: Path
+    line: Line, asked: AskedRound, opening: Opening, folder: Path
 ) -> tuple[bytes, tuple[InstitutionId, ...]]:
     """Return the epoch and its members as the record of the set-up gives them.
 
     Raises:
         AuditError: it is missing, or does not hold.
     """
-    data = _kept(line, asked, folder)
+    data = kept_file(line, asked.name, folder)
     with line.naming(f"names a set-up whose record does not hold: {asked.name}"):
-        return check_setup(SetupRecord.from_bytes(data), manifest, opening)
+        found = check_setup(SetupRecord.from_bytes(data), asked.signed, opening)
+    asked.shown = True
+    return found
 
 
-def _kept(line: Line, asked: AskedRound, folder: Path) -> bytes:
+def kept_file(line: Line, name: str, folder: Path) -> bytes:
+    """Return the content of a file of the folder of transcripts, which the entry names."""
     try:
-        return (folder / asked.name).read_bytes()
+        return (folder / name).read_bytes()
     except OSError as error:
-        raise line.error(f"names a transcript that is missing: {asked.name}") from error
+        raise line.error(f"names a transcript that is missing: {name}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedcredit.encoding import Encodable
 from fedcredit.envelope import verified_manifest
@@ -29,6 +29,10 @@ class ExpectedManifest:
         """Return the names of everybody who was asked."""
         cohort = self.fields["cohort"]
         return [str(name) for name in cohort] if isinstance(cohort, list | tuple) else []
+
+    def with_fields(self, **fields: Encodable) -> ExpectedManifest:
+        """Return the same with other values of these fields."""
+        return replace(self, fields={**self.fields, **fields})
 
     def require(self, data: bytes, signature: bytes, opening: Opening) -> None:
         """Return if the coordinator signed this manifest, and it says what the log says.

@@ -13,7 +13,7 @@ from typing import Final
 from fedcredit.audit.log import EventKind
 from fedcredit.audit.witness import WitnessState
 from fedcredit.errors import LogForkError, LogRolledBackError
-from fedcredit.messages import Stage
+from fedcredit.messages import Purpose, Stage, radii_digest
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.evidence_log import Line, RunLog
 
@@ -41,6 +41,8 @@ class Compared:
     """Entries of the run's log that it has cosigned; 0 if it never did."""
     answered: int
     """Requests that it says it answered, all of them of rounds in the run's log."""
+    unstated: int
+    """Of these: requests for training whose radii its log does not say, because an older version wrote it."""
     accepted: int
     """Answers that the run's log takes from it, all of them in its own log."""
     unused: int
@@ -58,14 +60,15 @@ def compare(log: RunLog, run: str, record: MemberRecord) -> Compared:
         AuditError: a request or an answer is in one of the two logs only.
     """
     _require_head(log, record.witnessed)
-    asked = {_place(line) for line in log.lines if line.kind is EventKind.ROUND_OPENED}
-    answered = 0
+    asked = {_place(line): line for line in log.lines if line.kind is EventKind.ROUND_OPENED}
+    answered = unstated = 0
     for line in record.log.lines:
         if line.fields.get("run") != run:
             continue
         if line.kind is EventKind.REQUEST_ANSWERED:
             line.require(_place(line) in asked, "answers a request that the run's log does not have")
             answered += 1
+            unstated += not _same_radii(line, asked[_place(line)])
         else:
             known = {manifest for manifest, *_ in asked}
             line.require(line.fields.get("manifest") in known, "refuses a request that the run's log does not have")
@@ -76,6 +79,7 @@ def compare(log: RunLog, run: str, record: MemberRecord) -> Compared:
         institution=record.institution,
         cosigned=record.witnessed.size,
         answered=answered,
+        unstated=unstated,
         accepted=_require_given(log, run, record),
         unused=len({*_places(record, run, Stage.REVEAL)} - opened),
         unheard=bool(closings) and closings[-1] not in taken,
@@ -124,6 +128,16 @@ def _answers_of(log: RunLog, institution: InstitutionId) -> Iterable[Line]:
     for line in log.lines:
         if line.kind is EventKind.ANSWER_ACCEPTED and line.fields.get("institution") == institution:
             yield line
+
+
+def _same_radii(line: Line, opened: Line) -> bool:
+    """Return whether the member's log says which radii its manifest had, and fail if the run's log has others."""
+    if "radii" not in line.fields or "radii" not in opened.fields:
+        return line.fields.get("purpose") != Purpose.TRAIN
+    stated = opened.fields["radii"]
+    same = isinstance(stated, list) and line.fields["radii"] == radii_digest(stated)
+    line.require(same, "answers a request with other radii than the run's log says")
+    return True
 
 
 def _place(line: Line) -> tuple[object, object, object, object]:

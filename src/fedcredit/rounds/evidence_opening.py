@@ -20,6 +20,7 @@ from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import plan_family
 from fedcredit.rounds.evidence_log import Line, RunLog
 from fedcredit.rounds.run import COORDINATOR_FILE, ROSTER_FILE
+from fedcredit.rounds.transcript import RECORDS
 from fedcredit.training.families import ModelFamily
 
 PLAN_FILE: Final = "plan.toml"
@@ -38,11 +39,19 @@ class Opening:
     coordinator: PublicIdentity
     family: ModelFamily
     privacy: PrivacyPlan
+    records: int
+    """Version of what the coordinator keeps beside this log (``transcript.RECORDS``); 1 for a log of before that says
+    none."""
 
     @property
     def origin(self) -> str:
         """Return the name under which members cosign this log."""
         return log_origin(consortium=self.plan.run.consortium, run=self.run)
+
+    @property
+    def keeps_attempts(self) -> bool:
+        """Return whether every attempt without a sum, and everybody left out of one, has a record."""
+        return self.records >= RECORDS
 
     @property
     def final_at(self) -> int:
@@ -93,6 +102,7 @@ def read_opening(log: RunLog, folder: Path) -> Opening:
         coordinator=coordinator,
         family=family,
         privacy=privacy,
+        records=line.number("records") if "records" in line.fields else 1,
     )
 
 

@@ -20,6 +20,7 @@ from fedcredit.evaluation.vote import Outcome
 from fedcredit.messages import NO_EPOCH, Purpose
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.evidence_asked import AskedRound, recorded_setup, replayed_sum
+from fedcredit.rounds.evidence_attempts import recorded_attempt
 from fedcredit.rounds.evidence_log import Line, RunLog, is_digest
 from fedcredit.rounds.evidence_manifests import ExpectedManifest
 from fedcredit.rounds.evidence_models import Models
@@ -96,6 +97,7 @@ class Rounds:
         purpose, number = self._purpose(line), line.number("round")
         # Numbers may be left out: an attempt that failed in the set-up of its keys was never asked for.
         line.require(line.number("attempt") > self._attempts[number, purpose], "opens a round a second time")
+        self.settle(line)
         self._attempts[number, purpose] = line.number("attempt")
         self._require_turn(line, purpose, number)
         manifest, cohort = line.octets("manifest"), line.names("cohort")
@@ -107,6 +109,7 @@ class Rounds:
             set(cohort) <= set(self._opening.identities) and len(cohort) >= self._opening.plan.rounds.quorum,
             "asks others than the plan's institutions, or too few",
         )
+        signed, expected = self._expected(line, purpose, cohort)
         self.asked.append(
             AskedRound(
                 line=line,
@@ -114,9 +117,23 @@ class Rounds:
                 place=(number, line.number("attempt"), str(purpose)),
                 manifest=manifest,
                 cohort=cohort,
-                expected=self._expected(line, purpose, cohort),
+                signed=signed,
+                expected=expected,
             )
         )
+
+    def settle(self, line: Line) -> None:
+        """Return if nobody stays blamed in a round that just ends there: a coordinator writes both, or nothing.
+
+        Raises:
+            AuditError: ``line``, which comes behind such a round, or is the last of the log.
+        """
+        asked = self.asked[-1] if self.asked else None
+        if asked is not None and asked.sum is None and not asked.over:
+            line.require(
+                not asked.blamed and (bool(asked.selected) or not asked.conflicting),
+                "comes behind a round that blames a member, and then has neither a cohort nor a sum nor an end",
+            )
 
     def _require_turn(self, line: Line, purpose: Purpose, number: int) -> None:
         """Return if this is what an honest coordinator asks for next."""
@@ -141,38 +158,29 @@ class Rounds:
             purpose is not Purpose.SETUP or plan.secure is not None, "sets up keys that the plan has no use for"
         )
 
-    def _expected(self, line: Line, purpose: Purpose, cohort: tuple[InstitutionId, ...]) -> ExpectedRound | None:
-        """Return what the manifest of a masked round says; of others only the weights are in the log."""
+    def _expected(
+        self, line: Line, purpose: Purpose, cohort: tuple[InstitutionId, ...]
+    ) -> tuple[ExpectedManifest, ExpectedRound | None]:
+        """Return what the manifest says, and what else is known of a masked round."""
+        plain = ExpectedManifest(digest=line.octets("manifest"), fields=self._plain_fields(line, purpose, cohort))
         if purpose is Purpose.SETUP:
-            return None
+            return plain, None
         radii = self.models.contained.radii(cohort) if purpose is Purpose.TRAIN else ()
         stated = line.fields.get("radii")
         line.require(stated == list(radii), "bounds its members otherwise than the plan and the last sum do")
-        weights, digest = self.models.weights_digest(purpose), line.octets("manifest")
+        weights = self.models.weights_digest(purpose)
         line.require(line.octets("weights") == weights, "asks with other weights than the log released last")
+        signed = plain.with_fields(weights_digest=weights, release=self.models.release_index, radii=radii)
         if self._opening.plan.secure is None or purpose in _OPEN_ANYWAY:
             line.require(set(cohort) == set(self._opening.identities), "does not ask every institution of the plan")
-            return None
+            return signed, None
         epoch = self._epoch
         if epoch is None:
             raise line.error("asks for masked answers before any keys were agreed on")
         line.require(cohort == epoch.cohort, "asks others than the members of the epoch")
-        fields = {
-            **self._plain_fields(line, purpose, cohort),
-            "weights_digest": weights,
-            "epoch": epoch.epoch,
-            "step": epoch.steps,
-            "release": self.models.release_index,
-            "radii": radii,
-        }
+        signed = signed.with_fields(epoch=epoch.epoch, step=epoch.steps)
         epoch.steps += 1
-        return ExpectedRound(
-            manifest=ExpectedManifest(digest=digest, fields=fields), lanes=self._opening.lanes(purpose)
-        )
-
-    def _asked_setup(self, asked: AskedRound) -> ExpectedManifest:
-        fields = self._plain_fields(asked.line, asked.purpose, asked.cohort)
-        return ExpectedManifest(digest=asked.manifest, fields=fields)
+        return signed, ExpectedRound(manifest=signed, lanes=self._opening.lanes(purpose))
 
     def _plain_fields(self, line: Line, purpose: Purpose, cohort: tuple[InstitutionId, ...]) -> dict[str, Encodable]:
         """Return what the manifest of a set-up says; a round names an epoch and weights beside."""
@@ -201,13 +209,14 @@ class Rounds:
         cohort, epoch = line.names("cohort"), line.octets("epoch")
         asked.over = True
         if line.kind is EventKind.EPOCH_FAILED:
+            self._record(line, asked)
             return
         line.require(
             list(cohort) == sorted(cohort) and set(cohort) <= set(asked.cohort), "names others than were asked"
         )
         line.require(len(cohort) >= self._opening.plan.rounds.quorum, "agrees on keys with too few members")
         line.require(is_digest(epoch) and epoch != NO_EPOCH, "names no epoch")
-        found = recorded_setup(line, asked, self._asked_setup(asked), self._opening, self._transcripts)
+        found = recorded_setup(line, asked, self._opening, self._transcripts)
         line.require(found == (epoch, cohort), f"names other keys than {asked.name}")
         asked.ready = True
         self._epoch = _Epoch(epoch=epoch, cohort=cohort)
@@ -231,6 +240,8 @@ class Rounds:
 
     def _blame(self, line: Line) -> None:
         asked, name = self._current(line), line.text("institution")
+        masked = asked.expected is not None and name in asked.answers
+        line.require(masked and asked.sum is None, "blames somebody whose masked answer it does not hold")
         (asked.blamed if asked.selected else asked.conflicting).add(name)
 
     def _select(self, line: Line) -> None:
@@ -241,12 +252,24 @@ class Rounds:
         self._require_answered(line, asked, members)
         self._require_everybody(line, asked, members)
         asked.selected, asked.selection = members, line.octets("selection")
+        if set(members) != set(asked.answers):
+            self._record(line, asked)
+
+    def _record(self, line: Line, asked: AskedRound) -> None:
+        """Return if the record that the entry names holds; in a log of before there may be none."""
+        if "record" not in line.fields and not self._opening.keeps_attempts:
+            asked.unkept = True
+            return
+        line.require("record" in line.fields, "names no record of what was asked, and of who had answered")
+        recorded_attempt(line, asked, self._opening, self._transcripts, digest=line.octets("record"))
+        asked.recorded = True
 
     def _require_everybody(self, line: Line, asked: AskedRound, members: tuple[InstitutionId, ...]) -> None:
         """Return if nobody was left out without a word.
 
         Who revealed shares for an earlier attempt agrees to the same members only, so others may have to wait.
         """
+        line.require(asked.conflicting.isdisjoint(members), "takes the answer of a member that it blames")
         left_out = sorted(set(asked.answers) - set(members) - asked.conflicting)
         again = any(other.selected == members for other in self._of_same_round(asked))
         problem = f"leaves out {', '.join(left_out)}, whose answer was accepted, and does not say why"
@@ -286,11 +309,15 @@ class Rounds:
         Raises:
             AuditError: it is of such a round, and does not hold.
         """
-        asked = next((item for item in self.asked if item.name == name), None)
+        asked = next((item for item in self.asked if name in {item.name, item.attempt_name}), None)
         if asked is None or name in self.recorded:
             return False
+        if name == asked.attempt_name:
+            if not asked.over:
+                recorded_attempt(asked.line, asked, self._opening, self._transcripts, digest=None)
+            return not asked.over
         if asked.purpose is Purpose.SETUP:
-            recorded_setup(asked.line, asked, self._asked_setup(asked), self._opening, self._transcripts)
+            recorded_setup(asked.line, asked, self._opening, self._transcripts)
         elif asked.selected:
             replayed_sum(asked.line, asked, self._opening, self._transcripts, digest=None)
         return asked.purpose is Purpose.SETUP or bool(asked.selected)
@@ -298,7 +325,8 @@ class Rounds:
     @property
     def recorded(self) -> frozenset[str]:
         """Return the file names of the transcripts behind the log's sums and epochs."""
-        return frozenset(asked.name for asked in self.asked if asked.sum or asked.ready)
+        named = {asked.name for asked in self.asked if asked.sum or asked.ready}
+        return frozenset(named | {asked.attempt_name for asked in self.asked if asked.recorded})
 
     # --- what comes of them ------------------------------------------------------------------------------------------
 
@@ -311,6 +339,9 @@ class Rounds:
         found = asked.sum if asked.purpose is Purpose.TRAIN else None
         holds = self._out_of_range(asked, found) and said if found else not said or self._opening.plan.secure is None
         line.require(holds, "gives up a sum that is in range, or that was never opened")
+        if asked.sum is None:
+            line.require(not asked.blamed, "gives up a round in which it blames members for the shares of no sum")
+            self._record(line, asked)
 
     def _out_of_range(self, asked: AskedRound, found: ReplayedSum) -> bool:
         try:

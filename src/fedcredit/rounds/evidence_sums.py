@@ -76,7 +76,7 @@ def replay(
     _require_manifest(transcript, expected, opening, secure)
     aggregator = AggregatorRound(
         manifest_digest=expected.manifest.digest,
-        cohort=_cohort_of(expected, secure),
+        cohort=cohort_of(expected, secure),
         count=expected.lanes,
         bits=secure.lane_bits,
         smallest=opening.plan.rounds.quorum,
@@ -97,7 +97,8 @@ def replay(
     )
 
 
-def _cohort_of(expected: ExpectedRound, secure: SecureAggregation) -> Cohort:
+def cohort_of(expected: ExpectedRound, secure: SecureAggregation) -> Cohort:
+    """Return the cohort of a masked round, with the graph of its epoch."""
     epoch = expected.manifest.fields["epoch"]
     seed = epoch if isinstance(epoch, bytes) else b""
     return Cohort.of(expected.manifest.cohort, seed=seed, threshold=secure.threshold)
@@ -134,12 +135,16 @@ def _take_uploads(
         if upload.manifest_digest != aggregator.manifest_digest:
             raise WrongContextError(what=f"upload of {name}", field="manifest")
         digest = hashlib.sha256(item.body).digest()
-        _require_logged(name, upload, digest, accepted.get(name))
+        require_logged(name, upload, digest, accepted.get(name))
         aggregator.take_upload(name, upload, digest=digest, signature=item.signature, bulk=item.bulk)
 
 
-def _require_logged(name: str, upload: Upload, digest: bytes, line: Line | None) -> None:
-    """Return if the log took exactly this upload, with the head and the cosignature that are in it."""
+def require_logged(name: str, upload: Upload, digest: bytes, line: Line | None) -> None:
+    """Return if the log took exactly this upload, with the head and the cosignature that are in it.
+
+    Raises:
+        WrongContextError: it did not.
+    """
     stated = {"answer": digest, "ledger_head": upload.ledger_head, "cosignature": upload.cosignature}
     if line is None or any(line.fields.get(key) != value for key, value in stated.items()):
         raise WrongContextError(what=f"upload of {name}", field="entry of the log")

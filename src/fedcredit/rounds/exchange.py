@@ -54,6 +54,15 @@ class RoundResult:
     """Of a closing: the signed answers, with their votes."""
     transcript: bytes = bytes(32)
     """Digest of the signed messages of a secure round, from which anybody can add up again."""
+    uploads: dict[InstitutionId, Signed] = field(default_factory=dict)
+    """Of a secure round: the signed uploads, without lanes and boxes."""
+    record: bytes = b""
+    """Digest of what was kept of a round that failed, or that left somebody out; empty if nothing was."""
+
+    @property
+    def opened(self) -> bool:
+        """Return whether a masked sum was opened."""
+        return self.transcript != bytes(32)
 
     def add_traffic(self, other: RoundResult) -> None:
         """Count the messages and bytes of a set-up that this round needed."""
@@ -218,3 +227,16 @@ class Exchange:
 def answer_digest(opened: OpenedAnswer) -> bytes:
     """Return SHA-256 of the signed message: what the log says of an answer."""
     return hashlib.sha256(opened.signed.body).digest()
+
+
+class EncodedOnce:
+    """Encodes the body that all members of a stage get once, not once for each."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Message, bytes] | None = None
+
+    def __call__(self, body: Message) -> bytes:
+        """Return the encoding of ``body``."""
+        if self._last is None or self._last[0] is not body:
+            self._last = (body, body.to_bytes())
+        return self._last[1]

@@ -34,7 +34,7 @@ from fedcredit.rounds.containment import NO_SUM, Containment, Integers, kept_tot
 from fedcredit.rounds.engine import Resumed, RoundCall, RoundEngine
 from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.heads import LedgerHeads
-from fedcredit.rounds.transcript import TRANSCRIPTS
+from fedcredit.rounds.transcript import RECORDS, TRANSCRIPTS
 from fedcredit.rounds.voting import Verdict, ballots_from_bytes, ballots_to_bytes
 from fedcredit.store.database import Database
 from fedcredit.store.files import make_directory, write_atomic
@@ -62,7 +62,7 @@ class RoundReport:
 
 
 class FederatedRun:
-    """One run of one plan, kept in a folder: ``plan.toml``, ``run.db`` (audit log), ``checkpoints/``.
+    """One run of one plan, kept in a folder: ``plan.toml``, ``run.db`` (audit log), ``checkpoints/``, ``transcripts/``.
 
     Opening a folder that holds a run of the same plan resumes it after its last released round; a run of another plan
     is refused. What the log says was released exists: the checkpoint is written first, then the line.
@@ -256,7 +256,7 @@ class FederatedRun:
         return opened - (self._state.round if purpose is Purpose.TRAIN else 0) - 1
 
     def _keep_transcript(self, name: str, transcript: bytes) -> None:
-        """Write the evidence of a round, or of a set-up of keys, before the log says that there was one."""
+        """Write the evidence of a round, of a failed attempt, or of a set-up of keys, before the log tells of it."""
         if not (self.folder / TRANSCRIPTS).is_dir():
             make_directory(self.folder / TRANSCRIPTS)
         write_atomic(self.folder / TRANSCRIPTS / name, transcript)
@@ -311,6 +311,7 @@ class FederatedRun:
                 roster=roster.digest(),
                 layout=self._family.layout.digest(),
                 coordinator=hashlib.sha256(keys.public.to_bytes()).digest(),
+                records=RECORDS,
                 checkpoint=self._parent,
                 **_model_digests(self._state),
             )

@@ -52,6 +52,8 @@ class SecureCall:
     """Raises if the cosignature of an upload does not hold."""
     accept: Callable[[InstitutionId, Upload, bytes], None]
     """Records an upload all of whose parts hold."""
+    keep: Callable[[], bytes]
+    """Keeps what was asked and the uploads so far, and returns the digest of that record."""
 
 
 class SecureRound:
@@ -131,6 +133,7 @@ class SecureRound:
             self._sum.take_upload(name, upload, digest=digest, signature=signed.signature, bulk=opened.bulk)
             call.accept(name, upload, digest)
             self._uploads[name] = SignedUpload(body=signed.body, signature=signed.signature, bulk=opened.bulk)
+            self._result.uploads[name] = signed
             self._result.contributors.append(name)
             call.epoch.complete.add(name)
 
@@ -143,10 +146,14 @@ class SecureRound:
         return self._ask(Stage.UPLOAD, requests, Upload, take, on_reply)
 
     def _select(self) -> None:
-        """Fix and sign whose uploads are added up. It is in the log before any member hears of it."""
+        """Fix and sign whose uploads are added up. It is in the log before any member hears of it.
+
+        What shows why somebody is left out is kept before the log says so.
+        """
         try:
             selection = self._sum.select(before=self._call.selected_before)
         except SmallCohortError as error:
+            self._blame_conflicting()
             raise SumNotOpenedError(
                 round=self._call.manifest.round,
                 received=len(self._uploads) - len(self._sum.conflicting),
@@ -155,9 +162,9 @@ class SecureRound:
                 seconds=0.0,
                 missing=", ".join(sorted(self._sum.conflicting)),
             ) from error
-        finally:
-            for name in sorted(self._sum.conflicting):
-                self._blame(name, "commitments contradict those of others")
+        everybody = len(selection.members) == len(self._uploads)
+        kept: dict[str, Encodable] = {} if everybody else {"record": self._call.keep()}
+        self._blame_conflicting()
         self._selection = selection.to_bytes()
         self._selection_signature = sign(self._keys, tag=SELECTION_TAG, body=self._selection)
         self._result.contributors = [InstitutionId(name) for name in selection.members]
@@ -166,8 +173,15 @@ class SecureRound:
             self._call.manifest,
             selection=self._sum.selection_digest,
             contributors=list(selection.members),
+            **kept,
         )
         self._notes.write()
+
+    def _blame_conflicting(self) -> None:
+        if self._sum.conflicting:
+            self._call.keep()
+        for name in sorted(self._sum.conflicting):
+            self._blame(name, "commitments contradict those of others")
 
     # --- M2 ----------------------------------------------------------------------------------------------------------
 
@@ -227,8 +241,6 @@ class SecureRound:
             self._require(0, "reveal shares that fit their commitments", waited_s, {})
         opened = self._opened
         assert opened is not None  # noqa: S101 - _require has raised
-        for name in sorted(opened.wrong):
-            self._blame(name, "a share does not fit its commitment: the holder's or the dealer's fault")
         self._result.total = opened.values
         return Transcript(
             manifest=self._call.manifest.to_bytes(),
@@ -242,6 +254,11 @@ class SecureRound:
             accepts=dict(self._accepts),
             reveals=dict(self._reveals),
         )
+
+    def blame_for_shares(self) -> None:
+        """Record whose shares are wrong, once the transcript that shows it is kept."""
+        for name in sorted(self._opened.wrong if self._opened else ()):
+            self._blame(name, "a share does not fit its commitment: the holder's or the dealer's fault")
 
     # --- shared ------------------------------------------------------------------------------------------------------
 

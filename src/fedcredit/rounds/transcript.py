@@ -1,23 +1,31 @@
 """The signed messages of a secure round and of an epoch's set-up, kept so that anybody can check them and add up again.
 
-Masked uploads may be shown: with the shares that were revealed they give the sum, and no single update.
+Masked uploads may be shown: with the shares that were revealed they give the sum, and no single update. Of an attempt
+without a sum there is less: what was asked, and what its members committed to.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from fedcredit.encoding import Buffer, Encodable, decode, encode
 from fedcredit.errors import MalformedMessageError
+from fedcredit.messages import Manifest, Signed
 from fedcredit.parties import InstitutionId
 
 TRANSCRIPTS: Final = "transcripts"
 _TRANSCRIPT_FORMAT: Final = "fedcredit round transcript 1"
 _SETUP_FORMAT: Final = "fedcredit set-up record 1"
+_ATTEMPT_FORMAT: Final = "fedcredit attempt record 1"
+RECORDS: Final = 2
+"""Version of what is kept beside a log, in its first entry; from 2 on there are records of attempts."""
 _LIMIT: Final = 2**31 - 1
+
+Keep = Callable[[str, bytes], None]
+"""Makes a file of this name durable, with this content."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +146,63 @@ class SetupRecord:
         raise MalformedMessageError(what="set-up record", problem="its parts are not the expected ones")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttemptRecord:
+    """One attempt that gave no sum, or whose sum leaves out somebody who had answered.
+
+    Lanes and boxes are not in it. What a member is blamed for before the selection, or not, follows from the
+    commitments, and they are in the message that it signed.
+    """
+
+    manifest: bytes
+    manifest_signature: bytes
+    uploads: Mapping[InstitutionId, Signed]
+    """Every masked upload that was accepted; none of a set-up, of a closing, or with open aggregation."""
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical encoding."""
+        uploads: dict[str, Encodable] = {str(name): [item.body, item.signature] for name, item in self.uploads.items()}
+        return encode([_ATTEMPT_FORMAT, self.manifest, self.manifest_signature, uploads])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> AttemptRecord:
+        """Return what ``to_bytes`` was called on; the signatures are not checked.
+
+        Raises:
+            MalformedMessageError: it was not called on this.
+        """
+        match decode(data, what="attempt record", limit=_LIMIT):
+            case [str(form), bytes(manifest), bytes(signature), dict(uploads)] if form == _ATTEMPT_FORMAT:
+                return cls(
+                    manifest=manifest,
+                    manifest_signature=signature,
+                    uploads={InstitutionId(name): _signed(item) for name, item in uploads.items()},
+                )
+        raise MalformedMessageError(what="attempt record", problem="its parts are not the expected ones")
+
+
+def keep_attempt(manifest: Manifest, *, signature: bytes, uploads: Mapping[InstitutionId, Signed], keep: Keep) -> bytes:
+    """Keep the record of an attempt and return its SHA-256, for the entry that says what came of it."""
+    record = AttemptRecord(manifest=manifest.to_bytes(), manifest_signature=signature, uploads=uploads).to_bytes()
+    keep(attempt_name(round_number=manifest.round, purpose=manifest.purpose, attempt=manifest.attempt), record)
+    return hashlib.sha256(record).digest()
+
+
 def transcript_name(*, round_number: int, purpose: str, attempt: int) -> str:
     """Return the file name of a round's transcript."""
     return f"{round_number:05d}-{purpose}-{attempt:03d}.cbor"
+
+
+def attempt_name(*, round_number: int, purpose: str, attempt: int) -> str:
+    """Return the file name of an attempt's record, which may stand beside the transcript of the same attempt."""
+    return f"{round_number:05d}-{purpose}-{attempt:03d}-attempt.cbor"
+
+
+def _signed(value: Encodable) -> Signed:
+    match value:
+        case [bytes(body), bytes(signature)]:
+            return Signed(body=body, signature=signature)
+    raise MalformedMessageError(what="attempt record", problem="a message does not have two parts")
 
 
 def _octets(value: Encodable) -> bytes:

@@ -22,6 +22,7 @@ from fedcredit.errors import MalformedMessageError, ReconstructionError, ReplayE
 from fedcredit.messages import box_length
 from fedcredit.secagg.agreement import selection_digest
 from fedcredit.secagg.cohort import Cohort
+from fedcredit.secagg.conflicts import conflicts
 from fedcredit.secagg.masking import masked_sum
 from fedcredit.secagg.member import NO_SHARE, wanted
 from fedcredit.secagg.ring import Lanes, lanes_from_bytes, signed_view
@@ -144,27 +145,14 @@ class AggregatorRound:
         return self._selection
 
     def _contradicting(self) -> frozenset[int]:
-        """Return who is left out because two members committed to different seeds for one pair (PROTOCOL.md 7).
-
-        Somebody in conflict with more members than may collude lies: one honest member is among those it contradicts.
-        One conflict alone decides nothing, whatever the plan says of colluders. Of a pair that stays undecided both are
-        left out.
-        """
-        pairs = {
-            (one, two)
-            for one in self.contributions
-            for two in self.cohort.neighbours[one]
-            if one < two and two in self.contributions and self._pair(one, two) != self._pair(two, one)
-        }
-        conflicts = {place: sum(place in pair for pair in pairs) for place in self.contributions}
-        liars = {place for place, count in conflicts.items() if count > max(1, self.colluders)}
-        rest = {place for pair in pairs if not liars & {*pair} for place in pair}
-        self.liars = frozenset(self.cohort.names[place] for place in liars)
-        return frozenset(liars | rest)
-
-    def _pair(self, dealer: int, other: int) -> bytes:
-        position = 1 + self.cohort.position(other, of=dealer)
-        return self.contributions[dealer].upload.commitments[position]
+        """Return who is left out because its commitments contradict those of others."""
+        found = conflicts(
+            {place: item.upload.commitments for place, item in self.contributions.items()},
+            cohort=self.cohort,
+            colluders=self.colluders,
+        )
+        self.liars = frozenset(self.cohort.names[place] for place in found.liars)
+        return found.left_out
 
     # --- M2, M3 ------------------------------------------------------------------------------------------------------
 

@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from consortium import SECURE, Consortium, plan_of
-from kept_runs import change, driven, opened_run, places, read, rewrite
+from bent_members import bent, other_commitments
+from consortium import SECURE, Consortium, Flaky, plan_of
+from kept_runs import attempts, change, driven, opened_run, places, read, rewrite, trained
 from timestamping import Authority, answer_query
 
 from fedcredit.audit.log import EventKind
-from fedcredit.errors import AuditError
+from fedcredit.errors import AuditError, QuorumError
 from fedcredit.lab.inprocess import run_in_process
 from fedcredit.lab.study import Study, StudyOptions, build_study
+from fedcredit.messages import Stage
 from fedcredit.rounds.run import FederatedRun
 from fedcredit.store.database import Database
 
@@ -149,7 +151,12 @@ def test_a_run_is_compared_with_what_a_member_has_cosigned(demo: Callable, study
     outcome = demo(f"{VERIFY} --against {folder} --format json")
     compared = outcome.data["compared"]
     closing = places(read(run), EventKind.ROUND_OPENED)[-1]
-    assert compared == {"institution": name, "cosigned": closing, "answered": 2 + 3 * 3 + 1, "accepted": 4} | {
+    assert compared == {
+        "institution": name,
+        "cosigned": closing,
+        "answered": 2 + 3 * 3 + 1,
+        "unstated": 0,
+        "accepted": 4,
         "unused": 0,
         "unheard": False,
     }
@@ -250,6 +257,53 @@ def test_an_open_run_and_one_cut_off_are_told_as_such(
     assert "▲ 1 transcripts hold that no entry names" in type_in("audit verify cut/run").stderr
 
 
+def test_what_failed_and_who_is_blamed_is_told(tmp_path: Path, type_in: Callable) -> None:
+    consortium = Consortium.make(tmp_path, plan_of(**SECURE, **{"run/rounds": 2, "rounds/retries": 0}))
+    bent(consortium, "bank-b", Stage.UPLOAD, other_commitments(3))
+    flaky = Flaky(consortium.loopback(), lambda name, number: number == 6 and name != "bank-a")
+    with pytest.raises(QuorumError):
+        trained(consortium, flaky)
+    verified = type_in("audit verify run --format json")
+    assert "✓ 2 attempts without a sum, or without somebody's answer: what was asked is signed" in verified.stderr
+    assert "✓ 1 times a member is blamed, each time by what members signed" in verified.stderr
+    told = json.loads(verified.stdout)["data"]
+    assert (told["attempts"], told["blames"]) == ({"kept": 2, "not_kept": 0, "cut_off": 0}, 1)
+    log = read(tmp_path / "run")
+    rewrite(tmp_path / "run", log[:-1])
+    attempts(tmp_path / "run")[-1].unlink()
+    assert "▲ 1 attempts have no end in the log: the coordinator was cut off" in type_in("audit verify run").stderr
+
+
+def test_what_older_versions_did_not_keep_is_told(
+    tmp_path: Path, type_in: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedcredit.rounds.run.RECORDS", 1)
+    consortium = Consortium.make(tmp_path, plan_of(**{"run/rounds": 1, "rounds/retries": 0, "rounds/quorum": 3}))
+    with pytest.raises(QuorumError):
+        trained(consortium, Flaky(consortium.loopback(), lambda name, number: name < "c"))
+    log = read(tmp_path / "run")
+    rewrite(tmp_path / "run", [*log[:-1], (log[-1][0], {**log[-1][1], "record": bytes(32)})])
+    type_in("audit verify run").refuses("FC-3301", 5, "names another record than 00001-train-001-attempt.cbor")
+    attempts(tmp_path / "run")[0].unlink()
+    older = {name: value for name, value in log[-1][1].items() if name != "record"}
+    rewrite(tmp_path / "run", [*log[:-1], (log[-1][0], older)])
+    said = type_in("audit verify run").stderr
+    assert "▲ 1 attempts without a sum, or without somebody's answer, were not kept by that version" in said
+
+
+def test_requests_that_an_older_node_recorded_without_their_radii_are_told(
+    demo: Callable, study: Study, run: Path
+) -> None:
+    name, folder = node_of(study)
+    state = folder / "state" / "node.db"
+    log = [(kind, {key: value for key, value in fields.items() if key != "radii"}) for kind, fields in read(state)]
+    rewrite(state, log)
+    outcome = demo(f"{VERIFY} --against {folder} --format json")
+    trained_on = [fields for kind, fields in log if fields.get("purpose") == "train"]
+    assert outcome.data["compared"]["unstated"] == len(trained_on)
+    assert f"▲ {len(trained_on)} requests in the log of {name} were recorded by an older version" in outcome.stderr
+
+
 # --- view ------------------------------------------------------------------------------------------------------------
 
 
@@ -347,5 +401,5 @@ def test_both_commands_speak_chinese_with_the_same_envelopes(demo: Callable, stu
         assert json.loads(english.stdout) == json.loads(chinese.stdout)
         told = "\n".join(line for line in chinese.stderr.splitlines() if "demo" not in line and "event" not in line)
         words = set(re.findall(r"(?<![\w.-])[A-Za-z]{2,}(?![\w-])", told))
-        fields = {"manifest", "epoch", "plan", "roster", "coordinator", "answer", "ledger_head", "log_size"}
+        fields = {"manifest", "epoch", "plan", "roster", "coordinator", "answer", "ledger_head", "log_size", "records"}
         assert words <= {"epsilon", "delta", "setup", "train", *fields}

@@ -17,7 +17,7 @@ from fedcredit.audit.merkle import verify_inclusion
 from fedcredit.audit.witness import FIRST_SIGHT
 from fedcredit.config.plan import RunPlan
 from fedcredit.crypto.keys import IdentityKeys
-from fedcredit.envelope import OpenedRequest, open_request, seal_answer, seal_unreadable
+from fedcredit.envelope import OpenedRequest, open_request, seal_answer, seal_unreadable, verified_manifest
 from fedcredit.errors import LogRolledBackError, QuorumError, RoundRefusedError
 from fedcredit.institution.lineage import follow
 from fedcredit.messages import (
@@ -39,6 +39,7 @@ from fedcredit.rounds.engine import Resumed, RoundCall, RoundEngine
 from fedcredit.rounds.exchange import RoundResult
 from fedcredit.rounds.heads import LedgerHeads
 from fedcredit.rounds.shown_log import MOST_SHOWN
+from fedcredit.rounds.transcript import AttemptRecord
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 from fedcredit.transport import Deadline, Reply, Transport
@@ -156,6 +157,8 @@ class Table:
 
     resumed: Resumed = field(default_factory=Resumed)
     audit: AuditLog = field(default_factory=lambda: AuditLog(Journal(Database.in_memory(), "audit")))
+    kept: dict[str, bytes] = field(default_factory=dict)
+    """What was written beside the log, by name."""
 
     def __post_init__(self) -> None:
         if not len(self.audit):
@@ -169,7 +172,7 @@ class Table:
             audit=self.audit,
             heads=self.heads,
             clock=self.clock,
-            keep_transcript=no_transcript,
+            keep_transcript=self.kept.__setitem__,
             resumed=self.resumed,
         )
 
@@ -190,10 +193,6 @@ class Table:
     def kinds(self) -> list[str]:
         """The events after the opening of the run."""
         return [str(event.kind) for event in self.audit.events()][1:]
-
-
-def no_transcript(name: str, transcript: object) -> None:
-    raise AssertionError(f"an open round has no transcript {name}")
 
 
 def quorum(number: int) -> RunPlan:
@@ -491,6 +490,14 @@ def test_too_few_answers_stop_the_round_and_name_who_is_missing() -> None:
         ["fund-c", "insurer-d"],
         ["bank-b"],
     )
+    # What was asked is kept before the log says that it failed; answers of an open round are not.
+    ((name, data),) = table.kept.items()
+    assert (name, last.fields["record"]) == ("00001-train-001-attempt.cbor", hashlib.sha256(data).digest())
+    record = AttemptRecord.from_bytes(data)
+    opened = next(event for event in table.audit.events() if event.kind is EventKind.ROUND_OPENED)
+    assert hashlib.sha256(record.manifest).digest() == opened.fields["manifest"]
+    assert verified_manifest(record.manifest, record.manifest_signature, coordinator=COORDINATOR.public).round == 1
+    assert not record.uploads
 
 
 def test_who_is_missing_is_named_with_what_is_known_about_it() -> None:

@@ -50,6 +50,7 @@ def test_the_log_that_a_member_has_cosigned_is_recognised(run: Path, record: Mem
         institution=record.institution,
         cosigned=closing,
         answered=2 + 4 * 3 + 1,
+        unstated=0,
         accepted=5,
         unused=0,
         unheard=False,
@@ -135,6 +136,7 @@ def test_a_member_that_never_took_part_has_nothing_to_say(run: Path, record: Mem
         institution="bank-z",  # type: ignore[arg-type]
         cosigned=0,
         answered=0,
+        unstated=0,
         accepted=0,
         unused=0,
         unheard=False,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from consortium import SECURE, TREES, Consortium, Flaky, plan_of
-from kept_runs import Fields, Log, copied, driven, places, read, rewrite, trained
+from kept_runs import Fields, Log, attempt_of, copied, driven, places, read, rewrite, trained, transcripts
 
 from fedcredit.audit.log import EventKind
 from fedcredit.errors import AuditError, QuorumError
@@ -273,6 +273,9 @@ def test_a_round_without_its_sum_or_after_its_end_releases_nothing(run: Path) ->
     aborted = {**place, "stage": "reveal", "missing": [], "refused": []}
     # A sum that was opened and is in range is not given up either.
     assert ending(run, [*log[:released], (EventKind.ROUND_ABORTED, aborted), log[released]]) == released
+    # Given up before it was opened, it cannot be opened any more; what was asked has to be on record then.
+    assert ending(run, [*log[:opened], (EventKind.ROUND_ABORTED, aborted), *log[opened:]]) == opened
+    aborted["record"] = attempt_of(run, transcripts(run)[-1])
     assert ending(run, [*log[:opened], (EventKind.ROUND_ABORTED, aborted), *log[opened:]]) == opened + 1
 
 

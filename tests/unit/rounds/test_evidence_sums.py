@@ -31,7 +31,7 @@ from fedcredit.rounds.evidence_models import Models
 from fedcredit.rounds.evidence_opening import Opening, read_opening
 from fedcredit.rounds.evidence_rounds import Rounds
 from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
-from fedcredit.rounds.transcript import SignedUpload, Transcript
+from fedcredit.rounds.transcript import RECORDS, SignedUpload, Transcript
 from fedcredit.secagg.agreement import SELECTION_TAG
 from fedcredit.secagg.ring import lanes_to_bytes
 from fedcredit.secagg.wire import Reveal, Selection, Upload
@@ -414,6 +414,7 @@ def replayed_by_hand(
         coordinator=COORDINATOR.public,
         family=consortium.family,
         privacy=privacy_plan(plan),
+        records=RECORDS,
     )
     expected = ExpectedRound(
         manifest=ExpectedManifest(
@@ -437,11 +438,12 @@ def test_an_answer_that_was_accepted_and_then_left_out_is_found(run: Path) -> No
     rewrite(run, [*log[:index], (kind, late), *log[index:]])
     with pytest.raises(AuditError, match=f"entry {index + 1} leaves out insurer-d"):
         verify_run(run)
-    # Said aloud, it is not censorship: the member and those whom it contradicts can answer for it.
+    # Said aloud, it is censorship as well, unless the members' commitments show why: nothing is kept that does.
     place = {name: fields[name] for name in ("run", "round", "attempt", "purpose")}
     blame = (EventKind.MEMBER_BLAMED, {**place, "institution": LATE, "reason": "commitments contradict"})
     rewrite(run, [*log[:index], (kind, late), blame, *log[index:]])
-    verify_run(run)
+    with pytest.raises(AuditError, match=f"entry {index + 2} names no record"):
+        verify_run(run)
     # A refused message of its is no reason once it was accepted.
     refusal = (EventKind.ANSWER_REFUSED, {**place, "institution": LATE, "code": "FC-3101"})
     rewrite(run, [*log[:index], refusal, (kind, late), *log[index:]])

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bent_members import Bend, bent, first_share_changed, other_bulk, other_commitments
 from consortium import CONSORTIUM, COORDINATOR, NAMES, NO_PRIVACY, RUN, SECURE, SHARED, Consortium, plan_of
 
 from fedcredit.audit.checkpoint_note import LogCheckpoint, NoteSignature
 from fedcredit.audit.log import Event, EventKind, log_origin
 from fedcredit.audit.witness import require_final
 from fedcredit.config.plan import RunPlan
-from fedcredit.crypto.derivation import commitment
 from fedcredit.crypto.signatures import verify, verify_digest
-from fedcredit.envelope import ANSWER_TAG, OpenedRequest, verified_manifest
+from fedcredit.envelope import ANSWER_TAG, verified_manifest
 from fedcredit.errors import MalformedMessageError, QuorumError, SumNotOpenedError
-from fedcredit.institution.stages import Reaction, Stages
+from fedcredit.institution.stages import Reaction
 from fedcredit.messages import Stage
 from fedcredit.parties import COORDINATOR as COORDINATOR_NAME
 from fedcredit.parties import InstitutionId
@@ -404,72 +404,11 @@ def test_the_cosignatures_in_the_log_make_every_head_of_it_final(tmp_path: Path)
 
 # --- members whose software lies -------------------------------------------------------------------------------------
 
-Bend = Callable[[Reaction], Reaction]
-
-
-class Lying:
-    """A member's reactions, bent in one stage before they are signed."""
-
-    def __init__(self, honest: Stages, stage: Stage, bend: Bend) -> None:
-        self._honest = honest
-        self._stage = stage
-        self._bend = bend
-
-    def react(self, opened: OpenedRequest) -> Reaction:
-        honest = self._honest.react(opened)
-        if opened.stage is not self._stage:
-            return honest
-        lie = self._bend(honest)
-
-        def store() -> None:
-            honest.store()
-            if isinstance(lie.answer, Upload):
-                # A liar remembers what it said, and goes along with the rest of the round.
-                memory, run = self._honest._memory, opened.manifest.run
-                state = memory.member_round(run)
-                assert state is not None
-                memory.keep_round(run, replace(state, upload=hashlib.sha256(lie.answer.to_bytes()).digest()))
-
-        return replace(lie, store=store)
-
-
-def bent(consortium: Consortium, name: str, stage: Stage, bend: Bend) -> None:
-    worker = consortium.sites[name].worker
-    worker._stages = Lying(worker._stages, stage, bend)  # type: ignore[assignment]
-
-
-def other_commitments(count: int) -> Bend:
-    """Commit to other seeds than the true ones, for the first ``count`` neighbours."""
-
-    def bend(reaction: Reaction) -> Reaction:
-        assert isinstance(reaction.answer, Upload)
-        own, *pairs = reaction.answer.commitments
-        lies = [commitment(bytes([i + 1]) * 32, context=own) for i in range(count)]
-        return replace(reaction, answer=replace(reaction.answer, commitments=(own, *lies, *pairs[count:])))
-
-    return bend
-
 
 def other_own_commitment(reaction: Reaction) -> Reaction:
     assert isinstance(reaction.answer, Upload)
     _, *pairs = reaction.answer.commitments
     return replace(reaction, answer=replace(reaction.answer, commitments=(bytes(32), *pairs)))
-
-
-def other_bulk(change: Callable[[bytes], bytes], *, signed: bool = True) -> Bend:
-    """Send other bytes beside a message, with or without their digest in it."""
-
-    def bend(reaction: Reaction) -> Reaction:
-        bulk = change(b"".join(reaction.bulk))
-        digest = hashlib.sha256(bulk).digest()
-        answer = replace(reaction.answer, bulk_digest=digest) if signed else reaction.answer  # type: ignore[call-arg]
-        return replace(reaction, answer=answer, bulk=(bulk,))
-
-    return bend
-
-
-def first_share_changed(shares: bytes) -> bytes:
-    return bytes([0]) + bytes(SHARE_LENGTH - 1) + shares[SHARE_LENGTH:]
 
 
 def blamed(run: FederatedRun) -> list[tuple[str, str]]:
