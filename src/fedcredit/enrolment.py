@@ -18,10 +18,11 @@ from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.crypto.signatures import LASTING_SIGNATURE_LENGTH, sign_lasting, verify_lasting
 from fedcredit.errors import ConfigFileMissingError, EnrolmentFileError, FedcreditError
 from fedcredit.messages import Message
+from fedcredit.messages.base import counts_field
 from fedcredit.parties import COORDINATOR, InstitutionId, InstitutionType, Member, institution_id
 
 INVITATION_TAG: Final = "fedcredit invitation 2"
-JOIN_TAG: Final = "fedcredit join request 2"
+JOIN_TAG: Final = "fedcredit join request 3"
 _FILE_LIMIT: Final = 64 * 1024
 _FILE_VERSION: Final = 2
 MessageT = TypeVar("MessageT", bound=Message)
@@ -109,6 +110,8 @@ class JoinRequest(Message):
     identity: bytes
     supernode_key: bytes
     """Public key of the SuperNode in OpenSSH form: a transport key only."""
+    schemas: tuple[int, ...]
+    """Versions of the canonical data set that the node speaks."""
     signature: bytes
 
     @classmethod
@@ -120,12 +123,20 @@ class JoinRequest(Message):
             "kind": lambda value: isinstance(value, str) and value in set(InstitutionType),
             "identity": _octets(4096),
             "supernode_key": _octets(4096),
+            "schemas": counts_field(64, each=10_000),
             "signature": _octets(LASTING_SIGNATURE_LENGTH),
         }
 
     @classmethod
     def make(
-        cls, *, consortium: str, institution: InstitutionId, kind: InstitutionType, keys: IdentityKeys, supernode: bytes
+        cls,
+        *,
+        consortium: str,
+        institution: InstitutionId,
+        kind: InstitutionType,
+        keys: IdentityKeys,
+        supernode: bytes,
+        schemas: tuple[int, ...],
     ) -> JoinRequest:
         """Return a request signed with ``keys``."""
         unsigned = cls(
@@ -134,6 +145,7 @@ class JoinRequest(Message):
             kind=str(kind),
             identity=keys.public.to_bytes(),
             supernode_key=supernode,
+            schemas=schemas,
             signature=b"",
         )
         signature = sign_lasting(keys, tag=JOIN_TAG, body=unsigned.to_bytes())

@@ -15,6 +15,7 @@ from fedcredit.contract.loading import parse_contract
 
 HEAD = """schema_version: 1
 name: small-loans
+tables: 1
 title: small
 licence: none
 attribution: made up

@@ -112,6 +112,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "kind": "bank",
         "identity": b"identity",
         "supernode_key": b"ssh",
+        "schemas": [1, 2],
         "signature": SIGNATURE,
     },
 }
@@ -263,6 +264,10 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("join-request", "kind", ["bank"]),
     ("join-request", "kind", {}),
     ("join-request", "signature", bytes(3374)),
+    ("join-request", "schemas", 1),
+    ("join-request", "schemas", [-1]),
+    ("join-request", "schemas", [True]),
+    ("join-request", "schemas", [1] * 65),
 ]
 
 

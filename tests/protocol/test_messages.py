@@ -166,6 +166,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Message]] = {
         kind=st.sampled_from([str(kind) for kind in InstitutionType]),
         identity=BYTES,
         supernode_key=BYTES,
+        schemas=st.lists(st.integers(0, 10_000), max_size=64).map(tuple),
         signature=st.binary(max_size=64),
     ),
 }

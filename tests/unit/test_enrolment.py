@@ -29,6 +29,7 @@ def join(name: str = "bank-a") -> JoinRequest:
         kind=InstitutionType.BANK,
         keys=KEYS,
         supernode=b"ssh-key",
+        schemas=(1, 2),
     )
 
 

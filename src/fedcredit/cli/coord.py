@@ -130,14 +130,21 @@ def member_approve(
 @guarded
 def member_show(folder: Folder, output_format: Format = OutputFormat.TEXT, debug: Debug = False) -> Mapping[str, Any]:
     """Show the roster with its fingerprints."""
+    from fedcredit.contract.canonical.versions import newest_common
     from fedcredit.crypto.keys import PublicIdentity
     from fedcredit.rounds.coordinator import Coordinator
 
     requests = Coordinator(folder, passphrase=passphrase()).members()
+    version = newest_common(item.schemas for item in requests)
     lines = [[item.institution, item.kind, PublicIdentity.from_bytes(item.identity).fingerprint()] for item in requests]
     shown = [[institution, word(kind), fingerprint] for institution, kind, fingerprint in lines]
     table(tr("Members"), [tr("institution"), tr("kind"), tr("fingerprint")], shown, left=3)
-    return {"members": [{"institution": a, "kind": b, "fingerprint": c} for a, b, c in lines]}
+    if version is not None:
+        say(tr("   newest version of the canonical data set that all speak: {version}", version=version))
+    elif requests:
+        note(tr("no version of the canonical data set is spoken by all: no plan on canonical tables can be made"))
+    members = [{"institution": a, "kind": b, "fingerprint": c} for a, b, c in lines]
+    return {"members": members, "schema_version": version}
 
 
 @app.command("serve")

@@ -35,6 +35,7 @@ def draft_plan(
         UsageError: an entry of ``borrowers`` is not INSTITUTION=COUNT[:MODALITY,…], or the threshold is one that a
             person has to choose, or has no use.
         NotAMemberError: it names an institution that is not approved.
+        SchemaVersionError: one does not speak the contract's version of the canonical data set.
         ConfigValueError: a value lies outside its range.
     """
     contract = shipped_contract(contract_name)
@@ -53,6 +54,7 @@ def draft_plan(
             "expected_borrowers": size,
             "modalities": modalities,
         }
+    coordinator.require_schema(contract, institutions)
     needed = quorum or len(institutions)
     consortium = Consortium(members=len(institutions), borrowers=sum(sizes), quorum=needed)
     raw = plan_values(

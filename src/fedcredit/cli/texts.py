@@ -105,6 +105,12 @@ ZH: Final[dict[str, str]] = {
     "run": "运行",
     "rounds released": "已发布轮次",
     "state": "状态",
+    "   newest version of the canonical data set that all speak: {version}": (
+        "   各成员共同支持的最新数据结构版本:{version}"
+    ),
+    "no version of the canonical data set is spoken by all: no plan on canonical tables can be made": (
+        "没有各成员共同支持的数据结构版本:无法制定基于规范数据表的计划"
+    ),
     # demo
     "fedcredit {version} demo · {data} · {model} · everything on this machine": (
         "fedcredit {version} 演示 · {data} · {model} · 全部在本机进行"

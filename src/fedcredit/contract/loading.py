@@ -22,6 +22,7 @@ _SectionT = TypeVar("_SectionT", bound=Section)
 class _TopLevel(Section):
     schema_version: int
     name: str
+    tables: int | None = None
     title: str
     licence: str
     attribution: str

@@ -101,6 +101,8 @@ class Contract(Section):
 
     schema_version: Literal[1]
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
+    tables: int | None = Field(default=None, ge=1)
+    """Version of the canonical data set that the features are made from; ``None`` if the columns are a table's own."""
     title: Text
     licence: Text
     attribution: Text
@@ -133,7 +135,10 @@ class Contract(Section):
 
     def to_value(self) -> Encodable:
         """Return the canonical value; real numbers as their shortest decimal text."""
-        return _canonical(self.model_dump())
+        value = self.model_dump()
+        if self.tables is None:  # contracts from before there were canonical tables keep their digests
+            del value["tables"]
+        return _canonical(value)
 
     def digest(self) -> bytes:
         """Return SHA-256 over the canonical encoding; comments and spacing of the YAML do not count."""

@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from fedcredit.checking.spec import DataSpec
 from fedcredit.contract import Contract
-from fedcredit.contract.canonical import canonical
 from fedcredit.data.features import encode
 from fedcredit.data.table import CreditTable
-from fedcredit.errors import NoRowsError
+from fedcredit.errors import NoRowsError, SchemaVersionError
 from fedcredit.features.labels import labelled_rows
 from fedcredit.features.names import wanted
 from fedcredit.features.reading import columns_of
@@ -35,11 +34,12 @@ def feature_frame(spec: DataSpec, contract: Contract, modalities: Iterable[str],
 
     Raises:
         ConfigValueError: the contract names a feature that canonical tables do not give, or must not.
+        SchemaVersionError: the tables are of another version of the canonical data set than the contract's.
         NoRowsError: no observation has a label of the contract's head.
         DataError: a table no longer reads as it did when it was checked.
     """
-    tables = canonical(spec.facts.schema_version)
-    asked = wanted(contract, modalities, tables)
+    asked = wanted(contract, modalities)
+    _require_same_version(spec, contract)
     rows = labelled_rows(spec, asked.head)
     if not len(rows.observations):
         raise NoRowsError(place=f"{place} ({contract.label.column})")
@@ -66,12 +66,18 @@ def held_modalities(spec: DataSpec, contract: Contract) -> tuple[str, ...]:
         DataError: a table cannot be opened.
     """
     everything = [modality.name for modality in contract.modalities]
-    asked = wanted(contract, everything, canonical(spec.facts.schema_version))
+    asked = wanted(contract, everything)
     there = {table: columns_of(spec, table) for table in asked.tables()}
     held = {name.text for name in asked.names if name.rule.name in there[name.table]}
     return tuple(
         modality.name for modality in contract.modalities if any(column.name in held for column in modality.columns)
     )
+
+
+def _require_same_version(spec: DataSpec, contract: Contract) -> None:
+    if spec.facts.schema_version != contract.tables:
+        asked = f"version {contract.tables} (the contract {contract.name})"
+        raise SchemaVersionError(asked=asked, spoken=f"version {spec.facts.schema_version} (these tables)")
 
 
 def training_table(spec: DataSpec, contract: Contract, modalities: Iterable[str], *, place: str) -> CreditTable:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast, get_args
 
 from fedcredit.contract import Contract
-from fedcredit.contract.canonical import CanonicalSet, CanonicalTable, ColumnRule
+from fedcredit.contract.canonical import CanonicalSet, CanonicalTable, ColumnRule, canonical
 from fedcredit.contract.canonical.table import Head
 from fedcredit.contract.columns import CategoryColumn
 from fedcredit.errors import ConfigValueError
@@ -84,18 +84,20 @@ class Wanted:
 
 def is_canonical(contract: Contract) -> bool:
     """Return whether a contract's features are made from canonical tables; otherwise its columns are a table's own."""
-    return contract.label.column.startswith(LABELS)
+    return contract.tables is not None
 
 
-def wanted(contract: Contract, modalities: Iterable[str], tables: CanonicalSet) -> Wanted:
+def wanted(contract: Contract, modalities: Iterable[str]) -> Wanted:
     """Return what the ``modalities`` of a contract on canonical tables read.
 
     Raises:
+        SchemaVersionError: this release does not speak the version of the tables.
         ConfigValueError: the entity, the label or a column is none that canonical tables give, or one that the
             label's head must not read (a leak); contract and column are named.
     """
+    tables = canonical(contract.tables or 0)
     head = contract.label.column.removeprefix(LABELS)
-    if head not in OBSERVED:
+    if not contract.label.column.startswith(LABELS) or head not in OBSERVED:
         raise _wrong(contract, "label.column", f"must be {LABELS} and one of {', '.join(OBSERVED)}")
     if contract.entity != ENTITY:
         raise _wrong(contract, "entity", f"must be {ENTITY}, as in the canonical tables")

@@ -25,6 +25,7 @@ from fedcredit.audit.log import AuditLog
 from fedcredit.config.node import NODE_FILE, NodeConfig
 from fedcredit.config.reading import validate
 from fedcredit.contract import load_contract
+from fedcredit.contract.canonical.versions import SPOKEN
 from fedcredit.crypto.certificates import make_supernode_key
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity
 from fedcredit.data.tables import read_table
@@ -86,6 +87,7 @@ def join(folder: Path, invitation: Invitation, *, passphrase: bytes | None = Non
         kind=config.kind,
         keys=keys,
         supernode=(folder / SUPERNODE.with_suffix(".pub")).read_bytes(),
+        schemas=SPOKEN,
     )
 
 

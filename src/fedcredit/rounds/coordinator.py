@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,8 @@ import tomlkit
 
 from fedcredit.config.federation import FEDERATION_FILE, FederationConfig
 from fedcredit.config.plan import RunPlan
-from fedcredit.contract import shipped_contract
+from fedcredit.contract import Contract, shipped_contract
+from fedcredit.contract.canonical.versions import require_spoken_by
 from fedcredit.crypto.certificates import issue_server_certificate, make_authority
 from fedcredit.crypto.keys import IdentityKeys, PublicIdentity, check_fingerprint
 from fedcredit.data.inputs import model_inputs
@@ -131,14 +132,23 @@ class Coordinator:
         Raises:
             NotAMemberError: the plan names an institution that is not approved.
             RosterMismatchError: it names another key of one.
+        SchemaVersionError: one does not speak the contract's version of the canonical data set.
         """
         members = {request.institution: request.member() for request in self.members()}
         for name in plan.institutions:
             if name not in members:
                 raise NotAMemberError(institution=name)
+        self.require_schema(shipped_contract(plan.run.contract), plan.institutions)
         roster = Roster(tuple(members[name] for name in plan.institutions))
         plan.require_members(roster)
         return roster
+
+    def require_schema(self, contract: Contract, institutions: Iterable[str]) -> None:
+        """Raise ``SchemaVersionError`` unless the ``institutions`` have stated that they speak a contract's tables."""
+        named = frozenset(institutions)
+        if contract.tables is not None:
+            stated = {item.institution: item.schemas for item in self.members() if item.institution in named}
+            require_spoken_by(contract.tables, stated)
 
     def open_run(self, run_id: str | None, plan: RunPlan, transport: Transport, *, clock: Clock = time.time) -> OpenRun:
         """Start a run of ``plan``, or resume ``run_id``; the folder's lock keeps a second process out."""

@@ -52,6 +52,7 @@ def seeds() -> dict[str, bytes]:
         kind=InstitutionType.BANK,
         keys=keys_of(2),
         supernode=b"ecdsa-sha2-nistp384 AAAA",
+        schemas=(1,),
     )
     return {
         "invitation": chosen(0, armoured(invitation)),

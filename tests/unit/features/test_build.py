@@ -11,7 +11,7 @@ from data_faults.small_loans import contract_of, modality, number, numbers, rich
 
 from fedcredit.checking.spec import read_spec
 from fedcredit.contract import load_contract
-from fedcredit.errors import WrongColumnTypeError
+from fedcredit.errors import SchemaVersionError, WrongColumnTypeError
 from fedcredit.features.build import feature_frame, held_modalities, training_table
 
 
@@ -137,3 +137,13 @@ def test_rows_that_the_check_left_out_as_repeated_are_left_out_here(tmp_path: Pa
     ]
     assert frames[0] == [7_777.0] * 4, "of two rows of one day the later one is the newest"
     assert 7_777.0 not in frames[1]
+
+
+def test_tables_of_another_version_than_the_contract_are_refused(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, rich(people=6))
+    later = replace(spec, facts=spec.facts.model_copy(update={"schema_version": 2}))
+    with pytest.raises(SchemaVersionError) as caught:
+        feature_frame(later, numbers("contract.amount"), ["all"], place="t")
+    told = str(caught.value.describe())
+    assert "version 1 (the contract small-loans)" in told
+    assert "version 2 (these tables)" in told

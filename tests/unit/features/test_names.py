@@ -4,19 +4,14 @@ import pytest
 from data_faults.small_loans import HEAD, contract_of, modality, number, numbers, words
 
 from fedcredit.contract import Contract, load_contract, shipped_contracts
-from fedcredit.contract.canonical import canonical
 from fedcredit.contract.columns import NumberColumn
 from fedcredit.errors import ConfigValueError
 from fedcredit.features.names import is_canonical, wanted
 
-TABLES = canonical(1)
-
 
 def ask(contract: Contract) -> list[tuple[str, str, str, int | None]]:
     everything = [one.name for one in contract.modalities]
-    return [
-        (name.table, name.rule.name, name.summary, name.days) for name in wanted(contract, everything, TABLES).names
-    ]
+    return [(name.table, name.rule.name, name.summary, name.days) for name in wanted(contract, everything).names]
 
 
 def refused(contract: Contract) -> str:
@@ -118,7 +113,7 @@ def test_only_contracts_with_an_outcome_as_label_are_on_canonical_tables() -> No
 
 def test_the_shipped_contract_reads_columns_in_their_whole_legal_range() -> None:
     contract = load_contract("vehicle-loans")
-    everything = {name.text: name for name in wanted(contract, [m.name for m in contract.modalities], TABLES).names}
+    everything = {name.text: name for name in wanted(contract, [m.name for m in contract.modalities]).names}
     newest = [
         column
         for part in contract.modalities

@@ -9,6 +9,7 @@ from consortium import COORDINATOR, INPUTS, Clock, keys_of, plan_of
 
 from fedcredit.config.federation import FederationConfig
 from fedcredit.config.plan import RunPlan
+from fedcredit.contract import load_contract
 from fedcredit.crypto.keys import IdentityKeys
 from fedcredit.enrolment import JoinRequest, armoured
 from fedcredit.errors import (
@@ -22,6 +23,7 @@ from fedcredit.errors import (
     RosterMismatchError,
     RunMismatchError,
     RunNotFoundError,
+    SchemaVersionError,
     StateDirInUseError,
     WrongContextError,
 )
@@ -47,13 +49,16 @@ def coordinator(tmp_path: Path) -> Coordinator:
     return Coordinator(tmp_path / "coordinator")
 
 
-def request_file(folder: Path, name: str, keys: IdentityKeys, *, consortium: str = "credit") -> tuple[Path, str]:
+def request_file(
+    folder: Path, name: str, keys: IdentityKeys, *, consortium: str = "credit", schemas: tuple[int, ...] = (1,)
+) -> tuple[Path, str]:
     request = JoinRequest.make(
         consortium=consortium,
         institution=InstitutionId(name),
         kind=InstitutionType.BANK,
         keys=keys,
         supernode=b"ssh-ed25519 " + name.encode(),
+        schemas=schemas,
     )
     path = folder / f"{name}.fcrequest"
     path.write_bytes(armoured(request))
@@ -134,6 +139,18 @@ def test_a_roster_holds_the_members_of_the_plan_and_no_others(coordinator: Coord
         coordinator.roster(plan)
     approve(coordinator, "fund-c", 11)
     assert [member.institution for member in coordinator.roster(plan)] == ["bank-a", "fund-c"]
+
+
+def test_a_contract_on_tables_that_a_member_does_not_speak_is_refused(coordinator: Coordinator) -> None:
+    approve(coordinator, "bank-a", 10)
+    path, fingerprint = request_file(coordinator.folder.parent, "fund-c", keys_of(11), schemas=(2, 3))
+    coordinator.approve_member(path, fingerprint=fingerprint)
+    on_tables, on_a_file = load_contract("vehicle-loans"), load_contract("german")
+    with pytest.raises(SchemaVersionError, match="fund-c 2, 3"):
+        coordinator.require_schema(on_tables, ("bank-a", "fund-c"))
+    # Who is not in the plan need not speak it, and a file of one's own needs no version.
+    coordinator.require_schema(on_tables, ("bank-a",))
+    coordinator.require_schema(on_a_file, ("bank-a", "fund-c"))
 
 
 def test_a_member_with_other_keys_than_the_plan_names_stops_the_run_before_it_starts(coordinator: Coordinator) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.loading import parse_set
-from fedcredit.contract.canonical.versions import SPOKEN, require_spoken
+from fedcredit.contract.canonical.versions import SPOKEN, newest_common, require_spoken, require_spoken_by
 from fedcredit.errors import (
     ConfigValueError,
     ContractSyntaxError,
@@ -139,3 +139,19 @@ def test_a_version_that_is_not_spoken_is_refused_before_a_page_is_read() -> None
     with pytest.raises(SchemaVersionError, match="version 99; spoken here: 1") as caught:
         canonical(99)
     assert caught.value.code == "FC-5007"
+
+
+def test_the_newest_version_that_all_speak_is_found_whatever_the_order() -> None:
+    assert newest_common([(1, 2, 3), (3, 2), (2, 1)]) == 2
+    assert newest_common([(2, 1), (3, 1, 2), (2, 3)]) == 2
+    assert newest_common([(1,), (2,)]) is None
+    assert newest_common([(1, 2), ()]) is None
+    assert newest_common([]) is None
+
+
+def test_who_does_not_speak_a_version_is_named() -> None:
+    require_spoken_by(2, {"bank": (1, 2), "fund": (2,)})
+    with pytest.raises(SchemaVersionError) as caught:
+        require_spoken_by(2, {"fund": (1, 3), "bank": (2,), "insurer": ()})
+    assert caught.value.code == "FC-5007"
+    assert "version 2; spoken here: fund 1, 3; insurer none" in str(caught.value.describe())
