@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import secrets
 import time
 from collections.abc import Mapping
@@ -45,6 +46,10 @@ def init(
         str, typer.Option(help="Address that institutions reach: loopback, or a gateway in front of the relay.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the relay.")] = DEFAULT_PORT,
+    out_of_time: Annotated[
+        datetime.datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="First day that nobody trains on; for plans on canonical tables."),
+    ] = None,
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
@@ -60,7 +65,11 @@ def init(
             "consortium": consortium,
             "relay": {"host": host, "port": port},
             # A public key of the split; random, so that nobody can choose who is held out.
-            "holdout": {"salt": secrets.token_hex(16), "fraction": HOLDOUT_FRACTION},
+            "holdout": {
+                "salt": secrets.token_hex(16),
+                "fraction": HOLDOUT_FRACTION,
+                "out_of_time": out_of_time.date() if out_of_time else None,
+            },
         },
         source="coord init",
     )

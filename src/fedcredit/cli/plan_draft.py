@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from typing import Final
 
 from fedcredit.cli.texts import tr
+from fedcredit.config.federation import FEDERATION_FILE
 from fedcredit.config.plan import MIN_HIDDEN, MIN_HONEST_SHARES, RunPlan, usual_threshold
 from fedcredit.config.reading import validate
 from fedcredit.contract import Contract, shipped_contract
-from fedcredit.errors import NotAMemberError, UsageError
+from fedcredit.errors import ConfigValueError, NotAMemberError, UsageError
 from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
 from fedcredit.rounds.coordinator import Coordinator
 
@@ -64,6 +66,7 @@ def draft_plan(
         contract=contract,
         rounds=rounds,
         holdout=(coordinator.config.holdout.salt, coordinator.config.holdout.fraction),
+        out_of_time=_out_of_time(coordinator, contract),
         privacy=privacy,
         quorum=needed,
         retries=retries,
@@ -74,6 +77,17 @@ def draft_plan(
         institutions=institutions,
     )
     return validate(RunPlan, raw, source="coord plan new")
+
+
+def _out_of_time(coordinator: Coordinator, contract: Contract) -> datetime.date | None:
+    if contract.tables is None:
+        return None
+    day = coordinator.config.holdout.out_of_time
+    if day is None:
+        path = str(coordinator.folder / FEDERATION_FILE)
+        problem = "is needed for a contract on canonical tables: the day that all members name as oot_date"
+        raise ConfigValueError(path=path, key="holdout.out_of_time", problem=problem)
+    return day
 
 
 _SMALL: Final = 4

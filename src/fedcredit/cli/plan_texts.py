@@ -31,6 +31,9 @@ PLAN_ZH: Final[dict[str, str]] = {
     ),
     # what a plan states
     "   trains      {model}, {rounds} rounds, quorum {quorum}": "   训练  {model},{rounds} 轮,法定应答数 {quorum}",
+    "               nobody trains on what was observed on {day} or later": (
+        "               {day} 及以后的观察不用于训练"
+    ),
     "   split       {fraction:.0%} of borrowers held out by key {salt}; contract {contract}": (
         "   划分  以密钥 {salt} 留出 {fraction:.0%} 的借款人;数据契约 {contract}"
     ),

@@ -49,6 +49,8 @@ def tell_terms(plan: RunPlan) -> None:
             contract=plan.run.contract,
         )
     )
+    if plan.run.out_of_time is not None:
+        say(tr("               nobody trains on what was observed on {day} or later", day=plan.run.out_of_time))
 
 
 def _tell_containment(plan: RunPlan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -25,6 +26,8 @@ class HoldoutSection(Section):
 
     salt: Annotated[str, Field(min_length=1, max_length=64)]
     fraction: HoldoutFraction
+    out_of_time: datetime.date | None = None
+    """First day of observation that nobody trains on; plans on canonical tables need it."""
 
 
 class FederationConfig(Section):

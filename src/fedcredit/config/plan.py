@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import unicodedata
 from collections.abc import Mapping
@@ -80,6 +81,9 @@ class RunSection(Section):
     holdout_fraction: HoldoutFraction
     holdout_salt: Annotated[Text, Field(min_length=1, max_length=64)]
     """Public key of the borrower-disjoint split; the same borrower is held out everywhere."""
+    out_of_time: datetime.date | None = None
+    """First day of observation that nobody trains on or holds out, one for the whole consortium. For contracts on
+    canonical tables; tables of one's own have no days that a plan could know."""
 
 
 class ModelSection(Section):
@@ -443,4 +447,6 @@ def _canonical(value: Any) -> Encodable:
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_canonical(item) for item in value]
+    if isinstance(value, datetime.date):
+        return value.isoformat()
     return repr(value) if isinstance(value, float) else cast(Encodable, value)

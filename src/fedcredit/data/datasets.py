@@ -6,6 +6,7 @@ their names are our reading, and ``provenance`` says so.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class Dataset:
     ``simulated``: nothing is real."""
     contract: Contract
     parts: Mapping[str, Part]
+    out_of_time: datetime.date | None = None
+    """First day of observation that is in no part; for simulated worlds."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Institutions of the data that cannot learn this label, with the reason."""
 

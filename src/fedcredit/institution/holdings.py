@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,13 +22,21 @@ class Holdings:
     institution: InstitutionId
     contract: Contract
     table: CreditTable
+    out_of_time: datetime.date | None = None
+    """First day of observation that is not in the table; ``None`` for a table of the institution's own."""
 
     def split(self, plan: RunPlan) -> Split:
         """Return training and held-out records for the modalities that the plan gives this institution.
 
         Raises:
-            PolicyError: the plan counts on a modality that the institution does not hold.
+            PolicyError: the plan counts on a modality that the institution does not hold, or has another day from
+                which rows are out of time: then its members would train on what others keep for the test.
         """
+        if plan.run.out_of_time != self.out_of_time:
+            days = {name: day or "none" for name, day in (("plan", plan.run.out_of_time), ("tables", self.out_of_time))}
+            raise PolicyError(
+                reason=f"out of time begins {days['plan']} in the plan and {days['tables']} in the tables"
+            )
         modalities = plan.modalities(self.institution)
         absent = sorted(set(modalities) - set(self.table.modalities))
         if absent:
@@ -52,4 +61,6 @@ class Split:
 
 def split_name(plan: RunPlan) -> bytes:
     """Return a digest of the split's public key; an institution keeps one split for the life of its ledger."""
-    return hashlib.sha256(f"{plan.run.holdout_salt}/{plan.run.holdout_fraction!r}".encode()).digest()
+    run = plan.run
+    late = f"/{run.out_of_time.isoformat()}" if run.out_of_time else ""
+    return hashlib.sha256(f"{run.holdout_salt}/{run.holdout_fraction!r}{late}".encode()).digest()

@@ -113,11 +113,10 @@ def holdings_of(folder: Path, config: NodeConfig) -> Holdings:
     contract = load_contract(config.data.contract)
     if is_canonical(contract):
         # Imported here, because a node on one table has no use for what checking brings along.
-        from fedcredit.institution.own_tables import training_table_of
+        from fedcredit.institution.own_tables import own_holdings
 
-        table = training_table_of(folder, config, contract, scratch=folder / STATE.parent)
-    else:
-        table = read_table(folder / config.data.path, contract, modalities=config.data.modalities)
+        return own_holdings(folder, config, contract, scratch=folder / STATE.parent)
+    table = read_table(folder / config.data.path, contract, modalities=config.data.modalities)
     return Holdings(institution=config.name, contract=contract, table=table)
 
 

@@ -8,12 +8,12 @@ from fedcredit.checking.check import check_data
 from fedcredit.checking.spec import read_spec
 from fedcredit.config.node import NodeConfig
 from fedcredit.contract import Contract
-from fedcredit.data.table import CreditTable
 from fedcredit.features.build import training_table
+from fedcredit.institution.holdings import Holdings
 
 
-def training_table_of(folder: Path, config: NodeConfig, contract: Contract, *, scratch: Path) -> CreditTable:
-    """Return the training table of the node in ``folder``, made from tables that have just passed their check.
+def own_holdings(folder: Path, config: NodeConfig, contract: Contract, *, scratch: Path) -> Holdings:
+    """Return what the node in ``folder`` trains on, made from tables that have just passed their check.
 
     Raises:
         DataRefusedError, UnacceptedWarningError: they did not; node.toml holds the warnings that are accepted.
@@ -22,4 +22,5 @@ def training_table_of(folder: Path, config: NodeConfig, contract: Contract, *, s
     spec = read_spec(folder / config.data.path)
     report = check_data(spec, scratch=scratch)
     report.require_accepted(frozenset(config.data.accept), command=f"fedcredit node check-data {folder}")
-    return training_table(spec, contract, config.data.modalities, place=config.data.path)
+    table = training_table(spec, contract, config.data.modalities, place=config.data.path)
+    return Holdings(institution=config.name, contract=contract, table=table, out_of_time=spec.facts.oot_date)

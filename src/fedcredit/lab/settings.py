@@ -6,6 +6,7 @@ their figures.
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -169,6 +170,7 @@ def plan_values(
     contract: Contract,
     rounds: int | None,
     holdout: tuple[str, float],
+    out_of_time: datetime.date | None,
     privacy: PrivacyChoice,
     quorum: int,
     retries: int,
@@ -176,7 +178,10 @@ def plan_values(
     aggregation: Mapping[str, Any],
     institutions: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return the values of a run plan before validation; ``holdout`` is the split's public key and fraction."""
+    """Return the values of a run plan before validation; ``holdout`` is the split's public key and fraction.
+
+    ``out_of_time`` is the first day that nobody trains on, for a contract on canonical tables.
+    """
     salt, fraction = holdout
     return {
         "schema_version": 3,
@@ -188,6 +193,7 @@ def plan_values(
             "rounds": rounds or settings.rounds,
             "holdout_fraction": fraction,
             "holdout_salt": salt,
+            "out_of_time": out_of_time,
         },
         "model": settings.model,
         "training": settings.training,

@@ -8,6 +8,7 @@ from typing import Final
 
 from fedcredit.checking.spec import read_spec
 from fedcredit.contract import Contract, load_contract
+from fedcredit.contract.canonical.manifest import MANIFEST_FILE, Manifest
 from fedcredit.data.datasets import Dataset, Part
 from fedcredit.data.features import encode
 from fedcredit.errors import NoRowsError, OneClassError
@@ -40,7 +41,8 @@ def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> D
     contract = load_contract(CONTRACT)
     parts: dict[str, Part] = {}
     left_out: dict[str, str] = {}
-    for home in sorted((folder / INSTITUTIONS).iterdir()):
+    homes = sorted((folder / INSTITUTIONS).iterdir())
+    for home in homes:
         try:
             part = _part(home, contract)
         except NoRowsError:
@@ -55,6 +57,7 @@ def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> D
         provenance="simulated",
         contract=contract,
         parts=MappingProxyType(parts),
+        out_of_time=Manifest.read(homes[0] / MANIFEST_FILE).oot_date,
         left_out=MappingProxyType(left_out),
     )
 

@@ -102,7 +102,8 @@ class Study:
         contract = self.dataset.contract
         names = [modality.name for modality in contract.modalities]
         table = encode(self.dataset.parts[institution].complete, contract, names, place=institution)
-        return Holdings(institution=institution, contract=contract, table=table)
+        late = self.dataset.out_of_time
+        return Holdings(institution=institution, contract=contract, table=table, out_of_time=late)
 
     def known_modalities(self, institution: InstitutionId) -> tuple[str, ...]:
         """Return the modalities that anybody knows of an institution's borrowers: all, unless they are simulated."""
@@ -204,6 +205,7 @@ def study_plan(
         contract=dataset.contract,
         rounds=options.rounds,
         holdout=(salt, HOLDOUT_FRACTION),
+        out_of_time=dataset.out_of_time,
         privacy=privacy,
         quorum=quorum,
         retries=options.retries,

@@ -70,7 +70,11 @@ def init_coordinator(
     write_new(folder / AUTHORITY, authority.cert_pem, mode=0o644)
     write_new(folder / SERVER_CERTIFICATE, certificate, mode=0o644)
     write_new(folder / SERVER_KEY, key, mode=0o600)
-    write_new(folder / FEDERATION_FILE, tomlkit.dumps(config.model_dump(mode="json")).encode(), mode=0o644)
+    write_new(
+        folder / FEDERATION_FILE,
+        tomlkit.dumps(config.model_dump(mode="python", exclude_none=True)).encode(),
+        mode=0o644,
+    )
     return keys
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import re
+import tomllib
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -339,6 +341,27 @@ def desk_of(type_in):
 def desk(desk_of):
     """A coordinator with one member, ``bank``."""
     return desk_of("bank")
+
+
+def test_a_plan_on_canonical_tables_names_the_day_from_which_nobody_trains(desk, type_in, tmp_path: Path) -> None:
+    on_tables = f"{NEW} --epsilon 3 {ALONE}".replace("--contract german", "--contract vehicle-loans")
+    desk(on_tables).refuses("FC-1004", 2, "holdout.out_of_time", "federation.toml")
+    config = tmp_path / "desk" / "federation.toml"
+    config.write_text(config.read_text().replace("[holdout]", "[holdout]\nout_of_time = 2024-07-01"))
+    assert desk(on_tables).code == 0
+    assert tomllib.loads((tmp_path / "plan.toml").read_text())["run"]["out_of_time"] == datetime.date(2024, 7, 1)
+    shown = desk("coord plan check plan.toml")
+    assert "nobody trains on what was observed on 2024-07-01 or later" in shown.stderr
+    # The same from the beginning.
+    assert type_in("coord init second --consortium here --port 9444 --out-of-time 2024-07-01").code == 0
+    made = tomllib.loads((tmp_path / "second" / "federation.toml").read_text())
+    assert made["holdout"]["out_of_time"] == datetime.date(2024, 7, 1)
+
+
+def test_members_see_which_data_schema_all_of_them_speak(desk) -> None:
+    outcome = desk("coord member show desk --format json")
+    assert outcome.data["schema_version"] == 1
+    assert "newest version of the canonical data set that all speak: 1" in outcome.stderr
 
 
 NEW = "coord plan new desk plan.toml --contract german --evaluation-epsilon 0.5 --rounds 2"

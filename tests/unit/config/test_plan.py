@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,7 @@ VALID_CHANGES = [
     ("run/rounds", 11),
     ("run/holdout_fraction", 0.25),
     ("run/holdout_salt", "pepper"),
+    ("run/out_of_time", datetime.date(2024, 7, 1)),
     ("model/kind", "logistic"),
     ("model/base_rate", 0.3),
     ("training/learning_rate", 2.0000000000000004),
@@ -235,6 +237,8 @@ WRONG: list[tuple[str, object]] = [
     ("run/holdout_fraction", 1),
     ("run/holdout_fraction", float("nan")),
     ("run/holdout_salt", ""),
+    ("run/out_of_time", "2024-07-01"),
+    ("run/out_of_time", True),
     ("run/holdout_salt", "e\u0301"),
     ("run/contract", "e\u0301"),
     ("model/kind", "forest"),

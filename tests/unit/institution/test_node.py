@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import datetime
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,9 @@ def test_a_budget_that_cannot_be_accounted_for_keeps_the_node_closed() -> None:
         NodeState.open(Database.in_memory(), config_of(epsilon=1e9))
 
 
+LATE = datetime.date(2024, 7, 1)
+
+
 def holdings(rows: int = 60) -> Holdings:
     return Holdings(
         institution=InstitutionId("bank-a"), contract=load_contract("taiwan"), table=table_of("bank-a", rows)
@@ -104,6 +109,16 @@ def test_the_split_shows_only_the_modalities_of_the_plan() -> None:
         holdings().split(type(plan_of()).model_validate(raw))
 
 
+@pytest.mark.parametrize(("in_plan", "in_tables"), [(LATE, None), (None, LATE), (LATE, LATE + datetime.timedelta(1))])
+def test_tables_that_begin_the_test_in_time_on_another_day_than_the_plan_are_not_trained_on(
+    in_plan: datetime.date | None, in_tables: datetime.date | None
+) -> None:
+    held = replace(holdings(), out_of_time=in_tables)
+    with pytest.raises(PolicyError, match="out of time begins"):
+        held.split(plan_of(**{"run/out_of_time": in_plan}))
+    assert len(replace(held, out_of_time=in_plan).split(plan_of(**{"run/out_of_time": in_plan})).train)
+
+
 def test_an_empty_side_is_answered_like_any_other_because_a_refusal_would_tell_who_is_in_it() -> None:
     sides = {
         (len(split.train), len(split.holdout))
@@ -114,6 +129,7 @@ def test_an_empty_side_is_answered_like_any_other_because_a_refusal_would_tell_w
 
 
 def test_the_name_of_a_split_covers_its_salt_and_its_fraction() -> None:
-    plans = [plan_of(), plan_of(**{"run/holdout_salt": "pepper"}), plan_of(**{"run/holdout_fraction": 0.31})]
-    assert len({split_name(plan) for plan in plans}) == 3
+    changes = [("run/holdout_salt", "pepper"), ("run/holdout_fraction", 0.31), ("run/out_of_time", LATE)]
+    plans = [plan_of(), *(plan_of(**{key: value}) for key, value in changes)]
+    assert len({split_name(plan) for plan in plans}) == 4
     assert split_name(plan_of(**{"training/learning_rate": 9.0})) == split_name(plan_of())

@@ -48,6 +48,7 @@ def plan_for(privacy: PrivacyChoice, *, model: str = "scorecard", rounds: int | 
             contract=contract,
             rounds=rounds,
             holdout=("salt", 0.2),
+            out_of_time=None,
             privacy=privacy,
             quorum=4,
             retries=1,
