@@ -321,7 +321,8 @@ class _Check:
         kind = self.spec.facts.type
         rules = canonical(self.spec.facts.schema_version)
         held = [table for code, table in _HELD_TOO.items() if rules.modality(code).held_by[kind] == "full"]
-        for table in (*ALWAYS_HELD, *held):
+        referred = [target for one in self.spec.tables for target in one.table.references.values()]
+        for table in dict.fromkeys((*ALWAYS_HELD, *held, *referred)):
             if table not in there and table not in self.spec.facts.lacking:
                 self.book.add(MissingTableError, table=table, column="", count=1, row=None, kind=str(kind))
 

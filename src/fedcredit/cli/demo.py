@@ -166,7 +166,11 @@ def demo(
     done(tr("wrote {path}", path=report))
     steps = [f"fedcredit audit verify {_short(run_folder)}"]
     if runtime is RuntimeChoice.INPROCESS:
-        steps.append(f"fedcredit demo --data {data} --runtime flower      {tr('(real processes, TLS)')}")
+        again = tr("(real processes, TLS)")
+        if simulated:
+            steps.append(f"fedcredit demo --data {data} --scale {options.scale} --runtime flower      {again}")
+        else:
+            steps.append(f"fedcredit demo --data {data} --runtime flower      {again}")
     next_step(*steps)
     require_released(result)
     return {**result, "report": str(report)}

@@ -42,7 +42,10 @@ def check_data(
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
-    """Check the institution's own tables and say what is wrong with them. Nothing leaves; nothing is changed."""
+    """Check the institution's own tables and say what is wrong with them. Nothing leaves.
+
+    At a node on canonical tables, warnings that are accepted are kept in its node.toml. Nothing else is changed.
+    """
     from fedcredit.config.node import NODE_FILE, NodeConfig
     from fedcredit.contract import load_contract
     from fedcredit.contract.canonical.examples import node_command
@@ -62,7 +65,8 @@ def check_data(
         checked = _check_tables(target, accepted, report, command=f"fedcredit node check-data {target}")
         if config is None:
             facts, held = checked.spec.facts, held_modalities(checked.spec, load_contract(LOANS))
-            next_step(node_command(target, facts.institution_id, facts.type, contract=LOANS, modalities=held))
+            if held:
+                next_step(node_command(target, facts.institution_id, facts.type, contract=LOANS, modalities=held))
         result |= checked.record
     if not own or config is not None:
         result |= _check_training_table(target)
@@ -79,9 +83,11 @@ def _check_node(folder: Path, config: NodeConfig, accepted: frozenset[str], repo
     known = frozenset(config.data.accept)
     command = f"fedcredit node check-data {folder}"
     checked = _check_tables(folder / config.data.path, accepted | known, report or folder, command=command)
-    if accepted - known:
-        write_accepted(folder, accepted | known)
-        done(tr("accepted in node.toml: {codes}", codes=", ".join(sorted(accepted | known))))
+    # A code that was found nowhere is not kept: it would accept what nobody has looked at.
+    kept = known | (accepted & checked.codes)
+    if kept != known:
+        write_accepted(folder, kept)
+        done(tr("accepted in node.toml: {codes}", codes=", ".join(sorted(kept))))
     contract, modalities = load_contract(config.data.contract), config.data.modalities
     made = feature_frame(checked.spec, contract, modalities, place=config.data.path)
     held = encode(made.frame, contract, modalities, place=config.data.path)
@@ -96,6 +102,8 @@ def _check_node(folder: Path, config: NodeConfig, accepted: frozenset[str], repo
 class _Checked:
     spec: DataSpec
     record: dict[str, Any]
+    codes: frozenset[str]
+    """Of everything that was found."""
 
 
 def _check_tables(target: Path, accepted: frozenset[str], report_folder: Path | None, *, command: str) -> _Checked:
@@ -111,7 +119,8 @@ def _check_tables(target: Path, accepted: frozenset[str], report_folder: Path | 
     page = write_data_report(report, folder, accepted=accepted, language=operator_language())
     done(tr("wrote {path} (it stays on this machine)", path=page))
     report.require_accepted(accepted, command=command)
-    return _Checked(report.spec, record_of(report, accepted=accepted) | {"report": str(page)})
+    record = record_of(report, accepted=accepted) | {"report": str(page)}
+    return _Checked(report.spec, record, frozenset(finding.error.code for finding in report.findings))
 
 
 def _require_acceptable(accepted: frozenset[str]) -> None:

@@ -283,14 +283,15 @@ WORDS_ZH: Final[dict[str, str]] = {
     "nobody and nothing in it is real": "其中没有任何真实的人或事",
     # why an institution of a simulated world is left out (lab/simulated.py)
     "no label of this kind": "没有此类标签",
-    "no default so far": "尚无违约",
+    "one outcome only": "仅有一类结果",
     # why rows are not learnt from (features/labels.py)
-    "no legal basis": "无合法性基础",
+    "no legal basis or consent withdrawn": "无合法性基础或已撤回同意",
     "not accepted": "未获批",
     "out of time": "时间外样本",
     "no label": "无标签",
     "indeterminate": "不确定样本",
     "censored": "删失样本",
+    "another contract of the borrower": "同一借款人的另一合同",
 }
 """Words that a record holds and a command shows: the key is the word in the record."""
 

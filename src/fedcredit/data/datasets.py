@@ -38,8 +38,10 @@ class Part:
     complete: pa.Table
     """The same rows with the columns of every modality: what no institution that lacks one ever sees. Only an
     experiment that scores models on the whole population may use it. Where nobody knows them, they are empty."""
+    known_modalities: tuple[str, ...]
+    """Modalities that anybody knows of its borrowers: all of the contract in real data, its own in simulated data."""
     canonical: Path | None = None
-    """The institution's canonical tables, if ``table`` was made from them; a node makes it again by itself."""
+    """Where the institution's canonical tables are until its node gets them, if ``table`` was made from them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -239,4 +241,5 @@ def _part(share: _Share, whole: pa.Table, contract: Contract) -> Part:
         modalities=share.modalities,
         table=rows.select(list(dict.fromkeys(columns))),
         complete=rows,
+        known_modalities=tuple(modality.name for modality in contract.modalities),
     )

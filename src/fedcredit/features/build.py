@@ -13,7 +13,7 @@ from fedcredit.data.features import encode
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import NoRowsError, SchemaVersionError
 from fedcredit.features.labels import labelled_rows
-from fedcredit.features.names import wanted
+from fedcredit.features.names import THROUGH, wanted
 from fedcredit.features.reading import columns_of
 from fedcredit.features.windows import summarise
 
@@ -68,6 +68,7 @@ def held_modalities(spec: DataSpec, contract: Contract) -> tuple[str, ...]:
     everything = [modality.name for modality in contract.modalities]
     asked = wanted(contract, everything)
     there = {table: columns_of(spec, table) for table in asked.tables()}
+    there |= {table: frozenset() for table, other in THROUGH.items() if table in there and not columns_of(spec, other)}
     held = {name.text for name in asked.names if name.rule.name in there[name.table]}
     return tuple(
         modality.name for modality in contract.modalities if any(column.name in held for column in modality.columns)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,25 +15,26 @@ from fedcredit.checking.spec import DataSpec
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.table import Head
 from fedcredit.features.names import OBSERVED
-from fedcredit.features.reading import Values, read_whole
+from fedcredit.features.reading import Chunk, Values, read_whole, require_once
 from fedcredit.features.windows import Observations
 
 LATE: Final = "oot"
 """The split that stays for a test in time."""
-REASONS: Final = {
-    "no legal basis": "grounded",
+LEFT_OUT: Final = {
+    "no legal basis or consent withdrawn": "grounded",
     "not accepted": "accepted",
     "out of time": "early",
     "no label": "labelled",
     "indeterminate": "determinate",
     "censored": "whole",
+    "another contract of the borrower": "chosen",
 }
 """Why a row is not learnt from, in the order in which it is asked, and the column that says it is all right."""
 THROUGH_THE_DOOR: Final = "ttd"
 """The split of applications that became no contract; whatever would have become of them is not known."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledRows:
     """Observations of one head with their labels."""
 
@@ -48,16 +50,17 @@ def labelled_rows(spec: DataSpec, head: Head) -> LabelledRows:
 
     Left out, in this order: who withdrew consent or has no legal basis; applications that became no contract; rows out
     of time, which stay for a test; without a label of this head; indeterminate ones (30 to 89 days late at worst);
-    censored ones (weight below 1: paid off so early that nothing is known). Training knows no weights, so a censored
-    row cannot count a little.
+    censored ones (weight below 1: paid off so early that nothing is known); all rows of a borrower but one. Training
+    knows no weights, so a censored row cannot count a little. Of several rows of a borrower the one with the smallest
+    SHA-256 of token, contract and day stays: neither labels, features nor other borrowers decide.
 
     Raises:
         DataError: a table no longer reads as it did when it was checked.
     """
     rows = _observed(spec, head)
     left: dict[str, int] = {}
-    for reason, column in REASONS.items():
-        keep = rows[column].to_numpy(dtype=np.bool_)
+    for reason, column in LEFT_OUT.items():
+        keep = (_chosen(rows) if column == "chosen" else rows[column]).to_numpy(dtype=np.bool_)
         left[reason] = int((~keep).sum())
         rows = rows[keep]
     return LabelledRows(
@@ -72,25 +75,44 @@ def labelled_rows(spec: DataSpec, head: Head) -> LabelledRows:
     )
 
 
+def _chosen(rows: pd.DataFrame) -> pd.Series:
+    """Return which rows are the one of their borrower."""
+    several = rows["entity_tok"].duplicated(keep=False)
+    marks = [
+        hashlib.sha256(f"{who}/{contract}/{day:.0f}".encode()).digest()
+        for who, contract, day in rows.loc[several, ["entity_tok", "contract_id", "obs_date"]].itertuples(index=False)
+    ]
+    order = pd.Series(marks, index=rows.index[several], dtype=object)
+    first = order.groupby(rows.loc[several, "entity_tok"]).transform("min") == order
+    chosen = ~several
+    chosen[several] = first.astype(bool)
+    return chosen
+
+
 def _observed(spec: DataSpec, head: Head) -> pd.DataFrame:
     """Return the observations of the head's kind with everything that decides whether they are learnt from."""
     rules = canonical(spec.facts.schema_version)
-    seen = _frame(spec, "observation", ("contract_id", "entity_tok", "obs_date", "obs_kind", "split", "weight"))
     observation = rules.table("observation")
-    kinds = observation.column("obs_kind").values
+    kind = observation.column("obs_kind").values.index(OBSERVED[head])
     splits = observation.column("split").values
-    seen = seen[seen["obs_kind"] == kinds.index(OBSERVED[head])]
-    contracts = _frame(spec, "contract", ("contract_id", "vin_tok"))
-    entities = _frame(spec, "entity", ("entity_tok", "legal_basis", "withdrawn"))
-    none = rules.table("entity").column("legal_basis").values.index("none")
-    entities["grounded"] = (entities["withdrawn"] != 1) & (entities["legal_basis"] != none)
-    outcomes = _frame(spec, "outcome", ("contract_id", "obs_date", "target", "y", "indeterminate"))
     target = rules.table("outcome").column("target").values.index(head)
-    outcomes = outcomes[outcomes["target"] == target][["contract_id", "obs_date", "y", "indeterminate"]]
+    none = rules.table("entity").column("legal_basis").values.index("none")
+    columns = ("contract_id", "entity_tok", "obs_date", "obs_kind", "split", "weight")
+    seen = _rows(spec, "observation", columns, keep=lambda chunk: chunk["obs_kind"] == kind)
+    outcomes = _rows(
+        spec,
+        "outcome",
+        ("contract_id", "obs_date", "target", "y", "indeterminate"),
+        key=("contract_id", "obs_date"),
+        keep=lambda chunk: chunk["target"] == target,
+    )
+    contracts = _rows(spec, "contract", ("contract_id", "vin_tok"), key=("contract_id",))
+    entities = _rows(spec, "entity", ("entity_tok", "legal_basis", "withdrawn"), key=("entity_tok",))
+    entities["grounded"] = (entities["withdrawn"] != 1) & (entities["legal_basis"] != none)
     rows = (
-        seen.merge(contracts, on="contract_id", how="left", validate="many_to_one")
-        .merge(entities[["entity_tok", "grounded"]], on="entity_tok", how="left", validate="many_to_one")
-        .merge(outcomes, on=["contract_id", "obs_date"], how="left", validate="one_to_one")
+        seen.merge(contracts, on="contract_id", how="left")
+        .merge(entities[["entity_tok", "grounded"]], on="entity_tok", how="left")
+        .merge(outcomes.drop(columns="target"), on=["contract_id", "obs_date"], how="left")
     )
     return rows.assign(
         vin_tok=rows["vin_tok"].where(rows["vin_tok"].notna(), None),
@@ -103,6 +125,16 @@ def _observed(spec: DataSpec, head: Head) -> pd.DataFrame:
     )
 
 
-def _frame(spec: DataSpec, table: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    whole: dict[str, Values] = read_whole(spec, table, columns)
+def _rows(
+    spec: DataSpec,
+    table: str,
+    columns: tuple[str, ...],
+    *,
+    key: tuple[str, ...] = (),
+    keep: Callable[[Chunk], Values] | None = None,
+) -> pd.DataFrame:
+    """Return rows of a table; what is joined by ``key`` must have it once."""
+    whole = read_whole(spec, table, columns, keep=keep)
+    if key:
+        require_once(spec, table, whole, key)
     return pd.DataFrame(whole)

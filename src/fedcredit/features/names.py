@@ -39,6 +39,8 @@ LINKS: Final = {
     "con": "vin_tok",
 }
 """The tables that features are made from, and the column that leads from a row to its contracts."""
+THROUGH: Final[Mapping[str, str]] = {"clm": "pol"}
+"""Tables whose rows find their contracts through another one: a claim through its policy."""
 OBSERVED: Final[Mapping[str, str]] = {
     "pd12_app": "application",
     "fpd30": "application",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from fedcredit.checking.binding import bind
@@ -18,6 +19,7 @@ from fedcredit.checking.sources import open_table
 from fedcredit.checking.spec import DataSpec, TableSpec
 from fedcredit.contract.canonical import ColumnRule
 from fedcredit.contract.canonical.table import TYPED_MISSING
+from fedcredit.errors import DuplicateKeyError
 
 Values: TypeAlias = NDArray[Any]
 Chunk: TypeAlias = Mapping[str, Values]
@@ -78,13 +80,30 @@ def _require_readable(table: TableSpec, cells: Mapping[str, Cells], rows: Rows) 
     _refuse(book, table.table.name)
 
 
-def read_whole(spec: DataSpec, name: str, columns: Iterable[str]) -> dict[str, Values]:
-    """Return whole columns of a table, empty ones if the institution has no such table; raises as ``read_chunks``."""
+def read_whole(
+    spec: DataSpec, name: str, columns: Iterable[str], *, keep: Callable[[Chunk], Values] | None = None
+) -> dict[str, Values]:
+    """Return whole columns of a table, empty ones if the institution has no such table; raises as ``read_chunks``.
+
+    ``keep`` says which rows of a chunk are wanted; the others are forgotten before the next chunk is read.
+    """
     asked = tuple(dict.fromkeys(columns))
-    chunks = list(read_chunks(spec, name, asked))
+    chunks: list[Chunk] = []
+    for chunk in read_chunks(spec, name, asked):
+        kept = keep(chunk) if keep else slice(None)
+        chunks.append({column: chunk[column][kept] for column in asked})
     if not chunks:
         return {column: np.zeros(0, dtype=object) for column in asked}
     return {column: np.concatenate([chunk[column] for chunk in chunks]) for column in asked}
+
+
+def require_once(spec: DataSpec, name: str, rows: Mapping[str, Values], key: Sequence[str]) -> None:
+    """Raise ``DuplicateKeyError`` if a key stands twice: it did not when the table was checked. No key is quoted."""
+    again = pd.DataFrame({column: rows[column] for column in key}).duplicated().to_numpy()
+    table = table_of(spec, name)
+    if table is not None and again.any():
+        where = {"path": table.place, "count": f"{int(again.sum()):,}", "row": f"{int(again.argmax()) + 1:,}"}
+        raise DuplicateKeyError(key=" + ".join(key), **where)
 
 
 def known(values: Values, *, typed: bool) -> NDArray[np.bool_]:

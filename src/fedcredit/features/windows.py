@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from fedcredit.checking.spec import DataSpec
 from fedcredit.contract.canonical import CanonicalTable, ColumnRule, canonical
 from fedcredit.contract.canonical.table import TYPED_MISSING
-from fedcredit.features.names import LINKS, FeatureName
-from fedcredit.features.reading import Chunk, Values, known, read_chunks, read_whole, table_of
+from fedcredit.features.names import ENTITY, LINKS, THROUGH, FeatureName
+from fedcredit.features.reading import Chunk, Values, known, read_chunks, read_whole, require_once, table_of
 
 Places = NDArray[np.int64]
-_REPORTED: Final = ("reported_at", "guide_vintage", "known_at", "appraised_at")
-"""Columns in which an institution says itself when it knew a row."""
+_NOT_BEFORE: Final = ("reported_at", "guide_vintage", "known_at", "appraised_at")
+"""Columns of days before which a row is not used, whatever its own day."""
 PRESENT: Final = "present"
 NO_ROW: Final = "no row"
-REASONS: Final[Mapping[float, str]] = {float(code): en for code, (en, _) in TYPED_MISSING.items()}
+MISSING_WORDS: Final[Mapping[float, str]] = {float(code): en for code, (en, _) in TYPED_MISSING.items()}
 EMPTY: Final = "empty"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Observations:
     """Contracts on their days of observation; arrays of one length n."""
 
@@ -52,34 +52,30 @@ class Observations:
 def summarise(spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Observations) -> dict[str, Values]:
     """Return each feature of a table, shape (n,): float64 with NaN, or texts with ``None``; raises as ``read_chunks``.
 
-    The whole table is never in memory; what is held is a few numbers per feature and observation. Without the table
-    nothing is known, not even a count of 0.
+    The whole table is never in memory; what is held is a few numbers per feature and observation. Without the table,
+    or the one that its rows are found through, nothing is known, not even a count of 0; nor of an observation without
+    a key, such as a contract without a vehicle.
     """
-    if table_of(spec, table) is None:
+    if any(table_of(spec, one) is None for one in (table, THROUGH.get(table, table))):
         return {name.text: _nothing(name, len(seen)) for name in names}
     rules = canonical(spec.facts.schema_version).table(table)
-    timed = [column for column in (rules.asof, rules.time, *_REPORTED) if column and column in rules]
-    wanted = dict.fromkeys((LINKS[table], *timed, *(name.rule.name for name in names)))
-    tallies = {name.text: _tally(name, len(seen)) for name in names}
-    finder = _Finder(spec, table, seen)
-    row = 0
-    for chunk in read_chunks(spec, table, wanted):
+    timed = [column for column in (rules.asof, rules.time, *_NOT_BEFORE) if column and column in rules]
+    columns = dict.fromkeys((LINKS[table], *timed, *(name.rule.name for name in names)))
+    tallies = {_shared(name): _tally(name, len(seen)) for name in names}
+    one_each = {_shared(name): name for name in names}
+    finder, row = _Finder(spec, table, seen), 0
+    for chunk in read_chunks(spec, table, columns):
         rows, places = finder.find(chunk)
         own = _own_day(chunk, rules)
-        for name in names:
+        for key, name in one_each.items():
             visible = _known_on(chunk, rules, name.rule, own)[rows] <= seen.day[places]
             if name.days is not None:
                 visible &= own[rows] >= seen.day[places] - name.days
-            typed = name.rule.missing == "typed_missing"
-            tallies[name.text].add(
-                _within(chunk[name.rule.name], name.rule)[rows[visible]],
-                places[visible],
-                own[rows[visible]],
-                rows[visible] + row,
-                typed=typed,
-            )
+            seen_rows = rows[visible]
+            cells = _within(chunk[name.rule.name], name.rule)[seen_rows]
+            tallies[key].add(cells, places[visible], own[seen_rows], seen_rows + row)
         row += len(own)
-    return {name.text: tallies[name.text].result(name) for name in names}
+    return {name.text: tallies[_shared(name)].result(name, finder.keyed) for name in names}
 
 
 def _within(cells: Values, rule: ColumnRule) -> Values:
@@ -102,22 +98,35 @@ class _Finder:
     def __init__(self, spec: DataSpec, table: str, seen: Observations) -> None:
         self._link = LINKS[table]
         self._owner: pd.Series | None = None
-        link = self._link
-        if link == "policy_id":
-            policies = read_whole(spec, "pol", ("policy_id", "entity_tok"))
-            self._owner = pd.Series(policies["entity_tok"], index=policies["policy_id"])
-            link = "entity_tok"
-        index = pd.DataFrame({"key": seen.keys(link), "place": np.arange(len(seen))})
-        self._index = index[index["key"].notna()]
+        keys = seen.keys(LINKS[THROUGH.get(table, table)])
+        if table in THROUGH:
+            self._owner = _owners(spec, THROUGH[table], self._link)
+        codes, unique = pd.factorize(keys)
+        self._index = pd.Index(unique)
+        self._count = np.bincount(codes[codes >= 0], minlength=len(unique))
+        self._start = np.cumsum(self._count) - self._count
+        self._places = np.argsort(codes, kind="stable")[int((codes < 0).sum()) :]
+        self.keyed: NDArray[np.bool_] = codes >= 0
+        """Which observations have a key."""
 
     def find(self, chunk: Chunk) -> tuple[Places, Places]:
-        """Return pairs (row of the chunk, place of the observation)."""
-        key = pd.Series(chunk[self._link], dtype=object)
+        """Return pairs (row of the chunk, place of the observation); a row may belong to several, or to none."""
+        keys = chunk[self._link]
         if self._owner is not None:
-            key = key.map(self._owner)
-        rows = pd.DataFrame({"key": key, "row": np.arange(len(key))})
-        pairs = rows[rows["key"].notna()].merge(self._index, on="key")
-        return pairs["row"].to_numpy(np.int64), pairs["place"].to_numpy(np.int64)
+            keys = pd.Series(keys, dtype=object).map(self._owner).to_numpy(dtype=object)
+        found = self._index.get_indexer(pd.Index(keys, dtype=object))
+        hit = np.flatnonzero(found >= 0)
+        many = self._count[found[hit]]
+        step = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
+        places = self._places[np.repeat(self._start[found[hit]], many) + step]
+        return np.repeat(hit, many), places
+
+
+def _owners(spec: DataSpec, table: str, key: str) -> pd.Series:
+    """Return the entity of each row of the table that a key is found through."""
+    rows = read_whole(spec, table, (key, ENTITY))
+    require_once(spec, table, rows, (key,))
+    return pd.Series(rows[ENTITY], index=rows[key], dtype=object)
 
 
 def _own_day(chunk: Chunk, rules: CanonicalTable) -> NDArray[np.float64]:
@@ -135,7 +144,7 @@ def _known_on(chunk: Chunk, rules: CanonicalTable, rule: ColumnRule, own: NDArra
         day = _last_of_month(own)
     elif rule.available_at.startswith("event+"):
         day = own + float(rule.available_at.removeprefix("event+"))
-    for column in _REPORTED:
+    for column in _NOT_BEFORE:
         if column in chunk and column in rules:
             day = np.where(np.isnan(chunk[column]), day, np.maximum(day, chunk[column]))
     return day
@@ -149,29 +158,31 @@ def _last_of_month(first: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _Tally:
-    """Collects the visible rows of one feature over chunks."""
+    """Collects the visible rows of one column and window over chunks."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, rule: ColumnRule, count: int) -> None:
         self.count = count
+        self.typed: Final = rule.missing == "typed_missing"
 
-    def add(self, cells: Values, places: Places, own: Values, rows: Places, *, typed: bool) -> None:
+    def add(self, cells: Values, places: Places, own: Values, rows: Places) -> None:
         """Take rows in: their cells, their observations, their own days and their numbers in the table."""
         raise NotImplementedError
 
-    def result(self, name: FeatureName) -> Values:
-        """Return the feature."""
+    def result(self, name: FeatureName, keyed: NDArray[np.bool_]) -> Values:
+        """Return a feature of these rows; ``keyed`` says which observations could have rows at all."""
         raise NotImplementedError
 
 
 class _Newest(_Tally):
     """The newest row; of two of one day, the later one in the table. Its cell may be missing."""
 
-    def __init__(self, count: int) -> None:
-        super().__init__(count)
+    def __init__(self, rule: ColumnRule, count: int) -> None:
+        super().__init__(rule, count)
         self._day = np.full(count, np.nan)
-        self._cells: Values = np.full(count, None, dtype=object)
+        self._texts: Final = rule.type in ("text", "token", "id")
+        self._cells: Values = np.full(count, None, dtype=object) if self._texts else np.full(count, np.nan)
 
-    def add(self, cells: Values, places: Places, own: Values, rows: Places, *, typed: bool) -> None:
+    def add(self, cells: Values, places: Places, own: Values, rows: Places) -> None:
         order = np.lexsort((rows, own, places))
         last = order[np.flatnonzero(np.diff(places[order], append=-1) != 0)]
         place = places[last]
@@ -179,20 +190,15 @@ class _Newest(_Tally):
         self._day[place[newer]] = own[last][newer]
         self._cells[place[newer]] = cells[last][newer]
 
-    def result(self, name: FeatureName) -> Values:
-        texts = name.rule.type in ("text", "token", "id")
-        cells = self._cells if texts else np.array([np.nan if c is None else c for c in self._cells], dtype=np.float64)
-        there = known(cells, typed=name.rule.missing == "typed_missing")
+    def result(self, name: FeatureName, keyed: NDArray[np.bool_]) -> Values:
+        there = known(self._cells, typed=self.typed)
         if name.summary == "reason":
             rows = ~np.isnan(self._day)
-            return _texts(_reason(*each) for each in zip(cells, there, rows, strict=True))
+            return _texts(_reason(*each) for each in zip(self._cells, there, rows, strict=True))
         if not name.is_words:
-            return np.where(there, cells, np.nan)
-        words = (
-            cells
-            if texts
-            else [name.rule.values[int(cell)] if one else None for cell, one in zip(cells, there, strict=True)]
-        )
+            return np.where(there, self._cells, np.nan)
+        values = name.rule.values
+        words = self._cells if self._texts else [values[int(cell)] for cell in np.where(there, self._cells, 0)]
         return _texts(word if one else None for word, one in zip(words, there, strict=True))
 
 
@@ -206,7 +212,7 @@ def _reason(cell: object, there: bool, row: bool) -> str:
     if there:
         return PRESENT
     try:
-        return REASONS.get(float(str(cell)), EMPTY)
+        return MISSING_WORDS.get(float(str(cell)), EMPTY)
     except ValueError:
         return EMPTY
 
@@ -214,20 +220,20 @@ def _reason(cell: object, there: bool, row: bool) -> str:
 class _Moments(_Tally):
     """Sums over all rows that hold a value."""
 
-    def __init__(self, count: int) -> None:
-        super().__init__(count)
+    def __init__(self, rule: ColumnRule, count: int) -> None:
+        super().__init__(rule, count)
         self._rows, self._sum, self._squares = np.zeros(count), np.zeros(count), np.zeros(count)
 
-    def add(self, cells: Values, places: Places, own: Values, rows: Places, *, typed: bool) -> None:
-        there = known(cells, typed=typed)
-        cells, places = cells[there].astype(np.float64), places[there]
-        self._rows += np.bincount(places, minlength=self.count)
-        self._sum += np.bincount(places, weights=cells, minlength=self.count)
-        self._squares += np.bincount(places, weights=cells**2, minlength=self.count)
+    def add(self, cells: Values, places: Places, own: Values, rows: Places) -> None:
+        there = known(cells, typed=self.typed)
+        cells, places = cells[there], places[there]
+        np.add.at(self._rows, places, 1.0)
+        np.add.at(self._sum, places, cells)
+        np.add.at(self._squares, places, cells**2)
 
-    def result(self, name: FeatureName) -> Values:
+    def result(self, name: FeatureName, keyed: NDArray[np.bool_]) -> Values:
         if name.summary == "count":
-            return self._rows
+            return np.where(keyed, self._rows, np.nan)
         some = np.where(self._rows > 0, self._rows, np.nan)
         mean = self._sum / some
         if name.summary == "sd":
@@ -238,22 +244,28 @@ class _Moments(_Tally):
 class _Extreme(_Tally):
     """The smallest or largest value; ``sign`` 1 for the largest."""
 
-    def __init__(self, count: int, sign: int) -> None:
-        super().__init__(count)
+    def __init__(self, rule: ColumnRule, count: int, *, sign: int) -> None:
+        super().__init__(rule, count)
         self._sign = sign
         self._most = np.full(count, -np.inf)
 
-    def add(self, cells: Values, places: Places, own: Values, rows: Places, *, typed: bool) -> None:
-        there = known(cells, typed=typed)
-        np.maximum.at(self._most, places[there], self._sign * cells[there].astype(np.float64))
+    def add(self, cells: Values, places: Places, own: Values, rows: Places) -> None:
+        there = known(cells, typed=self.typed)
+        np.maximum.at(self._most, places[there], self._sign * cells[there])
 
-    def result(self, name: FeatureName) -> Values:
+    def result(self, name: FeatureName, keyed: NDArray[np.bool_]) -> Values:
         return np.where(np.isfinite(self._most), self._sign * self._most, np.nan)
+
+
+def _shared(name: FeatureName) -> tuple[str, int | None, str]:
+    """Return what features have in common that are read off one tally."""
+    kinds = {"latest": "newest", "reason": "newest", "min": "smallest", "max": "largest"}
+    return name.rule.name, name.days, kinds.get(name.summary, "moments")
 
 
 def _tally(name: FeatureName, count: int) -> _Tally:
     if name.summary in ("latest", "reason"):
-        return _Newest(count)
+        return _Newest(name.rule, count)
     if name.summary in ("min", "max"):
-        return _Extreme(count, 1 if name.summary == "max" else -1)
-    return _Moments(count)
+        return _Extreme(name.rule, count, sign=1 if name.summary == "max" else -1)
+    return _Moments(name.rule, count)

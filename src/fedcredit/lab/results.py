@@ -75,7 +75,7 @@ class StudyEvaluation:
         self._test: dict[InstitutionId, CreditTable] = {name: split.holdout for name, split in complete.items()}
         self._labels = np.concatenate([table.labels for table in self._test.values()])
         self._scorers = [
-            self._family.scorer(table.with_modalities(study.known_modalities(name)))
+            self._family.scorer(table.with_modalities(study.dataset.parts[name].known_modalities))
             for name, table in self._test.items()
         ]
         self._metrics: list[dict[str, Any]] = []
@@ -138,6 +138,7 @@ class StudyEvaluation:
             **_verdict(run_folder),
             "rows": lines,
             **_overlap(self._study.dataset),
+            "left_out": dict(self._study.dataset.left_out),
             "summary": {
                 "test_n": len(labels),
                 "test_bads": int(labels.sum()),

@@ -20,7 +20,7 @@ SIMULATED: Final = "simulated"
 CONTRACT: Final = "vehicle-loans"
 SCENARIO: Final = "missing_modality"
 NO_LABEL: Final = "no label of this kind"
-NO_DEFAULT: Final = "no default so far"
+ONE_OUTCOME: Final = "one outcome only"
 ACCEPTED: Final = ("FC-5032", "FC-5039", "FC-5047")
 """The warnings that a small simulated world has by design: columns in which nothing happened, tables of a few rows, and
 customers who have withdrawn their consent (they are left out)."""
@@ -29,8 +29,8 @@ customers who have withdrawn their consent (they are left out)."""
 def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> Dataset:
     """Write a simulated world to ``folder`` and return it as a data set; the same seed gives the same bytes.
 
-    An institution without defaults among its ripe labels, such as an insurer that sees claims only, is left out: it
-    has nothing to learn this label from.
+    An institution without labels of this kind, such as an insurer that sees claims only, or with one outcome only is
+    left out: it has nothing to learn from.
 
     Raises:
         UnknownScenarioError: there is no such pack.
@@ -48,7 +48,7 @@ def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> D
         except NoRowsError:
             left_out[home.name.lower()] = NO_LABEL
         except OneClassError:
-            left_out[home.name.lower()] = NO_DEFAULT
+            left_out[home.name.lower()] = ONE_OUTCOME
         else:
             parts[part.institution] = part
     return Dataset(
@@ -78,5 +78,6 @@ def _part(home: Path, contract: Contract) -> Part:
         modalities=held,
         table=table,
         complete=complete,
+        known_modalities=held,
         canonical=home,
     )

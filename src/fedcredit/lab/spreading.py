@@ -48,5 +48,6 @@ def spread(dataset: Dataset, institutions: int, *, seed: int) -> Dataset:
             modalities=modalities,
             table=rows,
             complete=rows,
+            known_modalities=modalities,
         )
     return replace(dataset, provenance="real-segments", parts=MappingProxyType(parts))

@@ -46,7 +46,7 @@ DATA_FILE: Final = "data.parquet"
 DATA_FOLDER: Final = "data"
 """Where a node of a simulated institution has its canonical tables."""
 WORLD_FOLDER: Final = "world"
-"""What is left of a simulated world: the oracle, which no institution sees."""
+"""What is left of a simulated world: the oracle, which no institution sees, and who is left out of the study."""
 ModelKind = Literal["trees", "scorecard", "network"]
 NoiseKind = Literal["local", "shared"]
 OnRound = Callable[[int, npt.NDArray[np.float64], int], None]
@@ -105,11 +105,6 @@ class Study:
         late = self.dataset.out_of_time
         return Holdings(institution=institution, contract=contract, table=table, out_of_time=late)
 
-    def known_modalities(self, institution: InstitutionId) -> tuple[str, ...]:
-        """Return the modalities that anybody knows of an institution's borrowers: all, unless they are simulated."""
-        part = self.dataset.parts[institution]
-        return part.modalities if part.canonical else tuple(one.name for one in self.dataset.contract.modalities)
-
     def node_folder(self, institution: InstitutionId) -> Path:
         """Return one institution's folder."""
         return self.folder / "institutions" / institution
@@ -125,6 +120,7 @@ def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Stud
         AlreadyExistsError: the folder exists.
         PrivacyPlanError, NoiseRangeError: no noise gives this epsilon.
         ChecksumError, StorageError: the vendored data or the disk.
+        UnknownScenarioError, DataError: the simulated world.
     """
     if not options.epsilon > 0:
         raise UsageError(problem="epsilon must be above 0", hint="Give a number such as 3, or inf for no privacy.")

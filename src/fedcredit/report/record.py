@@ -222,6 +222,8 @@ class Result(_Value):
     """Borrowers whom two institutions or more know."""
     most_institutions: Count = 1
     """At how many institutions the best known borrower is."""
+    left_out: Mapping[str, str] = Field(default_factory=dict)
+    """Institutions of the data that did not take part, and why."""
     summary: Summary
     calibration: tuple[CalibrationBin, ...] = Field(strict=False, min_length=1)
     federated_evaluation: FederatedEvaluation | None

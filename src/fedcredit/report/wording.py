@@ -327,6 +327,7 @@ def limits(result: Result) -> tuple[str, ...]:
     return (
         *_unfair(result),
         *_shared(result),
+        *_absent(result),
         "One data set, one division into institutions, one run with one seed. It says nothing about other portfolios.",
         "Every interval is the sampling error of the test records only. The noise of training, the seed and the "
         "division of the data would add to it.",
@@ -359,6 +360,13 @@ def _unfair(result: Result) -> tuple[str, ...]:
             "gain is overstated."
         )
     return tuple(points)
+
+
+def _absent(result: Result) -> tuple[str, ...]:
+    if not result.left_out:
+        return ()
+    named = "; ".join(f"{name} ({reason})" for name, reason in result.left_out.items())
+    return (f"Institutions of the data that did not take part: {named}.",)
 
 
 def _shared(result: Result) -> tuple[str, ...]:

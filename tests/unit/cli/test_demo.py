@@ -181,6 +181,9 @@ def test_a_simulated_consortium_has_all_five_types_and_says_what_it_is(type_in, 
     page = (tmp_path / "run" / "report.html").read_text()
     assert "nobody and nothing in it is real" in page
     assert "their losses add up" in page
+    assert "did not take part: i1 (no label of this kind)" in page
+    assert "Next: fedcredit audit verify" in shown.stderr
+    assert "demo --data simulated --scale ci --runtime flower" in shown.stderr
     assert "Every test record carries every modality" not in page
     node = tmp_path / "run" / "institutions" / "g2"
     assert (node / "data" / "manifest.toml").exists()

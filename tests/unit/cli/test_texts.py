@@ -18,9 +18,9 @@ from fedcredit.cli.texts import WORDS_ZH, ZH, tr, word
 from fedcredit.config.plan import ModelSection
 from fedcredit.daemon.control import State
 from fedcredit.evaluation.vote import Choice, Outcome, Reason
-from fedcredit.features.labels import REASONS
+from fedcredit.features.labels import LEFT_OUT
 from fedcredit.lab.results import PROVENANCE_NOTES
-from fedcredit.lab.simulated import NO_DEFAULT, NO_LABEL
+from fedcredit.lab.simulated import NO_LABEL, ONE_OUTCOME
 from fedcredit.messages import Stage
 from fedcredit.parties import InstitutionType
 from fedcredit.privacy.plan import BORROWER, HOLDOUT, TRAIN
@@ -217,7 +217,7 @@ def test_the_words_are_those_that_records_can_hold() -> None:
     kinds = [str(kind) for kind in InstitutionType]
     votes = {*map(str, Choice), *map(str, Reason), *map(str, Outcome)}
     records = {*get_args(State), *map(str, Stage), *models, *kinds, *votes, BORROWER, TRAIN, HOLDOUT}
-    reasons = {NO_LABEL, NO_DEFAULT, *REASONS}
+    reasons = {NO_LABEL, ONE_OUTCOME, *LEFT_OUT}
     assert set(WORDS_ZH) == records | reasons | set(PROVENANCE_NOTES.values())
     assert all(CHINESE.search(text) for text in WORDS_ZH.values())
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_faults.small_loans import numbers, rich, spec_of
 
-from fedcredit.errors import NoRowsError
+from fedcredit.errors import DuplicateKeyError, NoRowsError
 from fedcredit.features.build import feature_frame
 from fedcredit.features.labels import labelled_rows
 
@@ -23,12 +26,13 @@ def test_every_reason_to_leave_a_row_out_is_counted_once_in_order(tmp_path: Path
     made["observation"].loc[0, "split"] = "oot"
     rows = labelled_rows(spec_of(tmp_path, made), "pd12_app")
     assert dict(rows.left_out) == {
-        "no legal basis": 2,
+        "no legal basis or consent withdrawn": 2,
         "not accepted": 1,
         "out of time": 1,
         "no label": 1,
         "indeterminate": 1,
         "censored": 1,
+        "another contract of the borrower": 0,
     }
     kept = made["contract"]["contract_id"][7:].tolist()
     assert sorted(rows.observations.contract) == kept
@@ -57,3 +61,45 @@ def test_a_borrower_without_a_vehicle_has_features_all_the_same(tmp_path: Path) 
     assert len(frame) == 5
     assert frame["contract.amount"].notna().all()
     assert frame["veh.odo_km"].isna().sum() == 1
+
+
+def test_of_a_borrower_with_several_contracts_one_is_learnt_from_whatever_becomes_of_it(tmp_path: Path) -> None:
+    made = rich(people=12)
+    who = made["entity"]["entity_tok"][0]
+    for name in ("contract", "observation"):
+        made[name].loc[:3, "entity_tok"] = who
+    first = labelled_rows(spec_of(tmp_path / "a", made), "pd12_app")
+    assert first.left_out["another contract of the borrower"] == 3
+    assert len(first.observations) == 9
+    (chosen,) = (c for c, e in zip(first.observations.contract, first.observations.entity, strict=True) if e == who)
+    days = dict(zip(made["contract"]["contract_id"], made["contract"]["decision_date"], strict=True))
+    marks = {
+        contract: hashlib.sha256(f"{who}/{contract}/{np.datetime64(days[contract]).astype(int)}".encode()).digest()
+        for contract in made["contract"]["contract_id"][:4]
+    }
+    assert chosen == min(marks, key=lambda contract: marks[contract])
+    # Neither labels, nor other borrowers, nor the order of the file decide.
+    made["outcome"]["y"] = 1 - made["outcome"]["y"]
+    for name in ("contract", "observation", "outcome", "entity"):
+        made[name] = made[name].iloc[::-1].reset_index(drop=True)
+    made["observation"].loc[0, "split"] = "oot"  # another borrower goes
+    second = labelled_rows(spec_of(tmp_path / "b", made), "pd12_app")
+    assert chosen in set(second.observations.contract)
+    assert second.left_out["another contract of the borrower"] == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "place"), [("entity", "entity.csv"), ("contract", "contract.csv"), ("outcome", "outcome.csv")]
+)
+def test_a_key_that_stands_twice_by_now_is_told_without_being_quoted(tmp_path: Path, table: str, place: str) -> None:
+    made = rich(people=6)
+    spec = spec_of(tmp_path, made)
+    path = tmp_path / place
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[2]]) + "\n")
+    with pytest.raises(DuplicateKeyError) as caught:
+        labelled_rows(spec, "pd12_app")
+    assert f"{place}: 1 rows repeat the key" in str(caught.value.describe())
+    told = "".join(traceback.format_exception(caught.value))
+    assert made["entity"]["entity_tok"][1] not in told
+    assert made["contract"]["contract_id"][1] not in told

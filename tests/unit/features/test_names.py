@@ -107,7 +107,7 @@ def test_a_sequence_is_refused() -> None:
     assert "must be static" in refused(contract_of(text))
 
 
-def test_only_contracts_with_an_outcome_as_label_are_on_canonical_tables() -> None:
+def test_of_the_shipped_contracts_only_vehicle_loans_is_on_canonical_tables() -> None:
     assert [name for name in shipped_contracts() if is_canonical(load_contract(name))] == ["vehicle-loans"]
 
 

@@ -11,9 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from data_faults.small_loans import contract_of, modality, number, rich, shifted, spec_of, words
+from data_faults.small_loans import HEAD, contract_of, modality, number, rich, shifted, spec_of, words
 
-from fedcredit.features.build import feature_frame
+from fedcredit.checking.spec import read_spec
+from fedcredit.contract import load_contract
+from fedcredit.features.build import feature_frame, held_modalities
+from fedcredit.features.reading import read_chunks
 
 LAGS = {"tel_daily": 1, "con": 3, "rv_weekly": 7, "pol": 0, "clm": 0, "veh": 0}
 TIMES = {"tel_daily": "day", "con": "capture_date", "rv_weekly": "week", "pol": "start", "clm": "report_date"}
@@ -117,6 +120,7 @@ def later(table: str, rows: pd.DataFrame) -> pd.DataFrame:
 def test_rows_that_became_known_later_change_nothing(tmp_path: Path) -> None:
     made = rich()
     before = made_frame(tmp_path / "a", made, *NAMES, "veh.odo_km")
+    made["veh"] = pd.concat([made["veh"], made["veh"].assign(asof_date="2026-05-01", odo_km=1.0)], ignore_index=True)
     for table in ("tel_daily", "ent_monthly", "con", "rv_weekly", "pol", "clm"):
         made[table] = pd.concat([made[table], later(table, made[table])], ignore_index=True)
     after = made_frame(tmp_path / "b", made, *NAMES, "veh.odo_km")
@@ -165,7 +169,7 @@ def test_words_and_reasons_are_told_apart(tmp_path: Path) -> None:
     assert reasons == ["present", "not collected", "not applicable", "refused or withdrawn", "sensor gap", "present"]
     assert set(frame["con.interior_wear.reason"]) == {"no row"}
     assert set(frame["eqp.temp_sd.reason"]) == {"no row"}
-    assert frame["veh.make_code"][0] in ("make-1", "make-2")
+    assert [frame["veh.make_code"][order.index(n)] for n in range(6)] == made["veh"]["make_code"].tolist()
 
 
 def test_without_its_table_not_even_a_count_is_known(tmp_path: Path) -> None:
@@ -175,9 +179,67 @@ def test_without_its_table_not_even_a_count_is_known(tmp_path: Path) -> None:
     assert frame["pol.ncd_coef"].isna().all()
 
 
+def test_claims_without_their_policies_are_not_a_count_of_zero(tmp_path: Path) -> None:
+    made = {name: table for name, table in rich(people=4).items() if name != "pol"}
+    frame = made_frame(tmp_path, made, "clm.paid.count_730d", "contract.amount")
+    assert frame["clm.paid.count_730d"].isna().all()
+    assert "policy" not in held_modalities(read_spec(tmp_path), load_contract("vehicle-loans"))
+
+
+def test_of_a_contract_without_a_vehicle_nothing_is_counted(tmp_path: Path) -> None:
+    made = rich(people=5)
+    made["contract"]["vin_tok"] = ["", *made["contract"]["vin_tok"][1:]]
+    frame = made_frame(tmp_path, made, "tel_daily.km.count_90d")
+    counted = frame["tel_daily.km.count_90d"].to_dict()
+    assert math.isnan(counted.pop(made["contract"]["entity_tok"][0]))
+    assert all(value >= 0 for value in counted.values())
+
+
+def test_each_day_of_observation_of_a_contract_sees_its_own_rows(tmp_path: Path) -> None:
+    made = rich(people=8)
+    days = made["contract"]["decision_date"].tolist()
+    ids, tokens = made["contract"]["contract_id"], made["contract"]["entity_tok"]
+    later = [shifted(day, 200) for day in days]
+    made["observation"] = pd.concat(
+        [made["observation"], made["observation"].assign(obs_date=later, obs_kind="behaviour")], ignore_index=True
+    )
+    made["outcome"] = pd.concat(
+        [made["outcome"], made["outcome"].assign(obs_date=later, target="pd12_beh")], ignore_index=True
+    )
+    paid = [(contract, day, step) for contract, day in zip(ids, days, strict=True) for step in range(12)]
+    made["rep_monthly"] = pd.DataFrame(
+        {
+            "contract_id": [contract for contract, _, _ in paid],
+            "month": [f"{shifted(day, 30 * step)[:7]}-01" for _, day, step in paid],
+            "balance": [1000.0 + 10 * step for _, _, step in paid],
+            "reported_at": [
+                "" if step % 2 else shifted(f"{shifted(day, 30 * step)[:7]}-01", 45) for _, day, step in paid
+            ],
+        }
+    ).drop_duplicates(["contract_id", "month"])
+    names = ("rep_monthly.balance.max_365d", "rep_monthly.balance.count_90d", "rep_monthly.balance")
+    contract = contract_of(modality("all", *map(number, names)), head=HEAD.replace("pd12_app", "pd12_beh"))
+    frame = feature_frame(spec_of(tmp_path, made), contract, ["all"], place="t").frame.to_pandas()
+    frame = frame.set_index("entity_tok")
+    assert len(frame) == 8
+    for contract_id, token, today in zip(ids, tokens, map(DAY, later), strict=True):
+        seen = []
+        for row in made["rep_monthly"][made["rep_monthly"]["contract_id"] == contract_id].itertuples():
+            own = DAY(row.month)
+            known = (own.replace(day=28) + datetime.timedelta(days=4)).replace(day=1) - datetime.timedelta(days=1)
+            if max(known, DAY(row.reported_at) if row.reported_at else known) <= today:
+                seen.append((own, row.balance))
+        assert seen
+        assert frame.loc[token, names[0]] == max(balance for _, balance in seen)
+        assert frame.loc[token, names[1]] == sum((today - own).days <= 90 for own, _ in seen)
+        assert frame.loc[token, names[2]] == max(seen)[1]
+
+
 def test_a_folder_of_many_chunks_gives_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = rich()
     whole = made_frame(tmp_path / "a", made, *NAMES)
     monkeypatch.setattr("fedcredit.checking.sources._CSV_BLOCK", 2048)
+    spec = read_spec(tmp_path / "a")
+    assert len(list(read_chunks(spec, "tel_daily", ["vin_tok"]))) > 10
     parts = made_frame(tmp_path / "b", made, *NAMES)
     pd.testing.assert_frame_equal(whole, parts)
