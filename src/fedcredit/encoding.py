@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import cbor2
@@ -35,8 +35,9 @@ _INDEFINITE: Final = 31
 
 def encode(value: Encodable) -> bytes:
     """Return the one canonical encoding of ``value``; a float or any other type raises ``TypeError``."""
-    _check(value, depth=0)
-    return bytes(cbor2.dumps(value, canonical=True))
+    in_order = _check(value, depth=0)
+    # The library sorts the keys of every map to put them in order. Most of them are: what was decoded always is.
+    return bytes(cbor2.dumps(value, canonical=not in_order))
 
 
 def decode(data: bytes, *, what: str, limit: int) -> Encodable:
@@ -95,20 +96,34 @@ def _require_few_items(data: bytes, *, what: str) -> None:
             raise MalformedMessageError(what=what, problem=f"it has more than {MAX_TOTAL} items")
 
 
-def _check(value: object, *, depth: int) -> None:
+def _check(value: object, *, depth: int) -> bool:
+    """Refuse what has no canonical encoding, and return whether the keys of all maps are certainly in order."""
     # In the order of how often and how fast: asking an abstract class such as Mapping takes ten times as long.
     if type(value) in _PLAIN:
-        return
+        return True
     if isinstance(value, str):
         _require_normal(value)
-    elif isinstance(value, _LISTS):
-        _check_items(value, depth=depth)
-    elif isinstance(value, dict | Mapping):
-        if not (_TEXT.issuperset(map(type, value)) or all(isinstance(key, str) for key in value)):
+        return True
+    if isinstance(value, _LISTS):
+        return _check_items(value, depth=depth)
+    if isinstance(value, dict | Mapping):
+        text = _TEXT.issuperset(map(type, value))
+        if not (text or all(isinstance(key, str) for key in value)):
             raise TypeError("map keys must be text")
-        _check_items(value.values(), depth=depth)
-    elif not isinstance(value, bool | int | bytes):
+        return _check_items(value.values(), depth=depth) and text and type(value) is dict and _in_order(value)
+    if not isinstance(value, bool | int | bytes):
         raise TypeError(f"{type(value).__name__} has no canonical encoding")
+    return True
+
+
+def _in_order(keys: Iterable[str]) -> bool:
+    """Return whether ``keys`` are in the order of RFC 8949 section 4.2.1; of ASCII keys, shorter ones come first."""
+    before = ""
+    for key in keys:
+        if not key.isascii() or len(key) < len(before) or (len(key) == len(before) and key < before):
+            return False
+        before = key
+    return True
 
 
 def _require_normal(text: str) -> None:
@@ -116,14 +131,16 @@ def _require_normal(text: str) -> None:
         raise ValueError("text is not in normal form C")
 
 
-def _check_items(items: Collection[object], *, depth: int) -> None:
+def _check_items(items: Collection[object], *, depth: int) -> bool:
     if len(items) > MAX_ITEMS:
         raise ValueError(f"more than {MAX_ITEMS} items")
     if items and depth >= MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    in_order = True
     if _PLAIN.issuperset(map(type, items)):
-        return
+        return in_order
     for item in items:
         # Most items are plain, or plain text, and the call would cost more than the question.
         if type(item) not in _PLAIN and not (type(item) is str and item.isascii()):
-            _check(item, depth=depth + 1)
+            in_order &= _check(item, depth=depth + 1)
+    return in_order
