@@ -7,10 +7,9 @@ number travels as a scaled integer or as raw lanes inside a byte string, so that
 from __future__ import annotations
 
 import hashlib
-import io
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import cbor2
 
@@ -28,7 +27,7 @@ MAX_TOTAL: Final = 400_000
 DIGEST_LENGTH: Final = 32
 _PLAIN: Final = frozenset({int, bytes, bool, type(None)})
 _TEXT: Final = frozenset({str})
-_LISTS: Final = (list, tuple)
+_LISTS: Final = frozenset({list, tuple})
 _STRINGS: Final = (2, 3)
 _INDEFINITE: Final = 31
 
@@ -50,9 +49,8 @@ def decode(data: bytes, *, what: str, limit: int) -> Encodable:
     if len(data) > limit:
         raise MessageTooLargeError(size=len(data), limit=limit)
     _require_few_items(data, what=what)
-    stream = io.BytesIO(data)
     try:
-        value: Encodable = cbor2.CBORDecoder(stream).decode()
+        value: Encodable = cbor2.loads(data)
     except (
         cbor2.CBORDecodeError,
         ValueError,
@@ -62,15 +60,15 @@ def decode(data: bytes, *, what: str, limit: int) -> Encodable:
         MemoryError,
     ) as error:
         raise MalformedMessageError(what=what, problem="it is not CBOR") from error
-    left = len(data) - stream.tell()
-    if left:
-        raise MalformedMessageError(what=what, problem=f"{left} bytes follow its end")
     try:
         again = encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise MalformedMessageError(what=what, problem="it holds a type that is not allowed") from error
     if again != data:
-        raise MalformedMessageError(what=what, problem="its encoding is not canonical")
+        # No encoding is the beginning of another, so this is the value that was read, and more.
+        longer = data.startswith(again)
+        problem = f"{len(data) - len(again)} bytes follow its end" if longer else "its encoding is not canonical"
+        raise MalformedMessageError(what=what, problem=problem)
     return value
 
 
@@ -99,31 +97,45 @@ def _require_few_items(data: bytes, *, what: str) -> None:
 def _check(value: object, *, depth: int) -> bool:
     """Refuse what has no canonical encoding, and return whether the keys of all maps are certainly in order."""
     # In the order of how often and how fast: asking an abstract class such as Mapping takes ten times as long.
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN:
         return True
+    if kind is dict:
+        mapping = cast("dict[object, object]", value)
+        in_order = _check_items(mapping.values(), depth=depth)
+        if _TEXT.issuperset(map(type, mapping)):
+            return _in_order(cast("dict[str, object]", mapping)) and in_order
+        _require_text_keys(mapping)
+        return False
+    if kind in _LISTS:
+        return _check_items(cast("list[object]", value), depth=depth)
+    return _check_unusual(value, depth=depth)
+
+
+def _check_unusual(value: object, *, depth: int) -> bool:
+    """Do as ``_check`` for text and for what is derived from a type that has an encoding."""
     if isinstance(value, str):
         _require_normal(value)
-        return True
-    if isinstance(value, _LISTS):
+    elif isinstance(value, list | tuple):
         return _check_items(value, depth=depth)
-    if isinstance(value, dict | Mapping):
-        text = _TEXT.issuperset(map(type, value))
-        if not (text or all(isinstance(key, str) for key in value)):
-            raise TypeError("map keys must be text")
-        return _check_items(value.values(), depth=depth) and text and type(value) is dict and _in_order(value)
-    if not isinstance(value, bool | int | bytes):
+    elif isinstance(value, Mapping):
+        _require_text_keys(value)
+        _check_items(value.values(), depth=depth)
+        return False
+    elif not isinstance(value, bool | int | bytes):
         raise TypeError(f"{type(value).__name__} has no canonical encoding")
     return True
 
 
+def _require_text_keys(keys: Iterable[object]) -> None:
+    if not all(isinstance(key, str) for key in keys):
+        raise TypeError("map keys must be text")
+
+
 def _in_order(keys: Iterable[str]) -> bool:
     """Return whether ``keys`` are in the order of RFC 8949 section 4.2.1; of ASCII keys, shorter ones come first."""
-    before = ""
-    for key in keys:
-        if not key.isascii() or len(key) < len(before) or (len(key) == len(before) and key < before):
-            return False
-        before = key
-    return True
+    found = list(keys)
+    return found == sorted(sorted(found), key=len) and "".join(found).isascii()
 
 
 def _require_normal(text: str) -> None:

@@ -1,10 +1,10 @@
 """Keystreams for masks and noise: AES-256 in counter mode (NIST SP 800-38A), zero IV, a fresh key per stream.
 
 The counter blocks are 0, 1, 2, ... From 2 on they are those of AES-256-GCM with twelve zero bytes as its IV (NIST SP
-800-38D, section 7.1: its first data block has counter 2), so the library's GCM makes them: it encrypts zeros, and nobody
-asks for its tag. OpenSSL computes GCM with wider instructions than CTR, so this is up to twice as fast. The beginning
-comes from counter mode itself: the blocks 0 and 1 are not in GCM, and most streams are so short that setting up a second
-cipher would take longer than all their bytes. They are those of counter mode either way.
+800-38D, section 7.1: its first data block has counter 2), so the library's GCM makes them: it encrypts zeros, and
+nobody asks for its tag. OpenSSL computes GCM with wider instructions than CTR, so this is up to twice as fast. The
+beginning comes from counter mode itself: the blocks 0 and 1 are not in GCM, and most streams are so short that setting
+up a second cipher would take longer than all their bytes. The bytes are those of counter mode either way.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ KEY_LENGTH: Final = 32
 STREAM_LIMIT: Final = 2**36
 """Most bytes of one stream: then GCM's counter of 32 bits would begin again."""
 _BLOCK: Final = 16
-_CTR_IV: Final = builtins.bytes(_BLOCK)
-_GCM_IV: Final = builtins.bytes(12)
+_FROM_0: Final = CTR(builtins.bytes(_BLOCK))
+_FROM_2: Final = GCM(builtins.bytes(12))
 _BEGINNING: Final = 1 << 12
 """Bytes that come from counter mode; GCM makes the last of them again, from block 2 on, when a stream is longer."""
 # Large enough that the cost of a call vanishes, small enough to stay in a core's cache with its output.
@@ -42,7 +42,7 @@ class KeyStream:
         if len(key) != KEY_LENGTH:
             raise ValueError(f"a keystream key has {KEY_LENGTH} bytes, got {len(key)}")
         self._cipher = AES256(key)
-        self._encryptor = Cipher(self._cipher, CTR(_CTR_IV)).encryptor()
+        self._encryptor = Cipher(self._cipher, _FROM_0).encryptor()
         self._wide: AEADEncryptionContext | None = None
         self._left = _BEGINNING
         """Bytes of the beginning that nobody has read."""
@@ -75,7 +75,7 @@ class KeyStream:
     def _go_on(self, buffer: memoryview) -> None:
         """Fill ``buffer`` with what comes after the beginning."""
         if self._wide is None:
-            self._wide = Cipher(self._cipher, GCM(_GCM_IV)).encryptor()
+            self._wide = Cipher(self._cipher, _FROM_2).encryptor()
             self._wide.update(_MADE_TWICE)
         for start in range(0, len(buffer), len(_ZEROS)):
             part = buffer[start : start + len(_ZEROS)]

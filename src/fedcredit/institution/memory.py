@@ -120,7 +120,7 @@ class RunMemory:
         The set-ups of epochs are counted for themselves.
         """
         last = self._get(_last_key(manifest))
-        if last is not None and _order(manifest) <= tuple(_integers(last)):
+        if last is not None and _order(manifest) <= _integers(last):
             raise ReplayError(round=manifest.round, attempt=manifest.attempt, reason="this round and attempt are over")
 
     def remember_place(self, manifest: Manifest) -> None:
@@ -186,11 +186,8 @@ class RunMemory:
         stored = self._get(f"opened/{manifest.run}")
         if stored is None:
             return ()
-        match decode(stored, what="stored selections", limit=16 * 1024 * 1024):
-            case [int(number), str(purpose), list(selections)]:
-                same = (number, purpose) == (manifest.round, manifest.purpose)
-                return tuple(_names(members) for members in selections) if same else ()
-        raise StoreCorruptError(path="run memory", problem="the opened selections do not decode")
+        place, selections = _opened(stored)
+        return selections if place == (manifest.round, manifest.purpose) else ()
 
     def keep_opened(self, manifest: Manifest, members: Sequence[str]) -> None:
         """Store whose sum is about to be opened, beside those before. Part of the caller's transaction."""
@@ -213,7 +210,7 @@ class RunMemory:
     def witnessed(self, run: str) -> WitnessState:
         """Return the head of the run's log that this institution cosigned last."""
         stored = self._get(f"log/{run}")
-        return FIRST_SIGHT if stored is None else WitnessState.from_bytes(stored)
+        return FIRST_SIGHT if stored is None else _witnessed(stored)
 
     def keep_witnessed(self, run: str, state: WitnessState) -> None:
         """Replace that head. Part of the caller's transaction."""
@@ -247,6 +244,15 @@ def _terms_from(stored: bytes) -> Terms:
     return terms_of(plan_text, roster_text, roster_digest)
 
 
+@lru_cache(maxsize=8)
+def _opened(stored: bytes) -> tuple[tuple[int, str], tuple[tuple[str, ...], ...]]:
+    """Return round, purpose and members of opened selections; in one process all members of a run store the same."""
+    match decode(stored, what="stored selections", limit=16 * 1024 * 1024):
+        case [int(number), str(purpose), list(selections)]:
+            return (int(number), purpose), tuple(_names(members) for members in selections)
+    raise StoreCorruptError(path="run memory", problem="the opened selections do not decode")
+
+
 def _names(value: Encodable) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise StoreCorruptError(path="run memory", problem="the opened selections do not decode")
@@ -261,8 +267,14 @@ def _order(manifest: Manifest) -> tuple[int, int, int]:
     return (manifest.round, _ROUND_ORDER.get(Purpose(manifest.purpose), 0), manifest.attempt)
 
 
-def _integers(data: bytes) -> list[int]:
+@lru_cache(maxsize=8)
+def _witnessed(stored: bytes) -> WitnessState:
+    return WitnessState.from_bytes(stored)
+
+
+@lru_cache(maxsize=8)
+def _integers(data: bytes) -> tuple[int, ...]:
     value = decode(data, what="stored round", limit=256)
     if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
         raise StoreCorruptError(path="run memory", problem="the last round does not decode")
-    return value
+    return tuple(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from typing import Any, ClassVar, Final, Self, cast
@@ -50,7 +50,7 @@ class Message:
 
     @classmethod
     def _from_value(cls, value: Encodable) -> Self:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise MalformedMessageError(what=cls.TAG, problem="it is not a map")
         if value.get("type") != cls.TAG:
             raise MalformedMessageError(what=cls.TAG, problem="it is of another type")
