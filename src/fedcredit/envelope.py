@@ -224,10 +224,12 @@ def open_answer(
     institution: InstitutionId,
     identity: PublicIdentity,
     keys: IdentityKeys,
-    request: bytes,
+    request_digest: bytes,
     channel: Channel | None = None,
 ) -> OpenedAnswer:
     """Open the answer of ``institution`` in this stage, one of ``kinds`` or a ``Refusal``.
+
+    ``request_digest`` is SHA-256 of the sealed request: who could not open that names it so.
 
     Raises:
         CannotOpenError: it is for another stage, round, run or key, or was changed.
@@ -235,7 +237,6 @@ def open_answer(
         WrongContextError: a refusal names another manifest inside.
         MalformedMessageError: it answers another question.
     """
-    unreadable = hashlib.sha256(request).digest()
     try:
         context = _answer_context(manifest, manifest_digest, stage, institution)
         plaintext: Buffer = (
@@ -245,9 +246,9 @@ def open_answer(
     except CannotOpenError:
         if channel_tag(data) is not None:
             raise  # whoever could not open the request answers with the long-lived key
-        context = _unreadable_context(manifest.consortium, unreadable, institution)
+        context = _unreadable_context(manifest.consortium, request_digest, institution)
         plaintext = open_sealed(data, keys=keys, context=context)
-        expected, allowed = unreadable, ()
+        expected, allowed = request_digest, ()
     content, bulk = unpad(plaintext, what="answer")
     signed = Signed.from_bytes(content)
     verify(identity, tag=ANSWER_TAG, body=signed.body, signature=signed.signature, signer=institution, what="answer")

@@ -21,6 +21,8 @@ from fedcredit.store.records import Records
 
 _ROUND_ORDER: Final = {Purpose.PREPARE: -1, Purpose.TRAIN: 0, Purpose.EVALUATE: 1, Purpose.CLOSE: 2}
 _SPLIT_KEY: Final = "split"
+_DIGEST_LENGTH: Final = 32
+"""Of a request's digest, which stands before its stored answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class RunMemory:
         self._entropy = entropy
         self._records = Records(database, "run-memory")
         self._read: dict[str, bytes | None] = {}
+        self._answered: dict[str, bytes] = {}
+        """Digest of the request that was answered last, by run; empty if there was none."""
         self._terms: dict[str, Terms] = {}
         self._epochs: dict[str, EpochState] = {}
         self._rounds: dict[str, MemberRound] = {}
@@ -51,6 +55,7 @@ class RunMemory:
     def forget(self) -> None:
         """Drop what was read and written so far from memory, because a transaction was undone; the disk is right."""
         self._read.clear()
+        self._answered.clear()
         self._terms.clear()
         self._epochs.clear()
         self._rounds.clear()
@@ -109,10 +114,11 @@ class RunMemory:
 
     def answer_to(self, request_digest: bytes, *, run: str) -> bytes | None:
         """Return the stored answer if this request was the last one answered in its run."""
-        stored = self._get(f"answer/{run}")
-        if stored is None or stored[:32] != request_digest:
+        if self._answered.get(run, request_digest) != request_digest:
             return None
-        return stored[32:]
+        stored = self._records.get(f"answer/{run}") or b""
+        self._answered[run] = stored[:_DIGEST_LENGTH]
+        return stored[_DIGEST_LENGTH:] if stored[:_DIGEST_LENGTH] == request_digest else None
 
     def require_new(self, manifest: Manifest) -> None:
         """Raise ``ReplayError`` unless this round and attempt come after everything answered in the run.
@@ -129,14 +135,16 @@ class RunMemory:
 
     def remember_answer(self, run: str, request_digest: bytes, answer: bytes) -> None:
         """Store an answer, in the caller's transaction, before it is sent: a repeated request gets the same bytes."""
-        self._put(f"answer/{run}", request_digest + answer)
+        # Not through _put: an upload of many lanes would stay in memory, and it is hardly ever asked for again.
+        self._records.put(f"answer/{run}", request_digest + answer)
+        self._answered[run] = request_digest
 
     # --- secure aggregation ------------------------------------------------------------------------------------------
 
     def epoch(self, run: str) -> EpochState | None:
         """Return the keys of the run's epoch, as far as its set-up has come."""
         if run not in self._epochs:
-            stored = self._get(f"epoch/{run}")
+            stored = self._records.get(f"epoch/{run}")
             if stored is None:
                 return None
             self._epochs[run] = epoch_from_bytes(stored)
@@ -144,7 +152,8 @@ class RunMemory:
 
     def keep_epoch(self, run: str, state: EpochState) -> None:
         """Replace the keys of the run's epoch; those before are gone. Part of the caller's transaction."""
-        self._put(f"epoch/{run}", epoch_to_bytes(state))
+        # Nor through _put: what was decoded is kept.
+        self._records.put(f"epoch/{run}", epoch_to_bytes(state))
         self._epochs[run] = state
 
     def keep_channel(self, run: str, secret: bytes) -> None:
@@ -170,7 +179,7 @@ class RunMemory:
     def member_round(self, run: str) -> MemberRound | None:
         """Return the state of the last upload of the run."""
         if run not in self._rounds:
-            stored = self._get(f"round/{run}")
+            stored = self._records.get(f"round/{run}")
             if stored is None:
                 return None
             self._rounds[run] = MemberRound.from_bytes(stored)
@@ -178,7 +187,7 @@ class RunMemory:
 
     def keep_round(self, run: str, state: MemberRound) -> None:
         """Replace the state of the last upload of the run. Part of the caller's transaction."""
-        self._put(f"round/{run}", state.to_bytes())
+        self._records.put(f"round/{run}", state.to_bytes())
         self._rounds[run] = state
 
     def opened(self, manifest: Manifest) -> tuple[tuple[str, ...], ...]:

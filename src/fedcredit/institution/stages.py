@@ -148,7 +148,7 @@ class Stages:
         offer = self._memory.epoch(manifest.run)
         if not isinstance(offer, EpochOffer) or offer.setup != opened.manifest_digest:
             raise EpochError(reason="its set-up was not begun here, or is over")
-        received = [EpochKey.from_bytes(key) for key in RootsBody.from_bytes(opened.request.body).keys]
+        received = _decode_keys(opened.request.body)
         if not {key.member for key in received} <= set(manifest.cohort):
             raise WrongContextError(what="list of epoch keys", field="cohort")
         require_keys(received, setup=offer.setup, identities=identities_of(terms), smallest=terms.plan.rounds.quorum)
@@ -399,6 +399,12 @@ def _identities(roster_text: bytes) -> Mapping[str, PublicIdentity]:
         # One owner under two names would count twice wherever signatures are counted.
         raise MalformedMessageError(what="roster", problem="two institutions share a signing key")
     return identities
+
+
+@lru_cache(maxsize=2)
+def _decode_keys(body: bytes) -> tuple[EpochKey, ...]:
+    """Decode the keys of an epoch; in one process all institutions get the same bytes, five kilobytes a member."""
+    return tuple(EpochKey.from_bytes(key) for key in RootsBody.from_bytes(body).keys)
 
 
 @lru_cache(maxsize=4)
