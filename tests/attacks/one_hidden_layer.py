@@ -17,7 +17,7 @@ from fedcredit.model.linear_stack import Dense, LinearStep
 class OneHiddenLayer:
     """record (n, inputs) → Linear → rectifier → Linear → logit."""
 
-    additive: Final = False
+    additive = False
 
     def __init__(self, modality: str, *, inputs: int, width: int) -> None:
         self._modality = modality

@@ -48,6 +48,22 @@ def test_what_was_encoded_decodes_to_an_equal_value(value: object) -> None:
     assert read(encode(value)) == value  # type: ignore[arg-type]
 
 
+@given(
+    st.recursive(
+        VALUES,
+        lambda inner: st.dictionaries(st.sampled_from(["", "b", "a", "aa", "ab", "é", "z\u00fc", "\ud7ff"]), inner),
+        max_leaves=12,
+    )
+)
+def test_keys_in_any_order_get_the_order_that_the_library_sorts_them_into(value: object) -> None:
+    assert encode(value) == cbor2.dumps(value, canonical=True)  # type: ignore[arg-type]
+
+
+def test_bytes_behind_the_end_are_counted() -> None:
+    with pytest.raises(MalformedMessageError, match="3 bytes follow its end"):
+        read(encode([1, {"a": b"x"}]) + bytes(3))
+
+
 @given(VALUES, st.data())
 def test_no_truncation_and_no_extension_decodes(value: object, data: st.DataObject) -> None:
     encoded = encode(value)  # type: ignore[arg-type]

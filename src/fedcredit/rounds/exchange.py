@@ -142,18 +142,23 @@ as much, and a transport that delivers one after the other needs one at a time."
 class SealedRequests(Mapping[InstitutionId, bytes]):
     """The requests of one stage, each sealed when a transport first asks for it, and counted in ``result``.
 
-    A transport that asks again gets the same bytes, or, when more than ``KEPT_BYTES`` were sealed before, a new seal of
+    A transport that asks again gets the same bytes, or, when more than ``kept_bytes`` were sealed before, a new seal of
     the same request: the recipient answers it with the same bytes either way.
     """
 
     def __init__(
-        self, question: Question, identities: Mapping[InstitutionId, PublicIdentity], result: RoundResult
+        self,
+        question: Question,
+        identities: Mapping[InstitutionId, PublicIdentity],
+        result: RoundResult,
+        *,
+        kept_bytes: int,
     ) -> None:
         self._question = question
         self._identities = identities
         self._result = result
         self._kept: dict[InstitutionId, bytes] = {}
-        self._room = KEPT_BYTES
+        self._room = kept_bytes
         self._digests: dict[InstitutionId, bytes] = {}
 
     def __getitem__(self, name: InstitutionId) -> bytes:
@@ -186,13 +191,9 @@ class SealedRequests(Mapping[InstitutionId, bytes]):
         return len(self._question.requests)
 
     def digest_of(self, name: InstitutionId) -> bytes:
-        """Return SHA-256 of what was sealed last.
-
-        Raises:
-            UnknownSenderError: nothing was, so nobody has anything to answer.
-        """
+        """Return SHA-256 of what was sealed last, or is sealed now: an answer may come to what was never delivered."""
         if name not in self._digests:
-            raise UnknownSenderError(sender=name)
+            self.__getitem__(name)
         return self._digests[name]
 
 
@@ -222,7 +223,7 @@ class Exchange:
         Returns how long it took, in seconds.
         """
         deadline = Deadline.after(self._seconds, clock=self._clock)
-        sealed = SealedRequests(question, self.identities, result)
+        sealed = SealedRequests(question, self.identities, result, kept_bytes=KEPT_BYTES)
         result.stage, result.waiting = question.stage, set(sealed)
         result.since, result.until = self._clock(), deadline.at
         on_reply(result)
@@ -235,9 +236,7 @@ class Exchange:
                 break
         return self._seconds - deadline.remaining_s()
 
-    def _take(
-        self, reply: Reply, question: Question, sealed: SealedRequests, result: RoundResult
-    ) -> None:
+    def _take(self, reply: Reply, question: Question, sealed: SealedRequests, result: RoundResult) -> None:
         """Accept a reply once, or record why not; a bad reply changes nothing and ends nothing."""
         name = reply.institution
         if reply.payload is None:
