@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Protocol
@@ -79,6 +79,15 @@ class RunContext:
     def initial_digest(self) -> bytes:
         """Return the digest of the weights that the plan begins with."""
         return hashlib.sha256(weights_to_bytes(self.family.initial_weights())).digest()
+
+    @cached_property
+    def training_step(self) -> Release:
+        """Return the release of every training round but for its name: the noise is calibrated once."""
+        return self.privacy.training_release(
+            release_id="any",
+            sensitivity_squared=self.bounds.sensitivity_squared or 0,
+            dimension=int(self.bounds.reached.sum()),
+        )
 
     def update_bound(self, manifest: Manifest, institution: InstitutionId) -> UpdateBound | None:
         """Return what bounds the institution's sum in a training round; ``None`` where nothing does.
@@ -218,11 +227,7 @@ class NoisedSums:
         bounds, limit = context.bounds, context.update_bound(manifest, self._institution)
         if bounds.sensitivity_squared is None and context.privacy.mechanism is not Mechanism.NONE:
             raise PrivacyPlanError(problem="this training has no bound on what one borrower can change")
-        release = context.privacy.training_release(
-            release_id=_release_id(manifest),
-            sensitivity_squared=bounds.sensitivity_squared or 0,
-            dimension=int(bounds.reached.sum()),
-        )
+        release = replace(context.training_step, release_id=_release_id(manifest))
         noise = self._reserved_noise(release, manifest, context.privacy)
         batch = poisson_batch(
             self._stream(release, manifest, "batch"),

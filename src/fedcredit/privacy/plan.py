@@ -117,8 +117,15 @@ class PrivacyPlan:
             NoiseRangeError: the sigma needed is above 200,000.
             PrivacyPlanError: a field of the release is out of range.
         """
-        # Every step of a run has the same but for its name.
-        return replace(_training_release(self, sensitivity_squared, dimension), release_id=release_id)
+        blank = self._blank(
+            release_id=release_id,
+            partition=TRAIN,
+            purpose="sum of clipped gradients of one training step",
+            sensitivity_squared=sensitivity_squared,
+            dimension=dimension,
+        )
+        blank = replace(blank, sampled_per_million=self.sampled_per_million)
+        return self._calibrated(blank, epsilon=self.epsilon, steps=self.steps, set_aside=self._preparation_cost())
 
     def preparation_release(self, *, release_id: str, sensitivity_squared: int, dimension: int) -> Release:
         """Return the release before the first round; always a rounded Gaussian on all training borrowers.
@@ -388,19 +395,6 @@ class PlanFacts:
     """No membership test with 1 % false alarms finds a larger share of the members."""
     evaluation_epsilon: float
     """For all evaluation releases together, on other borrowers; the two do not add up."""
-
-
-@functools.lru_cache(maxsize=256)
-def _training_release(plan: PrivacyPlan, sensitivity_squared: int, dimension: int) -> Release:
-    blank = plan._blank(
-        release_id="any",
-        partition=TRAIN,
-        purpose="sum of clipped gradients of one training step",
-        sensitivity_squared=sensitivity_squared,
-        dimension=dimension,
-    )
-    blank = replace(blank, sampled_per_million=plan.sampled_per_million)
-    return plan._calibrated(blank, epsilon=plan.epsilon, steps=plan.steps, set_aside=plan._preparation_cost())
 
 
 def _paid(blank: Release, cost: Cost, *, steps: int) -> Release:
