@@ -28,7 +28,10 @@ DIGEST_LENGTH: Final = 32
 _PLAIN: Final = frozenset({int, bytes, bool, type(None)})
 _TEXT: Final = frozenset({str})
 _LISTS: Final = frozenset({list, tuple})
-_STRINGS: Final = (2, 3)
+_OCTETS: Final = 2
+_LIST: Final = 4
+_MAP: Final = 5
+_STRINGS: Final = (_OCTETS, 3)
 _INDEFINITE: Final = 31
 
 
@@ -37,6 +40,31 @@ def encode(value: Encodable) -> bytes:
     in_order = _check(value, depth=0)
     # The library sorts the keys of every map to put them in order. Most of them are: what was decoded always is.
     return bytes(cbor2.dumps(value, canonical=not in_order))
+
+
+def encode_octets(lists: Mapping[str, Sequence[Buffer]]) -> list[Buffer]:
+    """Return the parts that make up ``encode`` of a map of lists of byte strings; none of the strings is copied.
+
+    An encoded list is a head and the encodings of its items (RFC 8949 section 3.1), so whoever encodes a list with such
+    a map in it joins ``list_head`` and those.
+    """
+    parts: list[Buffer] = [_head(_MAP, len(lists))]
+    for name in sorted(sorted(lists), key=lambda key: len(key.encode())):
+        parts += [encode(name), _head(_LIST, len(lists[name]))]
+        for octets in lists[name]:
+            parts += [_head(_OCTETS, len(octets)), octets]
+    return parts
+
+
+def list_head(count: int) -> bytes:
+    """Return what comes before the encodings of the ``count`` items of a list."""
+    return _head(_LIST, count)
+
+
+def _head(major: int, argument: int) -> bytes:
+    # The head of a number, which has major type 0, with another major type in its upper three bits.
+    first, *rest = encode(argument)
+    return bytes([first | major << 5, *rest])
 
 
 def decode(data: bytes, *, what: str, limit: int) -> Encodable:
