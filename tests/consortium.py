@@ -474,7 +474,7 @@ class Question:
             institution=self.site.name,
             identity=self.site.keys.public,
             keys=COORDINATOR,
-            request=self.sealed,
+            request_digest=hashlib.sha256(self.sealed).digest(),
             channel=self.channel,
         )
 

@@ -7,10 +7,9 @@ number travels as a scaled integer or as raw lanes inside a byte string, so that
 from __future__ import annotations
 
 import hashlib
-import io
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, TypeAlias, cast
 
 import cbor2
 
@@ -28,15 +27,44 @@ MAX_TOTAL: Final = 400_000
 DIGEST_LENGTH: Final = 32
 _PLAIN: Final = frozenset({int, bytes, bool, type(None)})
 _TEXT: Final = frozenset({str})
-_LISTS: Final = (list, tuple)
-_STRINGS: Final = (2, 3)
+_LISTS: Final = frozenset({list, tuple})
+_OCTETS: Final = 2
+_LIST: Final = 4
+_MAP: Final = 5
+_STRINGS: Final = (_OCTETS, 3)
 _INDEFINITE: Final = 31
 
 
 def encode(value: Encodable) -> bytes:
     """Return the one canonical encoding of ``value``; a float or any other type raises ``TypeError``."""
-    _check(value, depth=0)
-    return bytes(cbor2.dumps(value, canonical=True))
+    in_order = _check(value, depth=0)
+    # The library sorts the keys of every map to put them in order. Most of them are: what was decoded always is.
+    return bytes(cbor2.dumps(value, canonical=not in_order))
+
+
+def encode_octets(lists: Mapping[str, Sequence[Buffer]]) -> list[Buffer]:
+    """Return the parts that make up ``encode`` of a map of lists of byte strings; none of the strings is copied.
+
+    An encoded list is a head and the encodings of its items (RFC 8949 section 3.1), so whoever encodes a list with such
+    a map in it joins ``list_head`` and those.
+    """
+    parts: list[Buffer] = [_head(_MAP, len(lists))]
+    for name in sorted(sorted(lists), key=lambda key: len(key.encode())):
+        parts += [encode(name), _head(_LIST, len(lists[name]))]
+        for octets in lists[name]:
+            parts += [_head(_OCTETS, len(octets)), octets]
+    return parts
+
+
+def list_head(count: int) -> bytes:
+    """Return what comes before the encodings of the ``count`` items of a list."""
+    return _head(_LIST, count)
+
+
+def _head(major: int, argument: int) -> bytes:
+    # The head of a number, which has major type 0, with another major type in its upper three bits.
+    first, *rest = encode(argument)
+    return bytes([first | major << 5, *rest])
 
 
 def decode(data: bytes, *, what: str, limit: int) -> Encodable:
@@ -49,9 +77,8 @@ def decode(data: bytes, *, what: str, limit: int) -> Encodable:
     if len(data) > limit:
         raise MessageTooLargeError(size=len(data), limit=limit)
     _require_few_items(data, what=what)
-    stream = io.BytesIO(data)
     try:
-        value: Encodable = cbor2.CBORDecoder(stream).decode()
+        value: Encodable = cbor2.loads(data)
     except (
         cbor2.CBORDecodeError,
         ValueError,
@@ -61,15 +88,15 @@ def decode(data: bytes, *, what: str, limit: int) -> Encodable:
         MemoryError,
     ) as error:
         raise MalformedMessageError(what=what, problem="it is not CBOR") from error
-    left = len(data) - stream.tell()
-    if left:
-        raise MalformedMessageError(what=what, problem=f"{left} bytes follow its end")
     try:
         again = encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise MalformedMessageError(what=what, problem="it holds a type that is not allowed") from error
     if again != data:
-        raise MalformedMessageError(what=what, problem="its encoding is not canonical")
+        # No encoding is the beginning of another, so this is the value that was read, and more.
+        longer = data.startswith(again)
+        problem = f"{len(data) - len(again)} bytes follow its end" if longer else "its encoding is not canonical"
+        raise MalformedMessageError(what=what, problem=problem)
     return value
 
 
@@ -95,20 +122,48 @@ def _require_few_items(data: bytes, *, what: str) -> None:
             raise MalformedMessageError(what=what, problem=f"it has more than {MAX_TOTAL} items")
 
 
-def _check(value: object, *, depth: int) -> None:
+def _check(value: object, *, depth: int) -> bool:
+    """Refuse what has no canonical encoding, and return whether the keys of all maps are certainly in order."""
     # In the order of how often and how fast: asking an abstract class such as Mapping takes ten times as long.
-    if type(value) in _PLAIN:
-        return
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if kind is dict:
+        mapping = cast("dict[object, object]", value)
+        in_order = _check_items(mapping.values(), depth=depth)
+        if _TEXT.issuperset(map(type, mapping)):
+            return _in_order(cast("dict[str, object]", mapping)) and in_order
+        _require_text_keys(mapping)
+        return False
+    if kind in _LISTS:
+        return _check_items(cast("list[object]", value), depth=depth)
+    return _check_unusual(value, depth=depth)
+
+
+def _check_unusual(value: object, *, depth: int) -> bool:
+    """Do as ``_check`` for text and for what is derived from a type that has an encoding."""
     if isinstance(value, str):
         _require_normal(value)
-    elif isinstance(value, _LISTS):
-        _check_items(value, depth=depth)
-    elif isinstance(value, dict | Mapping):
-        if not (_TEXT.issuperset(map(type, value)) or all(isinstance(key, str) for key in value)):
-            raise TypeError("map keys must be text")
+    elif isinstance(value, list | tuple):
+        return _check_items(value, depth=depth)
+    elif isinstance(value, Mapping):
+        _require_text_keys(value)
         _check_items(value.values(), depth=depth)
+        return False
     elif not isinstance(value, bool | int | bytes):
         raise TypeError(f"{type(value).__name__} has no canonical encoding")
+    return True
+
+
+def _require_text_keys(keys: Iterable[object]) -> None:
+    if not all(isinstance(key, str) for key in keys):
+        raise TypeError("map keys must be text")
+
+
+def _in_order(keys: Iterable[str]) -> bool:
+    """Return whether ``keys`` are in the order of RFC 8949 section 4.2.1; of ASCII keys, shorter ones come first."""
+    found = list(keys)
+    return found == sorted(sorted(found), key=len) and "".join(found).isascii()
 
 
 def _require_normal(text: str) -> None:
@@ -116,14 +171,16 @@ def _require_normal(text: str) -> None:
         raise ValueError("text is not in normal form C")
 
 
-def _check_items(items: Collection[object], *, depth: int) -> None:
+def _check_items(items: Collection[object], *, depth: int) -> bool:
     if len(items) > MAX_ITEMS:
         raise ValueError(f"more than {MAX_ITEMS} items")
     if items and depth >= MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    in_order = True
     if _PLAIN.issuperset(map(type, items)):
-        return
+        return in_order
     for item in items:
         # Most items are plain, or plain text, and the call would cost more than the question.
         if type(item) not in _PLAIN and not (type(item) is str and item.isascii()):
-            _check(item, depth=depth + 1)
+            in_order &= _check(item, depth=depth + 1)
+    return in_order

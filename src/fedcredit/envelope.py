@@ -36,6 +36,8 @@ from fedcredit.parties import COORDINATOR, InstitutionId, Roster
 
 MANIFEST_TAG: Final = "fedcredit manifest 2"
 ANSWER_TAG: Final = "fedcredit answer 1"
+_SMALL_BODY: Final = 256 * 1024
+"""Longest body that is kept decoded: a large model would stay in memory for nothing."""
 UNREADABLE_LENGTH: Final = 1024
 """Plaintext length of an answer to a request that did not open, whose plan is therefore unknown."""
 
@@ -65,7 +67,7 @@ class OpenedRequest:
             WrongContextError: the weights are others.
             MalformedMessageError: it does not decode.
         """
-        body = RoundBody.from_bytes(self.request.body)
+        body = _decode_round_body(self.request.body)
         if hashlib.sha256(body.weights).digest() != self.manifest.weights_digest:
             raise WrongContextError(what="request", field="global weights")
         return body
@@ -129,7 +131,7 @@ def open_request(
             raise CannotOpenError(sender=COORDINATOR)
         plaintext = bytes(channel.open_down(data, context=context))
     request = Request.from_bytes(plaintext)
-    manifest = verified_manifest(request.manifest, request.signature, coordinator=coordinator)
+    manifest, manifest_digest = _verified(request.manifest, request.signature, coordinator)
     if manifest.consortium != consortium:
         raise WrongContextError(what="round manifest", field="consortium")
     roster = None
@@ -139,7 +141,7 @@ def open_request(
             raise WrongContextError(what="request", field="roster")
     return OpenedRequest(
         manifest=manifest,
-        manifest_digest=hashlib.sha256(request.manifest).digest(),
+        manifest_digest=manifest_digest,
         request=request,
         roster=roster,
         digest=hashlib.sha256(plaintext).digest(),
@@ -154,10 +156,19 @@ def verified_manifest(data: bytes, signature: bytes, *, coordinator: PublicIdent
         BadSignatureError: it did not sign these bytes.
         MalformedMessageError: they do not decode.
     """
+    return _verified(data, signature, coordinator)[0]
+
+
+@lru_cache(maxsize=8)
+def _verified(data: bytes, signature: bytes, coordinator: PublicIdentity) -> tuple[Manifest, bytes]:
+    """Return a manifest and its digest; in one process all institutions of a round get the same bytes.
+
+    What is kept is exactly what was verified, by exactly this key; what failed raises, and is computed every time.
+    """
     verify_lasting(
         coordinator, tag=MANIFEST_TAG, body=data, signature=signature, signer=COORDINATOR, what="round manifest"
     )
-    return _decode_manifest(data)
+    return Manifest.from_bytes(data), hashlib.sha256(data).digest()
 
 
 def encode_roster(roster: Roster) -> bytes:
@@ -165,10 +176,14 @@ def encode_roster(roster: Roster) -> bytes:
     return encode(roster.to_value())
 
 
-@lru_cache(maxsize=8)
-def _decode_manifest(data: bytes) -> Manifest:
-    """Decode a manifest; in one process all institutions of a round get the same bytes."""
-    return Manifest.from_bytes(data)
+def _decode_round_body(data: bytes) -> RoundBody:
+    return _decode_small_round_body(data) if len(data) <= _SMALL_BODY else RoundBody.from_bytes(data)
+
+
+@lru_cache(maxsize=4)
+def _decode_small_round_body(data: bytes) -> RoundBody:
+    """Decode what a round begins with; in one process all institutions that know the epoch's keys get the same."""
+    return RoundBody.from_bytes(data)
 
 
 @lru_cache(maxsize=8)
@@ -209,10 +224,12 @@ def open_answer(
     institution: InstitutionId,
     identity: PublicIdentity,
     keys: IdentityKeys,
-    request: bytes,
+    request_digest: bytes,
     channel: Channel | None = None,
 ) -> OpenedAnswer:
     """Open the answer of ``institution`` in this stage, one of ``kinds`` or a ``Refusal``.
+
+    ``request_digest`` is SHA-256 of the sealed request: who could not open that names it so.
 
     Raises:
         CannotOpenError: it is for another stage, round, run or key, or was changed.
@@ -220,7 +237,6 @@ def open_answer(
         WrongContextError: a refusal names another manifest inside.
         MalformedMessageError: it answers another question.
     """
-    unreadable = hashlib.sha256(request).digest()
     try:
         context = _answer_context(manifest, manifest_digest, stage, institution)
         plaintext: Buffer = (
@@ -230,9 +246,9 @@ def open_answer(
     except CannotOpenError:
         if channel_tag(data) is not None:
             raise  # whoever could not open the request answers with the long-lived key
-        context = _unreadable_context(manifest.consortium, unreadable, institution)
+        context = _unreadable_context(manifest.consortium, request_digest, institution)
         plaintext = open_sealed(data, keys=keys, context=context)
-        expected, allowed = unreadable, ()
+        expected, allowed = request_digest, ()
     content, bulk = unpad(plaintext, what="answer")
     signed = Signed.from_bytes(content)
     verify(identity, tag=ANSWER_TAG, body=signed.body, signature=signed.signature, signer=institution, what="answer")

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NewType
 
 from fedcredit.encoding import Encodable, digest
@@ -50,7 +51,7 @@ class Member:
     public_identity: bytes
     """Encoded public identity (``crypto.keys.PublicIdentity.to_bytes``)."""
 
-    @property
+    @cached_property
     def identity_digest(self) -> str:
         """Return SHA-256 of the public identity in hexadecimal digits, as a plan names it."""
         return hashlib.sha256(self.public_identity).hexdigest()
@@ -97,7 +98,11 @@ class Roster:
 
     def find(self, institution: InstitutionId) -> Member | None:
         """Return the member of that name, if there is one."""
-        return next((member for member in self.members if member.institution == institution), None)
+        return self._by_name.get(institution)
+
+    @cached_property
+    def _by_name(self) -> dict[InstitutionId, Member]:
+        return {member.institution: member for member in self.members}
 
     def to_value(self) -> list[Encodable]:
         """Return the canonical value."""
@@ -116,4 +121,8 @@ class Roster:
 
     def digest(self) -> bytes:
         """Return SHA-256 over the canonical encoding."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         return digest(self.to_value())

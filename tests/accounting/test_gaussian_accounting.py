@@ -8,6 +8,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import GaussianAccountant, PRVAccountant, RDPAccountant
@@ -70,6 +71,15 @@ def release(*, sensitivity_squared: int, sigma: int, test_noise: bool = False) -
 def test_epsilon_agrees_with_the_independent_formula_and_is_never_below_it(mu: float, delta: float) -> None:
     truth = exact_epsilon(mu, delta)
     assert truth <= epsilon_for_mu(mu, delta) <= truth + 1e-6
+
+
+@settings(deadline=None)
+@given(mu=st.floats(1e-6, 40.0), exponent=st.floats(-15.0, -2.0))
+def test_epsilon_is_that_of_dp_accounting_whose_formula_it_shares(mu: float, exponent: float) -> None:
+    with np.errstate(divide="ignore"):
+        theirs = float(get_epsilon_gaussian(1 / mu, 10.0**exponent))
+    # Both root finders stop at 1e-12; the margin on top is the same for all.
+    assert epsilon_for_mu(mu, 10.0**exponent) - 1e-9 == pytest.approx(theirs, rel=1e-12, abs=1e-11)
 
 
 @pytest.mark.parametrize("mu", [1e-3, 1e-4, 1 / 15_739, 1e-5, 1e-8, 1e-12])

@@ -17,6 +17,8 @@ from fedcredit.model.linear_stack import Dense, LinearStep
 class OneHiddenLayer:
     """record (n, inputs) → Linear → rectifier → Linear → logit."""
 
+    additive = False
+
     def __init__(self, modality: str, *, inputs: int, width: int) -> None:
         self._modality = modality
         self.layout = ParameterLayout(

@@ -4,6 +4,7 @@ import hashlib
 import resource
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import cbor2
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fedcredit
-from fedcredit.encoding import MAX_DEPTH, MAX_ITEMS, MAX_TOTAL, decode, digest, encode
+from fedcredit.encoding import MAX_DEPTH, MAX_ITEMS, MAX_TOTAL, decode, digest, encode, encode_octets, list_head
 from fedcredit.errors import FedcreditError, MalformedMessageError, MessageTooLargeError
 
 LIMIT = 1 << 22
@@ -46,6 +47,30 @@ def test_a_digest_is_sha256_of_the_encoding() -> None:
 @given(VALUES)
 def test_what_was_encoded_decodes_to_an_equal_value(value: object) -> None:
     assert read(encode(value)) == value  # type: ignore[arg-type]
+
+
+@given(
+    st.recursive(
+        VALUES,
+        lambda inner: st.dictionaries(st.sampled_from(["", "b", "a", "aa", "ab", "é", "z\u00fc", "\ud7ff"]), inner),
+        max_leaves=12,
+    )
+)
+def test_keys_in_any_order_get_the_order_that_the_library_sorts_them_into(value: object) -> None:
+    assert encode(value) == cbor2.dumps(value, canonical=True)  # type: ignore[arg-type]
+
+
+@given(st.dictionaries(st.text(max_size=30), st.lists(st.binary(max_size=300), max_size=30), max_size=30))
+def test_a_map_of_byte_strings_in_parts_is_encoded_like_one_in_one_piece(lists: dict[str, list[bytes]]) -> None:
+    lists = {name: items for name, items in lists.items() if unicodedata.is_normalized("NFC", name)}
+    views = {name: [memoryview(item) for item in items] for name, items in lists.items()}
+    assert b"".join(encode_octets(views)) == encode(lists)
+    assert b"".join([list_head(2), encode(7), *encode_octets(views)]) == encode([7, lists])
+
+
+def test_bytes_behind_the_end_are_counted() -> None:
+    with pytest.raises(MalformedMessageError, match="3 bytes follow its end"):
+        read(encode([1, {"a": b"x"}]) + bytes(3))
 
 
 @given(VALUES, st.data())

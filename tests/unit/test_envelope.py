@@ -171,7 +171,7 @@ def read(
         institution=institution,
         identity=owner.public,
         keys=COORDINATOR,
-        request=SEALED_REQUEST,
+        request_digest=hashlib.sha256(SEALED_REQUEST).digest(),
         channel=channel,
     )
 

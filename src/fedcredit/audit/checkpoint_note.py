@@ -48,6 +48,7 @@ MAX_NOTE_BYTES: Final = MAX_TEXT_BYTES + 1 + MAX_SIGNATURES * (_MAX_LINE_BYTES +
 """No well-formed note is longer."""
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _CHECKPOINT_LINES: Final = 3
+_NOT_IN_A_NAME: Final = re.compile(r"[\s\x00-\x1f+]")
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ def open_checkpoint(
 
 
 def _require_name(name: str, *, what: str) -> None:
-    if not name or any(character.isspace() or character < " " or character == "+" for character in name):
+    if not name or _NOT_IN_A_NAME.search(name):
         raise CheckpointNoteError(problem=f"{what} is empty or has a space, a plus or a control character")
     if len(_utf8(name, what=what)) > MAX_NAME_BYTES:
         raise CheckpointNoteError(problem=f"{what} is too long")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fedcredit.audit.merkle import MerkleTree
 from fedcredit.encoding import Encodable, decode, encode
@@ -45,6 +46,9 @@ class EventKind(enum.StrEnum):
     SUM_OPENED = "sum-opened"
     MEMBER_BLAMED = "member-blamed"
     CLOSED = "closed"
+
+
+_KINDS: Final = frozenset(EventKind)
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def decode_leaf(leaf: bytes) -> tuple[EventKind, Mapping[str, Encodable]]:
         MalformedMessageError: it is not one that ``leaf_of`` made of a known event.
     """
     match decode(leaf, what="log entry", limit=_EVENT_LIMIT):
-        case [str(kind), bytes(body)] if kind in set(EventKind):
+        case [str(kind), bytes(body)] if kind in _KINDS:
             fields = decode(body, what="log entry", limit=_EVENT_LIMIT)
             if isinstance(fields, Mapping):
                 return EventKind(kind), fields

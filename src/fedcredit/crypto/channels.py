@@ -27,8 +27,19 @@ CHANNEL_VERSION: Final = 2
 """First byte of a seal of this kind; HPKE seals have 1."""
 TAG_LENGTH: Final = 8
 NONCE_LENGTH: Final = 12
-_HEADER_LENGTH: Final = 2 + TAG_LENGTH + NONCE_LENGTH
+_START: Final = bytes([CHANNEL_VERSION, SUITE_S1])
+_HEADER_LENGTH: Final = len(_START) + TAG_LENGTH + NONCE_LENGTH
 CHANNEL_OVERHEAD: Final = _HEADER_LENGTH + 16
+_IN_ONE_PIECE: Final = 1 << 16
+"""Up to here, joining the parts costs less than sealing them one after the other."""
+
+
+class _Direction:
+    """The key of one direction, set up once for all its messages."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key: Final = key
+        self.cipher: Final = AESGCM(key)
 
 
 class Channel:
@@ -37,8 +48,8 @@ class Channel:
     def __init__(self, secret: bytes, *, entropy: Callable[[int], bytes]) -> None:
         self.tag: Final = derive(secret, label="channel tag", context=None)[:TAG_LENGTH]
         """Public: tells the recipient which channel a seal is of."""
-        self._down = derive(secret, label="channel to member", context=None)
-        self._up = derive(secret, label="channel to coordinator", context=None)
+        self._down = _Direction(derive(secret, label="channel to member", context=None))
+        self._up = _Direction(derive(secret, label="channel to coordinator", context=None))
         self._entropy = entropy
 
     @staticmethod
@@ -73,24 +84,25 @@ class Channel:
         """Write what ``open_up`` returns into ``room``, ``CHANNEL_OVERHEAD`` bytes shorter than ``data``."""
         self._open_into(room, self._up, data, context)
 
-    def _seal(self, key: bytes, parts: Sequence[Buffer], context: SealContext) -> bytes:
+    def _seal(self, key: _Direction, parts: Sequence[Buffer], context: SealContext) -> bytes:
         size = sum(map(len, parts)) + CHANNEL_OVERHEAD
         if size > MAX_SEALED:
             raise MessageTooLargeError(size=size, limit=MAX_SEALED)
+        if size <= _IN_ONE_PIECE:
+            nonce = self._nonce()
+            return self._header(nonce) + key.cipher.encrypt(nonce, b"".join(parts), context.to_bytes())
         # A file in memory gives away the bytes that it holds; any other buffer would be copied once more.
         sealed = io.BytesIO(bytes(size))
         with sealed.getbuffer() as room:
             self._seal_into(room, key, parts, context)
         return sealed.getvalue()
 
-    def _seal_into(self, room: memoryview, key: bytes, parts: Sequence[Buffer], context: SealContext) -> None:
+    def _seal_into(self, room: memoryview, key: _Direction, parts: Sequence[Buffer], context: SealContext) -> None:
         if len(room) != sum(map(len, parts)) + CHANNEL_OVERHEAD:
             raise ValueError("the room for a seal has another length than the seal")
-        nonce = self._entropy(NONCE_LENGTH)
-        if len(nonce) != NONCE_LENGTH:
-            raise ValueError(f"entropy gave {len(nonce)} bytes instead of {NONCE_LENGTH}")
-        room[:_HEADER_LENGTH] = bytes([CHANNEL_VERSION, SUITE_S1]) + self.tag + nonce
-        encryptor = Cipher(AES256(key), GCM(nonce)).encryptor()
+        nonce = self._nonce()
+        room[:_HEADER_LENGTH] = self._header(nonce)
+        encryptor = Cipher(AES256(key.key), GCM(nonce)).encryptor()
         encryptor.authenticate_additional_data(context.to_bytes())
         place = _HEADER_LENGTH
         for part in parts:
@@ -98,24 +110,33 @@ class Channel:
         encryptor.finalize()
         room[place:] = encryptor.tag
 
-    def _open(self, key: bytes, data: bytes, context: SealContext) -> memoryview:
+    def _nonce(self) -> bytes:
+        nonce = self._entropy(NONCE_LENGTH)
+        if len(nonce) != NONCE_LENGTH:
+            raise ValueError(f"entropy gave {len(nonce)} bytes instead of {NONCE_LENGTH}")
+        return nonce
+
+    def _header(self, nonce: bytes) -> bytes:
+        return _START + self.tag + nonce
+
+    def _open(self, key: _Direction, data: bytes, context: SealContext) -> memoryview:
         # numpy asks for large pages, so touching new memory costs a fraction of what it costs under bytes.
         room = np.empty(max(0, len(data) - CHANNEL_OVERHEAD), dtype=np.uint8).data
         self._open_into(room, key, data, context)
         return room.toreadonly()
 
-    def _open_into(self, room: memoryview, key: bytes, data: bytes, context: SealContext) -> None:
+    def _open_into(self, room: memoryview, key: _Direction, data: bytes, context: SealContext) -> None:
         if channel_tag(data) != self.tag:
             raise CannotOpenError(sender=context.sender)
         nonce = data[2 + TAG_LENGTH : _HEADER_LENGTH]
         try:
-            AESGCM(key).decrypt_into(nonce, memoryview(data)[_HEADER_LENGTH:], context.to_bytes(), room)
+            key.cipher.decrypt_into(nonce, memoryview(data)[_HEADER_LENGTH:], context.to_bytes(), room)
         except InvalidTag as error:
             raise CannotOpenError(sender=context.sender) from error
 
 
 def channel_tag(data: bytes) -> bytes | None:
     """Return the tag of the channel that sealed ``data``; ``None`` if it is no such seal, or is too long for one."""
-    if not CHANNEL_OVERHEAD <= len(data) <= MAX_SEALED or data[:2] != bytes([CHANNEL_VERSION, SUITE_S1]):
+    if not CHANNEL_OVERHEAD <= len(data) <= MAX_SEALED or data[:2] != _START:
         return None
     return data[2 : 2 + TAG_LENGTH]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -24,7 +25,8 @@ COSIGNATURE_LENGTH: Final = 72
 MAX_TIME_S: Final = 2**63 - 1
 
 _COSIGNATURE_HEADER: Final = "cosignature/v1\n"
-_FIRST_PRINTABLE: Final = " "
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
+"""Everything before the space except the newline."""
 _TIME_LENGTH: Final = 8
 
 
@@ -90,7 +92,7 @@ def verify_cosigned_note(public_key: bytes, *, text: str, signature: bytes, sign
 def _note_bytes(text: str) -> bytes:
     if not text.endswith("\n"):
         raise ValueError("the text of a note ends with a newline")
-    if any(character < _FIRST_PRINTABLE and character != "\n" for character in text):
+    if _CONTROL.search(text):
         raise ValueError("the text of a note has no control characters")
     return text.encode()
 

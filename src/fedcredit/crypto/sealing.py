@@ -10,6 +10,7 @@ Base mode does **not** authenticate the sender: everybody who knows the public k
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -50,21 +51,27 @@ class SealContext:
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding, protocol version and suite included; it is the HPKE ``info``."""
-        return encode(
-            [
-                SEAL_DOMAIN,
-                PROTOCOL_VERSION,
-                SUITE_S1,
-                self.consortium,
-                self.run,
-                self.round_number,
-                self.attempt,
-                self.message_type,
-                self.sender,
-                self.recipient,
-                self.manifest_digest,
-            ]
-        )
+        return _encoded(self)
+
+
+@lru_cache(maxsize=2048)
+def _encoded(context: SealContext) -> bytes:
+    """Encode a context once: that of requests to a member never changes, and in one process both sides build one."""
+    return encode(
+        [
+            SEAL_DOMAIN,
+            PROTOCOL_VERSION,
+            SUITE_S1,
+            context.consortium,
+            context.run,
+            context.round_number,
+            context.attempt,
+            context.message_type,
+            context.sender,
+            context.recipient,
+            context.manifest_digest,
+        ]
+    )
 
 
 def seal(plaintext: bytes, *, recipient: PublicIdentity, context: SealContext) -> bytes:

@@ -1,9 +1,10 @@
 """Keystreams for masks and noise: AES-256 in counter mode (NIST SP 800-38A), zero IV, a fresh key per stream.
 
-The counter blocks are 0, 1, 2, ... The first two are encrypted one by one. From 2 on they are those of AES-256-GCM
-with twelve zero bytes as its IV (NIST SP 800-38D, section 7.1: its first data block has counter 2), so the library's
-GCM makes them: it encrypts zeros, and nobody asks for its tag. OpenSSL computes GCM with wider instructions than CTR,
-so this is up to twice as fast. The bytes are those of counter mode either way.
+The counter blocks are 0, 1, 2, ... From 2 on they are those of AES-256-GCM with twelve zero bytes as its IV (NIST SP
+800-38D, section 7.1: its first data block has counter 2), so the library's GCM makes them: it encrypts zeros, and
+nobody asks for its tag. OpenSSL computes GCM with wider instructions than CTR, so this is up to twice as fast. The
+beginning comes from counter mode itself: the blocks 0 and 1 are not in GCM, and most streams are so short that setting
+up a second cipher would take longer than all their bytes. The bytes are those of counter mode either way.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import AEADEncryptionContext, Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 
@@ -22,10 +23,13 @@ KEY_LENGTH: Final = 32
 STREAM_LIMIT: Final = 2**36
 """Most bytes of one stream: then GCM's counter of 32 bits would begin again."""
 _BLOCK: Final = 16
-_GCM_IV: Final = builtins.bytes(12)
-_BEFORE_GCM: Final = builtins.bytes(2 * _BLOCK)
+_FROM_0: Final = CTR(builtins.bytes(_BLOCK))
+_FROM_2: Final = GCM(builtins.bytes(12))
+_BEGINNING: Final = 1 << 12
+"""Bytes that come from counter mode; GCM makes the last of them again, from block 2 on, when a stream is longer."""
 # Large enough that the cost of a call vanishes, small enough to stay in a core's cache with its output.
-_ZEROS: Final = builtins.bytes(1 << 18)
+_ZEROS: Final = memoryview(builtins.bytes(1 << 18))
+_MADE_TWICE: Final = builtins.bytes(_BEGINNING - 2 * _BLOCK)
 
 
 class KeyStream:
@@ -37,9 +41,11 @@ class KeyStream:
     def __init__(self, key: builtins.bytes) -> None:
         if len(key) != KEY_LENGTH:
             raise ValueError(f"a keystream key has {KEY_LENGTH} bytes, got {len(key)}")
-        cipher = AES256(key)
-        self._first = Cipher(cipher, CTR(builtins.bytes(_BLOCK))).encryptor().update(_BEFORE_GCM)
-        self._encryptor = Cipher(cipher, GCM(_GCM_IV)).encryptor()
+        self._cipher = AES256(key)
+        self._encryptor = Cipher(self._cipher, _FROM_0).encryptor()
+        self._wide: AEADEncryptionContext | None = None
+        self._left = _BEGINNING
+        """Bytes of the beginning that nobody has read."""
 
     def __repr__(self) -> str:
         return "KeyStream()"
@@ -59,14 +65,21 @@ class KeyStream:
         """
         if buffer.nbytes != len(buffer):
             raise ValueError("a keystream fills a vector of single bytes")
-        begun = min(len(self._first), len(buffer))
+        begun = min(self._left, len(buffer))
         if begun:
-            buffer[:begun] = self._first[:begun]
-            self._first = self._first[begun:]
-        zeros = memoryview(_ZEROS)
-        for start in range(begun, len(buffer), len(zeros)):
-            part = buffer[start : start + len(zeros)]
-            self._encryptor.update_into(zeros[: len(part)], part)
+            self._encryptor.update_into(_ZEROS[:begun], buffer[:begun])
+            self._left -= begun
+        if begun < len(buffer):
+            self._go_on(buffer[begun:])
+
+    def _go_on(self, buffer: memoryview) -> None:
+        """Fill ``buffer`` with what comes after the beginning."""
+        if self._wide is None:
+            self._wide = Cipher(self._cipher, _FROM_2).encryptor()
+            self._wide.update(_MADE_TWICE)
+        for start in range(0, len(buffer), len(_ZEROS)):
+            part = buffer[start : start + len(_ZEROS)]
+            self._wide.update_into(_ZEROS[: len(part)], part)
 
     def words64(self, count: int) -> npt.NDArray[np.uint64]:
         """Return the next ``8 * count`` bytes as little-endian 64-bit words, shape ``(count,)``, dtype ``<u8``."""

@@ -150,8 +150,9 @@ class CourierTransport:
         self, requests: Mapping[InstitutionId, bytes], *, deadline: Deadline, arrived: deque[Reply]
     ) -> frozenset[str]:
         opened = {}
+        sealed = list(requests.items())  # sealing takes its time, and a poll must not wait for it
         with self._changed:
-            for institution, payload in requests.items():
+            for institution, payload in sealed:
                 node = self._nodes.get(institution)
                 if node is None:
                     arrived.append(Reply(institution=institution, payload=None, carrier_error=NO_SUCH_INSTITUTION))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,8 @@ class Approvals:
 
     def require(self, plan_digest: bytes) -> None:
         """Raise ``PlanNotApprovedError`` unless exactly the plan of this digest was approved."""
-        if not self._path(plan_digest).is_file():
+        # Asked in every stage of every round; without a Path it takes half the time.
+        if not os.path.isfile(f"{self._folder}/{plan_digest.hex()}.toml"):
             raise PlanNotApprovedError(digest=plan_digest.hex()[:16])
 
     def _path(self, digest: bytes) -> Path:

@@ -8,6 +8,8 @@ has seen: whoever is shown another log later can prove it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from fedcredit.audit.checkpoint_note import LogCheckpoint
@@ -27,8 +29,12 @@ def checkpoint_of(manifest: Manifest) -> LogCheckpoint:
     Raises:
         CheckpointNoteError: there is no such log.
     """
-    origin = log_origin(consortium=manifest.consortium, run=manifest.run)
-    return LogCheckpoint(origin=origin, size=manifest.log_size, root=manifest.log_root)
+    return _checkpoint(manifest.consortium, manifest.run, manifest.log_size, manifest.log_root)
+
+
+@lru_cache(maxsize=8)
+def _checkpoint(consortium: str, run: str, size: int, root: bytes) -> LogCheckpoint:
+    return LogCheckpoint(origin=log_origin(consortium=consortium, run=run), size=size, root=root)
 
 
 def follow(state: WitnessState, manifest: Manifest, body: RoundBody) -> WitnessState:
@@ -41,7 +47,7 @@ def follow(state: WitnessState, manifest: Manifest, body: RoundBody) -> WitnessS
     checkpoint = checkpoint_of(manifest)
     if state.size in {0, checkpoint.size}:
         return advance(state, checkpoint, ())
-    proofs = [LogProof.from_bytes(proof) for proof in body.log_proofs]
+    proofs = [_decode_proof(proof) for proof in body.log_proofs]
     path = next((proof.path for proof in proofs if proof.size == state.size), None)
     if path is None and checkpoint.size > state.size:
         raise LogProofError(what="consistency proof", problem=f"none begins at {state.size} entries")
@@ -64,7 +70,7 @@ def require_lineage(manifest: Manifest, body: RoundBody, *, prepared: bool, init
         root=manifest.log_root,
         proof=body.release_path,
     )
-    kind, fields = decode_leaf(body.release)
+    kind, fields = _decode_release(body.release)
     if kind not in _RELEASES or fields.get("run") != manifest.run:
         raise LineageError(round=manifest.round, problem="the log's entry is no release of this run")
     if kind is not _expected_kind(manifest, prepared=prepared) or fields.get("round", 0) != _expected_round(manifest):
@@ -73,6 +79,18 @@ def require_lineage(manifest: Manifest, body: RoundBody, *, prepared: bool, init
         raise LineageError(round=manifest.round, problem="they differ from those that the log names")
     if kind is EventKind.RUN_OPENED and manifest.weights_digest != initial:
         raise LineageError(round=manifest.round, problem="the run began with other weights than its plan says")
+
+
+@lru_cache(maxsize=8)
+def _decode_release(leaf: bytes) -> tuple[EventKind, Mapping[str, Encodable]]:
+    """Decode a log's entry; in one process all members are shown the same one."""
+    kind, fields = decode_leaf(leaf)
+    return kind, MappingProxyType(dict(fields))
+
+
+@lru_cache(maxsize=16)
+def _decode_proof(proof: bytes) -> LogProof:
+    return LogProof.from_bytes(proof)
 
 
 def _digest_for(manifest: Manifest, fields: Mapping[str, Encodable]) -> Encodable:

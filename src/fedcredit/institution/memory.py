@@ -21,6 +21,8 @@ from fedcredit.store.records import Records
 
 _ROUND_ORDER: Final = {Purpose.PREPARE: -1, Purpose.TRAIN: 0, Purpose.EVALUATE: 1, Purpose.CLOSE: 2}
 _SPLIT_KEY: Final = "split"
+_DIGEST_LENGTH: Final = 32
+"""Of a request's digest, which stands before its stored answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class RunMemory:
         self._entropy = entropy
         self._records = Records(database, "run-memory")
         self._read: dict[str, bytes | None] = {}
+        self._answered: dict[str, bytes] = {}
+        """Digest of the request that was answered last, by run; empty if there was none."""
         self._terms: dict[str, Terms] = {}
         self._epochs: dict[str, EpochState] = {}
         self._rounds: dict[str, MemberRound] = {}
@@ -51,6 +55,7 @@ class RunMemory:
     def forget(self) -> None:
         """Drop what was read and written so far from memory, because a transaction was undone; the disk is right."""
         self._read.clear()
+        self._answered.clear()
         self._terms.clear()
         self._epochs.clear()
         self._rounds.clear()
@@ -109,10 +114,11 @@ class RunMemory:
 
     def answer_to(self, request_digest: bytes, *, run: str) -> bytes | None:
         """Return the stored answer if this request was the last one answered in its run."""
-        stored = self._get(f"answer/{run}")
-        if stored is None or stored[:32] != request_digest:
+        if self._answered.get(run, request_digest) != request_digest:
             return None
-        return stored[32:]
+        stored = self._records.get(f"answer/{run}") or b""
+        self._answered[run] = stored[:_DIGEST_LENGTH]
+        return stored[_DIGEST_LENGTH:] if stored[:_DIGEST_LENGTH] == request_digest else None
 
     def require_new(self, manifest: Manifest) -> None:
         """Raise ``ReplayError`` unless this round and attempt come after everything answered in the run.
@@ -120,7 +126,7 @@ class RunMemory:
         The set-ups of epochs are counted for themselves.
         """
         last = self._get(_last_key(manifest))
-        if last is not None and _order(manifest) <= tuple(_integers(last)):
+        if last is not None and _order(manifest) <= _integers(last):
             raise ReplayError(round=manifest.round, attempt=manifest.attempt, reason="this round and attempt are over")
 
     def remember_place(self, manifest: Manifest) -> None:
@@ -129,14 +135,16 @@ class RunMemory:
 
     def remember_answer(self, run: str, request_digest: bytes, answer: bytes) -> None:
         """Store an answer, in the caller's transaction, before it is sent: a repeated request gets the same bytes."""
-        self._put(f"answer/{run}", request_digest + answer)
+        # Not through _put: an upload of many lanes would stay in memory, and it is hardly ever asked for again.
+        self._records.put(f"answer/{run}", request_digest + answer)
+        self._answered[run] = request_digest
 
     # --- secure aggregation ------------------------------------------------------------------------------------------
 
     def epoch(self, run: str) -> EpochState | None:
         """Return the keys of the run's epoch, as far as its set-up has come."""
         if run not in self._epochs:
-            stored = self._get(f"epoch/{run}")
+            stored = self._records.get(f"epoch/{run}")
             if stored is None:
                 return None
             self._epochs[run] = epoch_from_bytes(stored)
@@ -144,7 +152,8 @@ class RunMemory:
 
     def keep_epoch(self, run: str, state: EpochState) -> None:
         """Replace the keys of the run's epoch; those before are gone. Part of the caller's transaction."""
-        self._put(f"epoch/{run}", epoch_to_bytes(state))
+        # Nor through _put: what was decoded is kept.
+        self._records.put(f"epoch/{run}", epoch_to_bytes(state))
         self._epochs[run] = state
 
     def keep_channel(self, run: str, secret: bytes) -> None:
@@ -170,7 +179,7 @@ class RunMemory:
     def member_round(self, run: str) -> MemberRound | None:
         """Return the state of the last upload of the run."""
         if run not in self._rounds:
-            stored = self._get(f"round/{run}")
+            stored = self._records.get(f"round/{run}")
             if stored is None:
                 return None
             self._rounds[run] = MemberRound.from_bytes(stored)
@@ -178,7 +187,7 @@ class RunMemory:
 
     def keep_round(self, run: str, state: MemberRound) -> None:
         """Replace the state of the last upload of the run. Part of the caller's transaction."""
-        self._put(f"round/{run}", state.to_bytes())
+        self._records.put(f"round/{run}", state.to_bytes())
         self._rounds[run] = state
 
     def opened(self, manifest: Manifest) -> tuple[tuple[str, ...], ...]:
@@ -186,11 +195,8 @@ class RunMemory:
         stored = self._get(f"opened/{manifest.run}")
         if stored is None:
             return ()
-        match decode(stored, what="stored selections", limit=16 * 1024 * 1024):
-            case [int(number), str(purpose), list(selections)]:
-                same = (number, purpose) == (manifest.round, manifest.purpose)
-                return tuple(_names(members) for members in selections) if same else ()
-        raise StoreCorruptError(path="run memory", problem="the opened selections do not decode")
+        place, selections = _opened(stored)
+        return selections if place == (manifest.round, manifest.purpose) else ()
 
     def keep_opened(self, manifest: Manifest, members: Sequence[str]) -> None:
         """Store whose sum is about to be opened, beside those before. Part of the caller's transaction."""
@@ -213,7 +219,7 @@ class RunMemory:
     def witnessed(self, run: str) -> WitnessState:
         """Return the head of the run's log that this institution cosigned last."""
         stored = self._get(f"log/{run}")
-        return FIRST_SIGHT if stored is None else WitnessState.from_bytes(stored)
+        return FIRST_SIGHT if stored is None else _witnessed(stored)
 
     def keep_witnessed(self, run: str, state: WitnessState) -> None:
         """Replace that head. Part of the caller's transaction."""
@@ -247,6 +253,15 @@ def _terms_from(stored: bytes) -> Terms:
     return terms_of(plan_text, roster_text, roster_digest)
 
 
+@lru_cache(maxsize=8)
+def _opened(stored: bytes) -> tuple[tuple[int, str], tuple[tuple[str, ...], ...]]:
+    """Return round, purpose and members of opened selections; in one process all members of a run store the same."""
+    match decode(stored, what="stored selections", limit=16 * 1024 * 1024):
+        case [int(number), str(purpose), list(selections)]:
+            return (int(number), purpose), tuple(_names(members) for members in selections)
+    raise StoreCorruptError(path="run memory", problem="the opened selections do not decode")
+
+
 def _names(value: Encodable) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise StoreCorruptError(path="run memory", problem="the opened selections do not decode")
@@ -261,8 +276,14 @@ def _order(manifest: Manifest) -> tuple[int, int, int]:
     return (manifest.round, _ROUND_ORDER.get(Purpose(manifest.purpose), 0), manifest.attempt)
 
 
-def _integers(data: bytes) -> list[int]:
+@lru_cache(maxsize=8)
+def _witnessed(stored: bytes) -> WitnessState:
+    return WitnessState.from_bytes(stored)
+
+
+@lru_cache(maxsize=8)
+def _integers(data: bytes) -> tuple[int, ...]:
     value = decode(data, what="stored round", limit=256)
     if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
         raise StoreCorruptError(path="run memory", problem="the last round does not decode")
-    return value
+    return tuple(value)

@@ -5,8 +5,11 @@ The order is the guarantee: **the charge is on disk**, then noise is drawn, then
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +23,7 @@ from fedcredit.errors import NoiseRangeError, PolicyError, PrivacyPlanError, Rep
 from fedcredit.evaluation import count_scores, score_edges
 from fedcredit.institution.holdings import Holdings, Split
 from fedcredit.institution.memory import Terms
-from fedcredit.messages import COUNT_GRID, SCORE_BINS, Manifest, Purpose
+from fedcredit.messages import COUNT_GRID, SCORE_BINS, Manifest, Purpose, weights_to_bytes
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.batches import poisson_batch
 from fedcredit.privacy.ledger import PrivacyLedger
@@ -50,14 +53,14 @@ class RunContext:
     """Largest magnitude that this institution may send: the room that the plan counts on."""
     bounds: SumBounds
     """Of its training sums as they leave, shortened where the plan bounds updates; the noise is made for them."""
-    widest: Mapping[InstitutionId, UpdateBound] | None
+    widest: Widest | None
     """What bounds every member's sum in the first round, and never widens; ``None`` where the plan bounds nothing."""
 
     @classmethod
     def make(cls, terms: Terms, holdings: Holdings) -> RunContext:
         """Return the context of a run of an admitted plan."""
-        plan, split = terms.plan, holdings.split(terms.plan)
-        family, name = plan_family(terms, holdings.contract), holdings.institution
+        plan, contract, split = terms.plan, holdings.contract, holdings.split(terms.plan)
+        family, name = plan_family(terms, contract), holdings.institution
         own = family.bounds(plan, name)
         return cls(
             terms=terms,
@@ -65,9 +68,25 @@ class RunContext:
             split=split,
             computation=family.computation(plan, name, split.train),
             privacy=privacy_plan(plan),
-            limits=lane_limits(plan, holdings.contract, name),
+            limits=lane_limits(plan, contract, name),
             bounds=charged(plan, own),
-            widest=_widest(plan, family) if plan.bounds_updates else None,
+            widest=_widest(_Public(plan, contract, terms.plan_digest, contract.digest()))
+            if plan.bounds_updates
+            else None,
+        )
+
+    @cached_property
+    def initial_digest(self) -> bytes:
+        """Return the digest of the weights that the plan begins with."""
+        return hashlib.sha256(weights_to_bytes(self.family.initial_weights())).digest()
+
+    @cached_property
+    def training_step(self) -> Release:
+        """Return the release of every training round but for its name: the noise is calibrated once."""
+        return self.privacy.training_release(
+            release_id="any",
+            sensitivity_squared=self.bounds.sensitivity_squared or 0,
+            dimension=int(self.bounds.reached.sum()),
         )
 
     def update_bound(self, manifest: Manifest, institution: InstitutionId) -> UpdateBound | None:
@@ -82,27 +101,60 @@ class RunContext:
         """
         if self.widest is None or manifest.purpose != Purpose.TRAIN:
             return None
-        blocks = self.widest[institution].blocks
-        bounds = {
-            InstitutionId(name): UpdateBound(
-                blocks=blocks, radii=manifest.radii[place * len(blocks) : (place + 1) * len(blocks)]
-            )
-            for place, name in enumerate(manifest.cohort)
-        }
-        if manifest.round == 1 and any(bound != self.widest[name] for name, bound in bounds.items()):
-            raise WrongContextError(what="round manifest", field="radii")
-        require_alike(bounds, self.widest)
+        bounds = _bounds_in(manifest.cohort, manifest.radii, self.widest, first_round=manifest.round == 1)
         return bounds[institution]
 
 
-def _widest(plan: RunPlan, family: ModelFamily) -> dict[InstitutionId, UpdateBound]:
-    """Return the first round's bounds of every member; members of one size and the same modalities have the same."""
+@dataclass(frozen=True, eq=False)
+class Widest:
+    """The first round's bounds of every member of one plan."""
+
+    bounds: Mapping[InstitutionId, UpdateBound]
+
+
+@dataclass(frozen=True)
+class _Public:
+    """What all members of a run have in common; equal digests mean equal content."""
+
+    plan: RunPlan = field(compare=False)
+    contract: Contract = field(compare=False)
+    plan_digest: bytes
+    contract_digest: bytes
+
+
+@lru_cache(maxsize=8)
+def _widest(public: _Public) -> Widest:
+    """Compute the first round's bounds once for all members in a process: they grow with the cohort.
+
+    Members of one size and the same modalities have the same bounds.
+    """
+    plan, family = public.plan, model_family(public.plan, model_inputs(public.contract))
     known: dict[tuple[int, tuple[str, ...]], SumBounds] = {}
     bounds = {}
     for name, borrowers in plan.expected_borrowers().items():
         alike = borrowers, plan.modalities(name)
         bounds[name] = known.setdefault(alike, known.get(alike) or family.bounds(plan, name))
-    return update_bounds(plan, bounds, bounds=bounds, previous=None)
+    return Widest(update_bounds(plan, bounds, bounds=bounds, previous=None))
+
+
+@lru_cache(maxsize=8)
+def _bounds_in(
+    cohort: tuple[str, ...], radii: tuple[int, ...], widest: Widest, *, first_round: bool
+) -> Mapping[InstitutionId, UpdateBound]:
+    """Return every member's bound in a manifest with these radii; in one process all members check the same one.
+
+    Raises:
+        WrongContextError: as ``RunContext.update_bound``.
+    """
+    blocks = widest.bounds[InstitutionId(cohort[0])].blocks
+    bounds = {
+        InstitutionId(name): UpdateBound(blocks=blocks, radii=radii[place * len(blocks) : (place + 1) * len(blocks)])
+        for place, name in enumerate(cohort)
+    }
+    if first_round and any(bound != widest.bounds[name] for name, bound in bounds.items()):
+        raise WrongContextError(what="round manifest", field="radii")
+    require_alike(bounds, widest.bounds)
+    return MappingProxyType(bounds)
 
 
 def plan_family(terms: Terms, contract: Contract) -> ModelFamily:
@@ -175,11 +227,7 @@ class NoisedSums:
         bounds, limit = context.bounds, context.update_bound(manifest, self._institution)
         if bounds.sensitivity_squared is None and context.privacy.mechanism is not Mechanism.NONE:
             raise PrivacyPlanError(problem="this training has no bound on what one borrower can change")
-        release = context.privacy.training_release(
-            release_id=_release_id(manifest),
-            sensitivity_squared=bounds.sensitivity_squared or 0,
-            dimension=int(bounds.reached.sum()),
-        )
+        release = replace(context.training_step, release_id=_release_id(manifest))
         noise = self._reserved_noise(release, manifest, context.privacy)
         batch = poisson_batch(
             self._stream(release, manifest, "batch"),

@@ -41,7 +41,6 @@ from fedcredit.messages import (
     TrainAnswer,
     to_lanes,
     weights_from_bytes,
-    weights_to_bytes,
 )
 from fedcredit.parties import COORDINATOR
 from fedcredit.privacy.ledger import PrivacyLedger
@@ -149,7 +148,7 @@ class Stages:
         offer = self._memory.epoch(manifest.run)
         if not isinstance(offer, EpochOffer) or offer.setup != opened.manifest_digest:
             raise EpochError(reason="its set-up was not begun here, or is over")
-        received = [EpochKey.from_bytes(key) for key in RootsBody.from_bytes(opened.request.body).keys]
+        received = _decode_keys(opened.request.body)
         if not {key.member for key in received} <= set(manifest.cohort):
             raise WrongContextError(what="list of epoch keys", field="cohort")
         require_keys(received, setup=offer.setup, identities=identities_of(terms), smallest=terms.plan.rounds.quorum)
@@ -197,7 +196,7 @@ class Stages:
             manifest,
             body,
             prepared=bool(terms.plan.privacy.preparation_share),
-            initial=_initial_digest(context),
+            initial=context.initial_digest,
         )
         context.update_bound(manifest, self._institution)  # a radius that no plan can have is refused before a charge
         weights = weights_from_bytes(body.weights, count=context.family.layout.size)
@@ -264,7 +263,7 @@ class Stages:
     def _accept_stage(self, opened: OpenedRequest) -> Reaction:
         terms, manifest = self._admission.readmit(opened), opened.manifest
         state = self._state_of(opened)
-        body = AcceptBody.from_bytes(opened.request.body)
+        body = _decode_accept_body(opened.request.body)
         verify(
             self._coordinator,
             tag=SELECTION_TAG,
@@ -332,7 +331,7 @@ class Stages:
         terms, body, manifest = self._admission.admit(opened), opened.round_body(), opened.manifest
         witnessed = follow(self._memory.witnessed(manifest.run), manifest, body)
         context = self._context_of(manifest.run, terms)
-        require_lineage(manifest, body, prepared=False, initial=_initial_digest(context))
+        require_lineage(manifest, body, prepared=False, initial=context.initial_digest)
         table = self._table(manifest, context, body)
         vote = cast_vote(context, manifest, table)
 
@@ -378,10 +377,6 @@ class Stages:
         return known
 
 
-def _initial_digest(context: RunContext) -> bytes:
-    return hashlib.sha256(weights_to_bytes(context.family.initial_weights())).digest()
-
-
 def _threshold(terms: Terms) -> int:
     if terms.plan.secure is None:
         raise WrongContextError(what="request", field="stage, which open aggregation does not have")
@@ -404,6 +399,18 @@ def _identities(roster_text: bytes) -> Mapping[str, PublicIdentity]:
         # One owner under two names would count twice wherever signatures are counted.
         raise MalformedMessageError(what="roster", problem="two institutions share a signing key")
     return identities
+
+
+@lru_cache(maxsize=2)
+def _decode_keys(body: bytes) -> tuple[EpochKey, ...]:
+    """Decode the keys of an epoch; in one process all institutions get the same bytes, five kilobytes a member."""
+    return tuple(EpochKey.from_bytes(key) for key in RootsBody.from_bytes(body).keys)
+
+
+@lru_cache(maxsize=4)
+def _decode_accept_body(data: bytes) -> AcceptBody:
+    """Decode what is asked for; in one process all institutions of a round get the same bytes."""
+    return AcceptBody.from_bytes(data)
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from typing import Any, ClassVar, Final, Self, cast
@@ -34,9 +34,10 @@ class Message:
             self.__dict__["_encoded"] = encoded
 
     def _encode(self) -> bytes:
-        body: dict[str, Encodable] = {"type": self.TAG, "version": WIRE_VERSION}
+        head: dict[str, Encodable] = {"type": self.TAG, "version": WIRE_VERSION}
+        body: dict[str, Encodable] = {}
         for name in _names_of(cast(Any, type(self))):
-            value = getattr(self, name)
+            value = head[name] if name in head else getattr(self, name)
             body[name] = list(value) if isinstance(value, tuple) else value
         return encode(body)
 
@@ -49,7 +50,7 @@ class Message:
 
     @classmethod
     def _from_value(cls, value: Encodable) -> Self:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise MalformedMessageError(what=cls.TAG, problem="it is not a map")
         if value.get("type") != cls.TAG:
             raise MalformedMessageError(what=cls.TAG, problem="it is of another type")
@@ -75,7 +76,9 @@ class Message:
 
 @cache
 def _names_of(kind: type[Message]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cast(Any, kind)))
+    """Return the keys of an encoded message in their canonical order, so that nobody has to sort them again."""
+    names = ["type", "version", *(field.name for field in fields(cast(Any, kind)))]
+    return tuple(sorted(names, key=lambda name: (len(name), name)))
 
 
 @cache

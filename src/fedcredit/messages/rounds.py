@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -69,6 +69,10 @@ class Stage(enum.StrEnum):
     CLOSE = "close"
 
 
+_PURPOSES: Final = frozenset(Purpose)
+_STAGES: Final = frozenset(Stage)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Message):
     """What all parties of one round agree on; the coordinator signs it, everything else is bound to its digest."""
@@ -112,7 +116,7 @@ class Manifest(Message):
             "run": text_field(63),
             "round": large_count_field(),
             "attempt": large_count_field(),
-            "purpose": lambda value: isinstance(value, str) and value in set(Purpose),
+            "purpose": lambda value: isinstance(value, str) and value in _PURPOSES,
             "plan_digest": digest_field(),
             "roster_digest": digest_field(),
             "weights_digest": digest_field(),
@@ -163,7 +167,7 @@ class Request(Message):
         return {
             "manifest": octets_field(16 * 1024 * 1024),
             "signature": octets_field(LASTING_SIGNATURE_LENGTH, exactly=LASTING_SIGNATURE_LENGTH),
-            "stage": lambda value: isinstance(value, str) and value in set(Stage),
+            "stage": lambda value: isinstance(value, str) and value in _STAGES,
             "answer_length": count_field(MAX_MESSAGE_BYTES),
             "body": octets_field(MAX_MESSAGE_BYTES),
             "plan": octets_field(16 * 1024 * 1024),
@@ -334,7 +338,7 @@ AnswerT = TypeVar("AnswerT", bound=Message)
 def decode_answer(data: bytes, *kinds: type[AnswerT]) -> AnswerT:
     """Decode one answer of any of ``kinds``; which one it is, the bytes say."""
     value = decode(data, what="answer", limit=MAX_MESSAGE_BYTES)
-    kind = next((kind for kind in kinds if isinstance(value, Mapping) and value.get("type") == kind.TAG), None)
+    kind = next((kind for kind in kinds if isinstance(value, dict) and value.get("type") == kind.TAG), None)
     if kind is None:
         raise MalformedMessageError(what="answer", problem="it answers another question")
     return kind._from_value(value)

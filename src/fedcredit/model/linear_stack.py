@@ -44,6 +44,11 @@ class LinearStack(Protocol):
         """The layout of its parameter vector."""
         ...
 
+    @property
+    def additive(self) -> bool:
+        """Whether a logit is the sum of all steps' outputs, each (n, 1): then its derivative by each of them is 1."""
+        ...
+
     def initial_weights(self, *, seed: int, base_rate: float) -> npt.NDArray[np.float64]:
         """Return the public starting point."""
         ...

@@ -17,6 +17,8 @@ from fedcredit.model.scorecard import logit
 class LogisticRegression:
     """One weight per dense input and one bias; absent modalities contribute nothing."""
 
+    additive: Final = True
+
     def __init__(self, inputs: ModelInputs) -> None:
         blocks = [
             Block(name=f"{name}.weight", shape=(1, math.prod(shape.dense)), modality=name)

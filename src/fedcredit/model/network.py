@@ -38,6 +38,8 @@ Larger than 1, the input of a bias, because one learning rate serves both and ra
 class MultimodalNetwork:
     """A functional network: parameters come as one float64 vector, nothing is kept between calls."""
 
+    additive: Final = False
+
     def __init__(self, inputs: ModelInputs, *, width: int) -> None:
         self._inputs = dict(inputs)
         features = sum(len(shape.bins) for shape in inputs.values())

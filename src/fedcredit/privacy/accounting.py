@@ -18,8 +18,6 @@ from fractions import Fraction
 from statistics import NormalDist
 from typing import Final
 
-import numpy as np
-
 from fedcredit.errors import PrivacyPlanError
 from fedcredit.privacy.release import SAMPLER_DISTANCE_BITS
 
@@ -29,7 +27,8 @@ SMALLEST_EPSILON: Final = 1e-6
 LARGEST_EPSILON: Final = 100.0
 
 _MARGIN: Final = 1e-9
-"""Added to every epsilon; the root finder of dp_accounting stops at 1e-12."""
+"""Added to every epsilon; the root finders stop at 1e-12."""
+_TOLERANCE: Final = 1e-12
 _LARGEST_EXPONENT: Final = 700.0
 
 
@@ -44,12 +43,31 @@ def epsilon_for_mu(mu: float, delta: float) -> float:
     check_delta(delta)
     if mu in {0.0, math.inf}:
         return mu
-    # dp_accounting brings scipy.stats, 0.7 s to import: only a process that accounts pays for it.
-    from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
+    # scipy takes a while to import: only a process that accounts pays for it.
+    from scipy.optimize import brentq
 
-    # For a tiny mu it takes the logarithm of a delta that has vanished: minus infinity, which is right.
-    with np.errstate(divide="ignore"):
-        return float(get_epsilon_gaussian(1.0 / mu, delta)) + _MARGIN
+    def above(epsilon: float) -> float:
+        return _log_delta(mu, epsilon) - wanted
+
+    wanted, low, high = math.log(delta), 0.0, 1.0
+    if above(low) <= 0:
+        return _MARGIN  # even epsilon 0 has no larger delta
+    while above(high) > 0:
+        low, high = high, 10 * high
+    return float(brentq(above, low, high, xtol=_TOLERANCE)) + _MARGIN
+
+
+def _log_delta(mu: float, epsilon: float) -> float:
+    """Return the logarithm of the delta at which mu-GDP gives (epsilon, delta): Balle and Wang 2018, equation 6.
+
+    delta is Phi(mu / 2 - epsilon / mu) - e^epsilon Phi(-mu / 2 - epsilon / mu); in logarithms nothing underflows.
+    """
+    from scipy.special import log_ndtr
+
+    half, far = mu / 2, epsilon / mu
+    first, second = float(log_ndtr(half - far)), epsilon + float(log_ndtr(-half - far))
+    # Where both are nearly equal their difference is lost in rounding: delta is 0 as far as anybody can tell.
+    return first + math.log1p(-math.exp(second - first)) if second < first else -math.inf
 
 
 @functools.lru_cache(maxsize=256)

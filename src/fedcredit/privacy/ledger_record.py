@@ -41,10 +41,9 @@ class LedgerRecord:
         self._place = place
         self._owner: InstitutionId | None = None
         self._caps: dict[str, BudgetCap] = {}
-        self._charged: dict[str, Release] = {}
+        self._charged: dict[str, Charge] = {}
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._spending: dict[str, Spending] = {}
-        self._by_run: dict[str, dict[str, Spending]] = {}
         self._latest_charge: int | None = None
         self._head = EMPTY_HEAD
         self._length = 0
@@ -123,7 +122,8 @@ class LedgerRecord:
 
     def charged(self, release_id: str) -> Release | None:
         """Return the release that was charged under this id."""
-        return self._charged.get(release_id)
+        known = self._charged.get(release_id)
+        return None if known is None else known.release
 
     def charges(self, *, run: str, partition: str, kind: str | None) -> int:
         """Return how many releases of a run were charged to ``partition``: of one kind, or of all."""
@@ -142,7 +142,11 @@ class LedgerRecord:
 
     def spent_by_run(self, partition: str) -> Mapping[str, Spending]:
         """Return what each run has spent of ``partition``, in the order of their first charges."""
-        return MappingProxyType(self._by_run.get(partition, {}))
+        found: dict[str, Spending] = {}
+        for charge in list(self._charged.values()):  # the copy is made at once; another thread may charge meanwhile
+            if charge.release.partition == partition:
+                found[charge.run] = found.get(charge.run, Spending.none(charge.delta)).after(charge.release)
+        return MappingProxyType(found)
 
     def entries(self) -> Iterator[LedgerEntry]:
         """Yield all entries from the disk, oldest first.
@@ -171,7 +175,7 @@ class LedgerRecord:
         Raises:
             LedgerCorruptError: somebody else wrote to it, or undid what was written.
         """
-        length, head = len(self._journal), self._journal.head
+        length, head = self._journal.end
         if (length, head) != (len(self), self.head):
             raise self.corrupt(min(length, len(self)), "the journal changed behind the ledger's back")
 
@@ -232,11 +236,9 @@ class LedgerRecord:
 
     def _remember_charge(self, said: Charge) -> None:
         release, run = said.release, said.run
-        self._charged[release.release_id] = release
+        self._charged[release.release_id] = said
         self._counts[run, release.partition, said.kind] += 1
-        before = self._spending.get(release.partition, Spending.none(said.delta))
-        self._spending[release.partition] = before.after(release)
-        runs = self._by_run.setdefault(release.partition, {})
-        runs[run] = runs.get(run, Spending.none(said.delta)).after(release)
+        before = self._spending.get(release.partition)
+        self._spending[release.partition] = (before or Spending.none(said.delta)).after(release)
         if said.time is not None:
             self._latest_charge = max(said.time, self._latest_charge or 0)

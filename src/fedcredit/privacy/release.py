@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Final, cast
 
 from fedcredit.encoding import Encodable, decode, encode
@@ -151,6 +152,10 @@ class Release:
 
     def alone(self) -> Release:
         """Return what the release is to somebody who reads this message without the others: one share is left."""
+        return self._alone
+
+    @cached_property
+    def _alone(self) -> Release:
         return replace(self, honest_shares=1)
 
     def to_bytes(self) -> bytes:
@@ -218,4 +223,5 @@ def _require(holds: bool, problem: str) -> None:
 
 
 def _require_count(name: str, value: int, *, largest: int) -> None:
-    _require(type(value) is int and 1 <= value <= largest, f"{name} must be an integer from 1 to {largest}")
+    if type(value) is not int or not 1 <= value <= largest:
+        raise PrivacyPlanError(problem=f"{name} must be an integer from 1 to {largest}")

@@ -89,10 +89,16 @@ class Containment:
 
     def _bound_of(self, name: InstitutionId) -> UpdateBound:
         if self._limits is None:
-            first = update_bounds(self._plan, self._bounds, bounds=self._bounds, previous=None)
-            wanted = update_bounds(self._plan, self._bounds, bounds=self._bounds, previous=self._last)
-            self._limits = first if self._last is None else alike(wanted, first)
+            if self._last is None:
+                self._limits = self._first
+            else:
+                wanted = update_bounds(self._plan, self._bounds, bounds=self._bounds, previous=self._last)
+                self._limits = alike(wanted, self._first)
         return self._limits[name]
+
+    @cached_property
+    def _first(self) -> dict[InstitutionId, UpdateBound]:
+        return update_bounds(self._plan, self._bounds, bounds=self._bounds, previous=None)
 
     @cached_property
     def _bounds(self) -> dict[InstitutionId, SumBounds]:

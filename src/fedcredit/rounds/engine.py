@@ -345,9 +345,10 @@ class RoundEngine:
             self._liars |= secured.proven_liars
             if secured.selected:
                 self._selected = {place: secured.selected}
-        result.transcript = transcript.digest()
+        evidence = transcript.to_bytes()
+        result.transcript = hashlib.sha256(evidence).digest()
         name = transcript_name(round_number=call.round, purpose=str(call.purpose), attempt=call.attempt)
-        self._keep_transcript(name, transcript.to_bytes())
+        self._keep_transcript(name, evidence)
         secured.blame_for_shares()
         self._notes.add(
             EventKind.SUM_OPENED,

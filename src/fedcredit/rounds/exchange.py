@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -120,6 +120,92 @@ class Notes:
             self._audit.record_all(notes)
 
 
+class RequestsFor(Mapping[InstitutionId, Request]):
+    """The requests of one stage to certain members, each made when it is asked for: they differ, and can be large."""
+
+    def __init__(self, names: Iterable[InstitutionId], make: Callable[[InstitutionId], Request]) -> None:
+        self._names = dict.fromkeys(names)
+        self._make = make
+
+    def __getitem__(self, name: InstitutionId) -> Request:
+        """Return the request to ``name``."""
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[InstitutionId]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # without making anything
+
+
+KEPT_BYTES: Final = 64 * 1024 * 1024
+"""Sealed bytes of one stage that are kept. What the set-up of an epoch sends to a thousand members is a hundred times
+as much, and a transport that delivers one after the other needs one at a time."""
+
+
+class SealedRequests(Mapping[InstitutionId, bytes]):
+    """The requests of one stage, each sealed when a transport first asks for it, and counted in ``result``.
+
+    A transport that asks again gets the same bytes, or, when more than ``kept_bytes`` were sealed before, a new seal of
+    the same request: the recipient answers it with the same bytes either way.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        identities: Mapping[InstitutionId, PublicIdentity],
+        result: RoundResult,
+        *,
+        kept_bytes: int,
+    ) -> None:
+        self._question = question
+        self._identities = identities
+        self._result = result
+        self._kept: dict[InstitutionId, bytes] = {}
+        self._room = kept_bytes
+        self._digests: dict[InstitutionId, bytes] = {}
+
+    def __getitem__(self, name: InstitutionId) -> bytes:
+        """Return the sealed request to ``name``."""
+        known = self._kept.get(name)
+        if known is not None:
+            return known
+        data = seal_request(
+            self._question.requests[name],
+            consortium=self._question.manifest.consortium,
+            to=name,
+            identity=self._identities[name],
+            channel=self._question.channels.get(name),
+        )
+        if name not in self._digests:
+            self._result.bytes_sent[name] = self._result.bytes_sent.get(name, 0) + len(data)
+        self._digests[name] = hashlib.sha256(data).digest()
+        if len(data) <= self._room:
+            self._kept[name] = data
+            self._room -= len(data)
+        return data
+
+    def __iter__(self) -> Iterator[InstitutionId]:
+        return iter(self._question.requests)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._question.requests  # without sealing anything
+
+    def __len__(self) -> int:
+        return len(self._question.requests)
+
+    def digest_of(self, name: InstitutionId) -> bytes:
+        """Return SHA-256 of what was sealed last, or is sealed now: an answer may come to what was never delivered."""
+        if name not in self._digests:
+            self.__getitem__(name)
+        return self._digests[name]
+
+
 class Exchange:
     """Asks questions over a transport."""
 
@@ -146,20 +232,9 @@ class Exchange:
         Returns how long it took, in seconds.
         """
         deadline = Deadline.after(self._seconds, clock=self._clock)
-        sealed = {
-            name: seal_request(
-                request,
-                consortium=question.manifest.consortium,
-                to=name,
-                identity=self.identities[name],
-                channel=question.channels.get(name),
-            )
-            for name, request in question.requests.items()
-        }
+        sealed = SealedRequests(question, self.identities, result, kept_bytes=KEPT_BYTES)
         result.stage, result.waiting = question.stage, set(sealed)
         result.since, result.until = self._clock(), deadline.at
-        for name, data in sealed.items():
-            result.bytes_sent[name] = result.bytes_sent.get(name, 0) + len(data)
         on_reply(result)
         for reply in self._transport.exchange(sealed, deadline=deadline):
             if deadline.passed():
@@ -170,9 +245,7 @@ class Exchange:
                 break
         return self._seconds - deadline.remaining_s()
 
-    def _take(
-        self, reply: Reply, question: Question, sealed: Mapping[InstitutionId, bytes], result: RoundResult
-    ) -> None:
+    def _take(self, reply: Reply, question: Question, sealed: SealedRequests, result: RoundResult) -> None:
         """Accept a reply once, or record why not; a bad reply changes nothing and ends nothing."""
         name = reply.institution
         if reply.payload is None:
@@ -184,7 +257,7 @@ class Exchange:
                 raise UnknownSenderError(sender=name)
             if name not in result.waiting:
                 return
-            opened = self._open(name, reply.payload, question, sealed[name])
+            opened = self._open(name, reply.payload, question, sealed.digest_of(name))
             if not isinstance(opened.answer, Refusal):
                 question.take(name, opened)
         except FedcreditError as error:
@@ -209,7 +282,7 @@ class Exchange:
             ledger_head=refusal.ledger_head,
         )
 
-    def _open(self, name: InstitutionId, payload: bytes, question: Question, request: bytes) -> OpenedAnswer:
+    def _open(self, name: InstitutionId, payload: bytes, question: Question, request_digest: bytes) -> OpenedAnswer:
         return open_answer(
             payload,
             question.kind,
@@ -219,7 +292,7 @@ class Exchange:
             institution=name,
             identity=self.identities[name],
             keys=self._keys,
-            request=request,
+            request_digest=request_digest,
             channel=question.channels.get(name),
         )
 

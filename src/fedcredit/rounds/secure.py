@@ -26,7 +26,7 @@ from fedcredit.errors import (
 from fedcredit.messages import Manifest, Message, Request, RoundBody, Stage, padded_length, upload_length
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.epochs import Epoch, name_with_reason
-from fedcredit.rounds.exchange import Exchange, Notes, Question, RoundResult
+from fedcredit.rounds.exchange import Exchange, Notes, Question, RequestsFor, RoundResult
 from fedcredit.rounds.transcript import SignedUpload, Transcript
 from fedcredit.secagg.aggregator import AggregatorRound, OpenedSum
 from fedcredit.secagg.agreement import SELECTION_TAG
@@ -137,12 +137,13 @@ class SecureRound:
             self._result.contributors.append(name)
             call.epoch.complete.add(name)
 
-        brief = call.body
-        requests = {}
-        for name in map(InstitutionId, cohort.names):
-            known = name in call.epoch.complete
-            body = brief if known else _with_roots(brief, call.epoch.boxes[name])
-            requests[name] = self._request(name, Stage.UPLOAD, body, length)
+        complete = frozenset(call.epoch.complete)
+
+        def request(name: InstitutionId) -> Request:
+            body = call.body if name in complete else _with_roots(call.body, call.epoch.boxes[name])
+            return self._request(name, Stage.UPLOAD, body, length)
+
+        requests = RequestsFor(map(InstitutionId, cohort.names), request)
         return self._ask(Stage.UPLOAD, requests, Upload, take, on_reply)
 
     def _select(self) -> None:
@@ -194,9 +195,9 @@ class SecureRound:
             self._accepts[name] = opened.signed.signature
 
         body = AcceptBody(selection=self._selection, signature=self._selection_signature)
-        requests = {
-            name: self._request(name, Stage.ACCEPT, body, padded_length(0)) for name in self._result.contributors
-        }
+        requests = RequestsFor(
+            self._result.contributors, lambda name: self._request(name, Stage.ACCEPT, body, padded_length(0))
+        )
         return self._ask(Stage.ACCEPT, requests, Accept, take, on_reply)
 
     # --- M3 ----------------------------------------------------------------------------------------------------------
@@ -218,12 +219,14 @@ class SecureRound:
         shown = members[: self._call.aggregation.threshold]
         signatures = tuple(self._accepts[member] for member in shown)
         length = padded_length(max(self._sum.reveal_length(member) for member in members))
-        requests = {}
-        for name in members:
+
+        def request(name: InstitutionId) -> Request:
             body = RevealBody(
                 selection=digest, members=tuple(shown), signatures=signatures, boxes=self._sum.boxes_for(name)
             )
-            requests[name] = self._request(name, Stage.REVEAL, body, length)
+            return self._request(name, Stage.REVEAL, body, length)
+
+        requests = RequestsFor(members, request)
         return self._ask(Stage.REVEAL, requests, Reveal, take, on_reply, settled=self._try_to_open)
 
     def _try_to_open(self) -> bool:

@@ -41,7 +41,8 @@ class Contribution:
     digest: bytes
     signature: bytes
     lanes: Lanes
-    boxes: tuple[bytes, ...]
+    boxes: tuple[memoryview, ...]
+    """Views of the bulk data, like the lanes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ class AggregatorRound:
             digest=digest,
             signature=signature,
             lanes=lanes_from_bytes(view[:end], count=self.count, bits=self.bits, what="upload"),
-            boxes=tuple(bytes(view[end + i * length : end + (i + 1) * length]) for i in range(near)),
+            boxes=tuple(view[end + i * length : end + (i + 1) * length] for i in range(near)),
         )
 
     def select(self, *, before: Sequence[str] = ()) -> Selection:
@@ -177,7 +178,9 @@ class AggregatorRound:
         """Return the boxes that the neighbours of a member dealt to it, in order; empty outside the selection."""
         place, selected = self.cohort.places[name], self.selected
         return tuple(
-            self.contributions[dealer].boxes[self.cohort.position(place, of=dealer)] if dealer in selected else b""
+            bytes(self.contributions[dealer].boxes[self.cohort.position(place, of=dealer)])
+            if dealer in selected
+            else b""
             for dealer in self.cohort.neighbours[place]
         )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 from fedcredit.crypto.derivation import derive, derive_each
@@ -35,6 +36,12 @@ Entropy = Callable[[int], bytes]
 
 def epoch_id(setup: bytes, keys: Sequence[EpochKey]) -> bytes:
     """Return the name of an epoch: the digest of its set-up's manifest and of every member's signed key."""
+    return _epoch_id(setup, tuple(keys))
+
+
+@lru_cache(maxsize=4)
+def _epoch_id(setup: bytes, keys: tuple[EpochKey, ...]) -> bytes:
+    """Compute a name once; in one process all members of an epoch have the same keys, and they are many."""
     return hashlib.sha256(encode([setup, [key.to_bytes() for key in keys]])).digest()
 
 
@@ -53,8 +60,18 @@ def require_keys(
     for key in keys:
         if key.setup != setup or key.member not in identities:
             raise WrongContextError(what=f"epoch key of {key.member}", field="set-up or member")
+    _require_signed(tuple(keys), tuple(identities[name] for name in names))
+
+
+@lru_cache(maxsize=4)
+def _require_signed(keys: tuple[EpochKey, ...], identities: tuple[PublicIdentity, ...]) -> None:
+    """Return if each key is signed by its own identity; in one process all members of an epoch check the same list.
+
+    Kept is that these very keys held under these very identities; what did not hold raises, and is checked every time.
+    """
+    for key, identity in zip(keys, identities, strict=True):
         verify_lasting(
-            identities[key.member],
+            identity,
             tag=EPOCH_KEY_TAG,
             body=key.unsigned(),
             signature=key.signature,

@@ -25,6 +25,8 @@ from fedcredit.errors import (
 )
 from fedcredit.store.files import storage_error, sync_directory
 
+ConstraintError: TypeAlias = sqlite3.IntegrityError
+"""What a statement raises that would break a rule of the schema, such as an ``INSERT`` whose key is there already."""
 Cell: TypeAlias = int | str | bytes
 Row: TypeAlias = tuple[Cell, ...]
 
@@ -58,6 +60,7 @@ class Database:
         self._connection = connection
         self._place = place
         self._lock_descriptor = lock
+        self._translated = _Translated(place)
         self._guard = threading.RLock()
         self._depth = 0
 
@@ -73,7 +76,7 @@ class Database:
         lock = _take_lock(path)
         try:
             _make_if_missing(path)
-            with _translated(str(path)):
+            with _Translated(str(path)):
                 connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
             database = cls(connection, place=str(path), lock=lock)
             try:
@@ -109,7 +112,7 @@ class Database:
         """
         with self._guard:
             try:
-                with _translated(self._place):
+                with self._translated:
                     self._connection.close()
             finally:
                 if self._lock_descriptor is not None:
@@ -144,7 +147,7 @@ class Database:
             except BaseException:
                 # A full disk makes SQLite roll everything back by itself; then there is nothing left to undo.
                 if self._connection.in_transaction:
-                    with _translated(self._place):
+                    with self._translated:
                         for statement in rollback:
                             self._connection.execute(statement)
                 raise
@@ -161,7 +164,7 @@ class Database:
             if self._depth and not self._connection.in_transaction:
                 # Going on would write outside any transaction: half of what belongs together.
                 raise NotWritableError(path=self._place, problem="its transaction was rolled back before")
-            with _translated(self._place):
+            with self._translated:
                 return self._connection.execute(sql, parameters).fetchall()
 
     def _is_new(self) -> bool:
@@ -233,18 +236,27 @@ def _make_private(path: Path) -> None:
             raise storage_error(name, error) from error
 
 
-@contextlib.contextmanager
-def _translated(place: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        ours = _storage_error(place, error)
-        if ours is None:
-            raise
-        raise ours from error
-    except UnicodeDecodeError as error:
-        # SQLite's own message about a damaged schema quotes it, and Python cannot read the message.
-        raise StoreCorruptError(path=place, problem="it holds text that is not UTF-8") from error
+class _Translated:
+    """A context in which SQLite's errors are ours; one serves any number of statements, also one inside another."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.DatabaseError):
+            ours = _storage_error(self._place, error)
+            if ours is not None:
+                raise ours from error
+        elif isinstance(error, UnicodeDecodeError):
+            # SQLite's own message about a damaged schema quotes it, and Python cannot read the message.
+            raise StoreCorruptError(path=self._place, problem="it holds text that is not UTF-8") from error
 
 
 def _storage_error(place: str, error: sqlite3.DatabaseError) -> StorageError | StateDirInUseError | None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from fedcredit.encoding import DIGEST_LENGTH, digest
 from fedcredit.errors import StoreCorruptError
-from fedcredit.store.database import Database
+from fedcredit.store.database import ConstraintError, Database
 
 EMPTY_HEAD: Final = bytes(DIGEST_LENGTH)
 """The head of a journal without entries."""
@@ -50,18 +50,21 @@ class Journal:
             StoreCorruptError: there is an entry behind the recorded head, so the past is not known.
         """
         with self._database.transaction():
-            index, previous = self._head()
-            if self._row(index) is not None:
-                raise self._corrupt(index, "lies behind the recorded end")
+            index, previous = self.end
             entry = Entry(
                 index=index,
                 kind=kind,
                 body=body,
                 digest=chain_digest(journal=self._name, previous=previous, index=index, kind=kind, body=body),
             )
-            self._database.execute(
-                "INSERT INTO journal_entries VALUES (?, ?, ?, ?, ?)", (self._name, index, kind, body, entry.digest)
-            )
+            try:
+                self._database.execute(
+                    "INSERT INTO journal_entries VALUES (?, ?, ?, ?, ?)", (self._name, index, kind, body, entry.digest)
+                )
+            except ConstraintError as error:
+                if self._row(index) is None:
+                    raise  # it was another rule
+                raise self._corrupt(index, "lies behind the recorded end") from error
             self._database.execute(
                 "INSERT INTO journal_heads VALUES (?, ?, ?)"
                 " ON CONFLICT (journal) DO UPDATE SET length = excluded.length, digest = excluded.digest",
@@ -87,12 +90,23 @@ class Journal:
             yield entry
 
     def __len__(self) -> int:
-        return self._head()[0]
+        return self.end[0]
 
     @property
     def head(self) -> bytes:
         """The digest of the last entry; ``EMPTY_HEAD`` when there is none."""
-        return self._head()[1]
+        return self.end[1]
+
+    @property
+    def end(self) -> tuple[int, bytes]:
+        """The number of entries and ``head``, as they are together."""
+        rows = self._database.execute("SELECT length, digest FROM journal_heads WHERE journal = ?", (self._name,))
+        if not rows:
+            return 0, EMPTY_HEAD
+        ((length, head),) = rows
+        if not isinstance(length, int) or not isinstance(head, bytes):
+            raise self._corrupt(0, "has a head of the wrong type")
+        return length, head
 
     def verify(self) -> None:
         """Recompute the chain from its start to its recorded end.
@@ -104,7 +118,7 @@ class Journal:
             self._verify()
 
     def _verify(self) -> None:
-        length, head = self._head()
+        length, head = self.end
         previous = EMPTY_HEAD
         for entry in self.entries():
             expected = chain_digest(
@@ -121,15 +135,6 @@ class Journal:
         )
         if stray is not None:
             raise self._corrupt(stray, "lies behind the recorded end")
-
-    def _head(self) -> tuple[int, bytes]:
-        rows = self._database.execute("SELECT length, digest FROM journal_heads WHERE journal = ?", (self._name,))
-        if not rows:
-            return 0, EMPTY_HEAD
-        ((length, head),) = rows
-        if not isinstance(length, int) or not isinstance(head, bytes):
-            raise self._corrupt(0, "has a head of the wrong type")
-        return length, head
 
     def _row(self, index: int) -> Entry | None:
         rows = self._database.execute(

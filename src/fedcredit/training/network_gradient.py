@@ -57,14 +57,18 @@ class ClippedGradients:
         held get zero, and so do all where there is no borrower. A norm that is not finite raises ``NotFiniteError``,
         because no scaling bounds what it contributes.
         """
-        vector = torch.from_numpy(np.array(weights, dtype=np.float64)).requires_grad_()
+        additive = self._model.additive
+        vector = torch.from_numpy(np.array(weights, dtype=np.float64)).requires_grad_(not additive)
         total = np.zeros(self._model.layout.size)
         parts = self._model.layout.split(total)
         for rows in self._slices(batch):
             logits, steps = self._model.forward(vector, {name: part[rows] for name, part in self._dense.items()})
             # The derivative of the logistic loss, known without computing the loss.
             residuals = torch.sigmoid(logits.detach()).sub_(torch.from_numpy(self._labels[rows]))
-            deltas = torch.autograd.grad(logits, [step.outputs for step in steps], residuals)
+            if additive:  # on a few hundred borrowers, a graph costs more than all the rest
+                deltas: Sequence[torch.Tensor] = [residuals.unsqueeze(1)] * len(steps)
+            else:
+                deltas = torch.autograd.grad(logits, [step.outputs for step in steps], residuals)
             with torch.no_grad():
                 self._add(parts, steps, deltas, whole=batch is None and len(residuals) == len(self._labels))
         return total

@@ -298,7 +298,10 @@ class _Known:
 
 
 def _squared_norm(part: Integers) -> int:
-    """Return the squared norm as a Python integer, which does not overflow."""
+    """Return the squared norm, exactly: in 64 bits where no sum of so many squares can leave them."""
+    largest = max(-int(part.min(initial=0)), int(part.max(initial=0)))
+    if largest * largest * part.size < 2**63:
+        return int(part @ part)
     return sum(value * value for value in part.tolist())
 
 

@@ -121,7 +121,7 @@ class Meddling:
             institution=site.name,
             identity=site.keys.public,
             keys=COORDINATOR,
-            request=request,
+            request_digest=hashlib.sha256(request).digest(),
             channel=opened.channel,
         )
         return Came(

@@ -78,7 +78,7 @@ def _answer(data: bytes) -> None:
         institution=_BANK,
         identity=_MEMBER.public,
         keys=_COORDINATOR,
-        request=b"request",
+        request_digest=hashlib.sha256(b"request").digest(),
     )
 
 

@@ -34,6 +34,18 @@ def test_each_end_opens_what_the_other_sealed() -> None:
         assert channel_tag(sealed) == mine.tag
 
 
+@pytest.mark.parametrize("size", [0, 1, 2**16 - CHANNEL_OVERHEAD, 2**16 - CHANNEL_OVERHEAD + 1, 2**18])
+def test_parts_are_sealed_like_one_piece_whatever_their_size(size: int) -> None:
+    content = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    parts = (content[:100], memoryview(content)[100:])
+    nonce = bytes(range(12))
+    mine = Channel(b"k" * 32, entropy=lambda count: nonce[:count])
+    sealed, room = mine.seal_up(*parts, context=CONTEXT), bytearray(size + CHANNEL_OVERHEAD)
+    mine.seal_up_into(memoryview(room), *parts, context=CONTEXT)
+    assert sealed == room
+    assert channel().open_up(sealed, context=CONTEXT) == content
+
+
 def test_a_message_is_not_reflected() -> None:
     sealed = channel().seal_up(b"content", context=CONTEXT)
     with pytest.raises(CannotOpenError):

@@ -118,7 +118,8 @@ def test_everything_comes_back_after_a_restart(memory: RunMemory, database: Data
     memory.remember_place(manifest(round=2))
     memory.remember_answer("run-1", bytes([8]) * 32, b"answer")
     tag = Channel(secret, entropy=os.urandom).tag
-    for known in (memory, reopened(database, path)):
+    for restarted in (False, True):
+        known = reopened(database, path) if restarted else memory
         assert known.terms("run-1") == TERMS
         assert (known.epoch("run-1"), known.epoch("run-2")) == (OFFER, ROOTS)
         assert known.member_round("run-1") == ROUND

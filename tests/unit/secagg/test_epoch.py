@@ -75,6 +75,18 @@ def test_no_state_shows_a_secret(four: Members) -> None:
     assert "object at" in repr(four.roots["m000"].keys(bytes(32)))
 
 
+def test_a_list_with_one_bad_signature_is_refused_every_time_and_a_good_one_after_it_holds(four: Members) -> None:
+    identities = {name: keys.public for name, keys in four.keys.items()}
+    bad = [*four.offered[:3], replace(four.offered[3], signature=four.offered[2].signature)]
+    for _ in range(2):
+        with pytest.raises(BadSignatureError):
+            require_keys(bad, setup=SETUP, identities=identities, smallest=4)
+        require_keys(four.offered, setup=SETUP, identities=identities, smallest=4)
+    # The same list under another identity is another question.
+    with pytest.raises(BadSignatureError):
+        require_keys(four.offered, setup=SETUP, identities={**identities, "m001": keys_of(77).public}, smallest=4)
+
+
 def test_another_list_of_keys_is_another_epoch(four: Members) -> None:
     assert epoch_id(SETUP, four.offered) != epoch_id(SETUP, four.offered[:3])
     assert epoch_id(SETUP, four.offered) != epoch_id(b"t" * 32, four.offered)

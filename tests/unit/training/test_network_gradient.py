@@ -346,6 +346,7 @@ def test_what_is_kept_from_round_to_round_changes_no_result(kept: bool, monkeypa
 class Difference:
     """A layer with a time axis whose δ take either sign: the logit is the weighted outputs' alternating sum."""
 
+    additive = False
     layout = ParameterLayout((Block(name="weight", shape=(1, 2), modality=None),))
 
     def initial_weights(self, *, seed: int, base_rate: float) -> np.ndarray:

@@ -313,7 +313,7 @@ class Scene:
             institution=delivery.to,
             identity=self.identity_of(delivery.to),
             keys=self.coordinator.keys,
-            request=delivery.sealed,
+            request_digest=hashlib.sha256(delivery.sealed).digest(),
             channel=delivery.opened.channel,
         )
 
