@@ -1445,6 +1445,16 @@ class EarlyLabelError(DataError):
     fix_zh = "请修正 {map} 中的 lag_days 或 known_at,或修正该列;或接受:--accept FC-5055"
 
 
+class TableChangedError(DataError):
+    """A file of the institution's own tables changed between its check and the making of features."""
+
+    code = "FC-5056"
+    en = "{path} changed while the node read it: what was checked is not what would be trained on."
+    zh = "{path} 在节点读取期间发生变化:通过检查的内容与将用于训练的内容不一致。"
+    fix_en = "Wait until the export is complete, then start the node again."
+    fix_zh = "请等待导出完成后重新启动节点。"
+
+
 class LaterFeatureError(DataError):
     """A feature was known only after its day of observation (trap L1)."""
 

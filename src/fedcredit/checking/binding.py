@@ -116,7 +116,7 @@ def _minimum(spec: TableSpec, bound: set[str], names: tuple[str, ...], facts: Fo
     modalities = canonical(facts.schema_version)
     for rule in spec.table.accepted:
         held = modalities.modality(rule.modality).held_by[facts.type]
-        asked = rule.minimum and (held == "full" or rule.missing == "required")
+        asked = rule.missing == "required" or (rule.minimum and held == "full")
         if not asked or rule.name in bound or rule.name in spec.source.absent:
             continue
         near = difflib.get_close_matches(rule.name, [name for name in names if name not in bound], n=1, cutoff=0.6)

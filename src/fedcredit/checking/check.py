@@ -23,6 +23,7 @@ from fedcredit.checking.findings import Finding, FindingBook, Mask, Rows
 from fedcredit.checking.guards import LONGEST_CELL, check_sum
 from fedcredit.checking.joins import Joins, keys_of
 from fedcredit.checking.personal import look_for_people
+from fedcredit.checking.placeholders import placeholders
 from fedcredit.checking.plausibility import judge
 from fedcredit.checking.prepared import check_record
 from fedcredit.checking.profile import TableProfile
@@ -61,10 +62,6 @@ _LINKS: Final[tuple[str, ...]] = ("contract_id", "entity_tok", "vin_tok")
 _HELD_TOO: Final = {"REP": "rep_monthly", "VEH": "veh", "ENT": "ent_monthly", "CLM": "pol"}
 _MAY_LIE_AHEAD: Final = frozenset({("pol", "end")})
 _PLACE: Final = frozenset({"table", "column", "count", "row"})
-_PLACEHOLDERS: Final = tuple(
-    float(np.datetime64(text, "D").astype(np.int64))
-    for text in ("1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31", "2999-12-31")
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +241,7 @@ class _Check:
         """Find dates that are no days of anything, and make them empty."""
         scale = 86_400.0 if binding.rule.type == "timestamp" else 1.0
         snapshot = day(self.spec.facts.snapshot_date)
-        odd = np.isin(np.floor(values / scale), _PLACEHOLDERS) & (binding.date_format != "%Y")
+        odd = placeholders(values, binding)
         ahead = ~odd & (np.floor(values / scale) > snapshot)
         self._add(spec, binding, PlaceholderDateError, odd, rows)
         if (spec.table.name, binding.name) not in _MAY_LIE_AHEAD:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedcredit.checking.findings import FindingBook
-from fedcredit.checking.spec import TableSpec
+from fedcredit.checking.spec import DataSpec, TableSpec
 from fedcredit.contract.canonical.manifest import digest_of, files_at
 from fedcredit.errors import (
     ByteOrderMarkError,
@@ -56,6 +56,13 @@ class TextFile:
     encoding: str
     blank_lines: bool
     """Whether there may be any; those inside quotation marks are among them."""
+
+
+def fingerprints(spec: DataSpec) -> dict[str, str]:
+    """Return the SHA-256 of every table that is a file or a folder, by the place that findings name."""
+    return {
+        table.place: digest_of(table.path) for table in spec.tables if table.path is not None and table.path.exists()
+    }
 
 
 def files_of(spec: TableSpec) -> tuple[Path, ...]:

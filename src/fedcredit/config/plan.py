@@ -82,8 +82,7 @@ class RunSection(Section):
     holdout_salt: Annotated[Text, Field(min_length=1, max_length=64)]
     """Public key of the borrower-disjoint split; the same borrower is held out everywhere."""
     out_of_time: datetime.date | None = None
-    """First day of observation that nobody trains on or holds out, one for the whole consortium. For contracts on
-    canonical tables; tables of one's own have no days that a plan could know."""
+    """First day of observation that nobody trains on; for contracts on canonical tables."""
 
 
 class ModelSection(Section):
@@ -447,6 +446,6 @@ def _canonical(value: Any) -> Encodable:
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_canonical(item) for item in value]
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    return repr(value) if isinstance(value, float) else cast(Encodable, value)
+    if isinstance(value, float | datetime.date):
+        return repr(value) if isinstance(value, float) else value.isoformat()
+    return cast(Encodable, value)

@@ -138,7 +138,11 @@ class Contract(Section):
         value = self.model_dump()
         if self.tables is None:  # contracts from before there were canonical tables keep their digests
             del value["tables"]
-        return _canonical(value)
+            return _canonical(value)
+        # Heads, ranges and delays of the tables make features too; loaded here, because that module needs this one.
+        from fedcredit.contract.canonical.loading import canonical
+
+        return _canonical(value | {"canonical": canonical(self.tables).digest()})
 
     def digest(self) -> bytes:
         """Return SHA-256 over the canonical encoding; comments and spacing of the YAML do not count."""

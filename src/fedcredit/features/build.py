@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from fedcredit.checking.spec import DataSpec
 from fedcredit.contract import Contract
+from fedcredit.contract.columns import NumberColumn
 from fedcredit.data.features import encode
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import NoRowsError, SchemaVersionError
@@ -38,7 +40,8 @@ def feature_frame(spec: DataSpec, contract: Contract, modalities: Iterable[str],
         NoRowsError: no observation has a label of the contract's head.
         DataError: a table no longer reads as it did when it was checked.
     """
-    asked = wanted(contract, modalities)
+    names = tuple(modalities)
+    asked = wanted(contract, names)
     _require_same_version(spec, contract)
     rows = labelled_rows(spec, asked.head)
     if not len(rows.observations):
@@ -52,9 +55,12 @@ def feature_frame(spec: DataSpec, contract: Contract, modalities: Iterable[str],
         contract.entity: pa.array(rows.observations.entity, pa.string()),
         contract.label.column: pa.array(rows.labels, pa.int8()),
     }
+    ranges = _ranges(contract, names)
     for name in asked.names:
         kind = pa.string() if name.is_words else pa.float64()
-        columns[name.text] = pa.array(made[name.text], kind, from_pandas=True)
+        # Clipped, not refused: that a node stays away would tell, without noise, that somebody lies outside.
+        cells = np.clip(made[name.text], *ranges[name.text]) if name.text in ranges else made[name.text]
+        columns[name.text] = pa.array(cells, kind, from_pandas=True)
     return FeatureFrame(frame=pa.table(columns), left_out=rows.left_out)
 
 
@@ -73,6 +79,16 @@ def held_modalities(spec: DataSpec, contract: Contract) -> tuple[str, ...]:
     return tuple(
         modality.name for modality in contract.modalities if any(column.name in held for column in modality.columns)
     )
+
+
+def _ranges(contract: Contract, modalities: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Return the public range of every number of the modalities."""
+    return {
+        column.name: (column.min, column.max)
+        for modality in map(contract.modality, modalities)
+        for column in modality.columns
+        if isinstance(column, NumberColumn)
+    }
 
 
 def _require_same_version(spec: DataSpec, contract: Contract) -> None:

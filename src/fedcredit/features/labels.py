@@ -11,15 +11,35 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fedcredit.checking.rules import MONTH_DAYS, day
 from fedcredit.checking.spec import DataSpec
 from fedcredit.contract.canonical import canonical
 from fedcredit.contract.canonical.table import Head
+from fedcredit.errors import ContradictionError
 from fedcredit.features.names import OBSERVED
-from fedcredit.features.reading import Chunk, Values, read_whole, require_once
+from fedcredit.features.reading import Chunk, Values, read_whole, require_once, table_of
 from fedcredit.features.windows import Observations
 
+
+@dataclass(frozen=True, kw_only=True)
+class _LabelRule:
+    kinds: tuple[str, ...]
+    window_m: int | None
+    """Months that every row must have; ``None`` where the event ends the window."""
+
+
+_DEFAULTS: Final = ("def90", "comp", "cgi")
+_RULES: Final[Mapping[str, _LabelRule]] = {
+    "pd12_app": _LabelRule(kinds=_DEFAULTS, window_m=12),
+    "pd12_beh": _LabelRule(kinds=_DEFAULTS, window_m=12),
+    "fpd30": _LabelRule(kinds=("fpd",), window_m=None),
+    "fraud": _LabelRule(kinds=("fraud",), window_m=None),
+}
+"""What makes a label one of its head. A label by another name would be learnt as if it were a default."""
+_SLACK_DAYS: Final = 31
+"""An event is dated at the end of its month."""
 LATE: Final = "oot"
-"""The split that stays for a test in time."""
+"""The split that stays for a test in time; so does whatever was observed on the consortium's day or later."""
 LEFT_OUT: Final = {
     "no legal basis or consent withdrawn": "grounded",
     "not accepted": "accepted",
@@ -102,27 +122,63 @@ def _observed(spec: DataSpec, head: Head) -> pd.DataFrame:
     outcomes = _rows(
         spec,
         "outcome",
-        ("contract_id", "obs_date", "target", "y", "indeterminate"),
+        ("contract_id", "obs_date", "target", "kind", "y", "indeterminate", "window_m", "event_date"),
         key=("contract_id", "obs_date"),
         keep=lambda chunk: chunk["target"] == target,
     )
-    contracts = _rows(spec, "contract", ("contract_id", "vin_tok"), key=("contract_id",))
-    entities = _rows(spec, "entity", ("entity_tok", "legal_basis", "withdrawn"), key=("entity_tok",))
-    entities["grounded"] = (entities["withdrawn"] != 1) & (entities["legal_basis"] != none)
+    contracts = _rows(spec, "contract", ("contract_id", "entity_tok", "vin_tok"), key=("contract_id",))
     rows = (
-        seen.merge(contracts, on="contract_id", how="left")
-        .merge(entities[["entity_tok", "grounded"]], on="entity_tok", how="left")
+        seen.merge(contracts.rename(columns={"entity_tok": "borrower"}), on="contract_id", how="left")
+        .merge(_grounds(spec, none=none), on="entity_tok", how="left")
         .merge(outcomes.drop(columns="target"), on=["contract_id", "obs_date"], how="left")
     )
+    _require_same_borrower(spec, rows)
     return rows.assign(
         vin_tok=rows["vin_tok"].where(rows["vin_tok"].notna(), None),
         grounded=rows["grounded"].eq(True),
         accepted=rows["split"] != splits.index(THROUGH_THE_DOOR),
-        early=rows["split"] != splits.index(LATE),
-        labelled=rows["y"].notna(),
+        early=(rows["split"] != splits.index(LATE)) & (rows["obs_date"] < day(spec.facts.oot_date)),
+        labelled=_has_label(spec, rows, head),
         determinate=rows["indeterminate"] != 1,
         whole=rows["weight"] >= 1,
     )
+
+
+def _grounds(spec: DataSpec, *, none: int) -> pd.DataFrame:
+    """Return who may be learnt from. All rows of a person count, also those that are left out as repeated: a consent
+    that is withdrawn on one of them is withdrawn. What is not said is no ground."""
+    columns = ("entity_tok", "legal_basis", "withdrawn", "withdrawn_at")
+    rows = pd.DataFrame(read_whole(spec, "entity", columns, repeated=True))
+    rows["grounded"] = (
+        (rows["withdrawn"] == 0)
+        & rows["withdrawn_at"].isna()
+        & rows["legal_basis"].notna()
+        & (rows["legal_basis"] != none)
+    )
+    return rows.groupby("entity_tok", as_index=False)["grounded"].all()
+
+
+def _has_label(spec: DataSpec, rows: pd.DataFrame, head: Head) -> pd.Series:
+    """Return which rows have a label that is this one: of its kinds, its window, and its event within the window."""
+    kinds = canonical(spec.facts.schema_version).table("outcome").column("kind").values
+    rule = _RULES[head]
+    fits = rows["y"].isin((0.0, 1.0)) & rows["obs_date"].notna()
+    fits &= rows["kind"].isin([kinds.index(kind) for kind in rule.kinds])
+    if rule.window_m is not None:
+        ends = rows["obs_date"] + rule.window_m * MONTH_DAYS + _SLACK_DAYS
+        fits &= (rows["window_m"] == rule.window_m) & ~((rows["y"] == 1) & (rows["event_date"] > ends))
+    return fits
+
+
+def _require_same_borrower(spec: DataSpec, rows: pd.DataFrame) -> None:
+    """Raise unless every observation is of the borrower of its contract: else one borrower would have two rows."""
+    other = (rows["borrower"].notna() & (rows["borrower"] != rows["entity_tok"])).to_numpy()
+    table = table_of(spec, "observation")
+    if table is not None and other.any():
+        rule = "observation.entity_tok = contract.entity_tok"
+        raise ContradictionError(
+            path=table.place, rule=rule, count=f"{int(other.sum()):,}", row=f"{int(other.argmax()) + 1:,}"
+        )
 
 
 def _rows(

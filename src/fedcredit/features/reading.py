@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedcredit.checking.binding import bind
+from fedcredit.checking.binding import Binding, bind
 from fedcredit.checking.cells import Cells, absent_cells, read_cells
 from fedcredit.checking.findings import FindingBook, Rows
 from fedcredit.checking.joins import keys_of
+from fedcredit.checking.placeholders import placeholders
 from fedcredit.checking.repeats import Repeats
 from fedcredit.checking.sources import open_table
 from fedcredit.checking.spec import DataSpec, TableSpec
 from fedcredit.contract.canonical import ColumnRule
-from fedcredit.contract.canonical.table import TYPED_MISSING
+from fedcredit.contract.canonical.table import TIMES, TYPED_MISSING
 from fedcredit.errors import DuplicateKeyError
 
 Values: TypeAlias = NDArray[Any]
@@ -42,8 +43,10 @@ def columns_of(spec: DataSpec, name: str) -> frozenset[str]:
         return frozenset(item.name for item in bind(table, reader.names, spec.facts, FindingBook()))
 
 
-def read_chunks(spec: DataSpec, name: str, columns: Iterable[str]) -> Iterator[Chunk]:
+def read_chunks(spec: DataSpec, name: str, columns: Iterable[str], *, repeated: bool = False) -> Iterator[Chunk]:
     """Yield the ``columns`` of a table; one that the institution lacks is not collected in every row.
+
+    Rows that the check left out as repeated come with ``repeated`` only.
 
     The table must have passed its check: cells are read here without the rules of the contract.
 
@@ -54,7 +57,7 @@ def read_chunks(spec: DataSpec, name: str, columns: Iterable[str]) -> Iterator[C
     if table is None:
         return
     book, asked = FindingBook(), tuple(dict.fromkeys(columns))
-    repeats = Repeats() if table.source.repeated == "left_out" else None
+    repeats = Repeats() if table.source.repeated == "left_out" and not repeated else None
     needed = {*asked, *table.table.key} if repeats else {*asked}
     with closing(open_table(table, book)) as reader:
         bindings = [item for item in bind(table, reader.names, spec.facts, FindingBook()) if item.name in needed]
@@ -63,12 +66,18 @@ def read_chunks(spec: DataSpec, name: str, columns: Iterable[str]) -> Iterator[C
         for batch in reader.batches(there or reader.names[:1]):
             cells = {item.name: read_cells(batch, item, table.source, first_row=first) for item in bindings}
             _require_readable(table, cells, reader.numbers(first, batch.num_rows))
-            chunk = {column: item.values for column, item in cells.items()}
+            chunk = {item.name: _without_placeholders(cells[item.name].values, item) for item in bindings}
             chunk |= {column: _absent(table.table.column(column), batch.num_rows) for column in needed - set(chunk)}
             kept = repeats.first(keys_of(table.table, chunk)[0]) if repeats else np.ones(batch.num_rows, dtype=np.bool_)
             yield {column: chunk[column][kept] for column in asked}
             first += batch.num_rows
     _refuse(book, name)
+
+
+def _without_placeholders(values: Values, binding: Binding) -> Values:
+    if binding.rule.type not in TIMES:
+        return values
+    return np.where(placeholders(values, binding), np.nan, values)
 
 
 def _require_readable(table: TableSpec, cells: Mapping[str, Cells], rows: Rows) -> None:
@@ -81,7 +90,12 @@ def _require_readable(table: TableSpec, cells: Mapping[str, Cells], rows: Rows) 
 
 
 def read_whole(
-    spec: DataSpec, name: str, columns: Iterable[str], *, keep: Callable[[Chunk], Values] | None = None
+    spec: DataSpec,
+    name: str,
+    columns: Iterable[str],
+    *,
+    keep: Callable[[Chunk], Values] | None = None,
+    repeated: bool = False,
 ) -> dict[str, Values]:
     """Return whole columns of a table, empty ones if the institution has no such table; raises as ``read_chunks``.
 
@@ -89,7 +103,7 @@ def read_whole(
     """
     asked = tuple(dict.fromkeys(columns))
     chunks: list[Chunk] = []
-    for chunk in read_chunks(spec, name, asked):
+    for chunk in read_chunks(spec, name, asked, repeated=repeated):
         kept = keep(chunk) if keep else slice(None)
         chunks.append({column: chunk[column][kept] for column in asked})
     if not chunks:

@@ -7,9 +7,9 @@ says that it was reported. A window of d days takes the rows whose own day lies 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,21 @@ from numpy.typing import NDArray
 from fedcredit.checking.spec import DataSpec
 from fedcredit.contract.canonical import CanonicalTable, ColumnRule, canonical
 from fedcredit.contract.canonical.table import TYPED_MISSING
+from fedcredit.features.holders import Holders
 from fedcredit.features.names import ENTITY, LINKS, THROUGH, FeatureName
 from fedcredit.features.reading import Chunk, Values, known, read_chunks, read_whole, require_once, table_of
 
 Places = NDArray[np.int64]
-_NOT_BEFORE: Final = ("reported_at", "guide_vintage", "known_at", "appraised_at")
-"""Columns of days before which a row is not used, whatever its own day."""
+_NOT_BEFORE: Final[Mapping[str, Callable[[ColumnRule], bool]]] = {
+    "reported_at": lambda rule: True,
+    "guide_vintage": lambda rule: True,
+    "known_at": lambda rule: True,
+    "bureau_date": lambda rule: rule.source == "credit bureau",
+    "appraised_at": lambda rule: rule.name in ("appraised_v0", "appraisal_method"),
+}
+"""Columns of days before which cells are not used, whatever their row's own day, and which cells that is."""
+_PAIRS: Final = 1 << 21
+"""Rows with their observations that are in memory together."""
 PRESENT: Final = "present"
 NO_ROW: Final = "no row"
 MISSING_WORDS: Final[Mapping[float, str]] = {float(code): en for code, (en, _) in TYPED_MISSING.items()}
@@ -63,19 +72,30 @@ def summarise(spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Ob
     columns = dict.fromkeys((LINKS[table], *timed, *(name.rule.name for name in names)))
     tallies = {_shared(name): _tally(name, len(seen)) for name in names}
     one_each = {_shared(name): name for name in names}
-    finder, row = _Finder(spec, table, seen), 0
+    finder = _Finder(spec, table, seen)
     for chunk in read_chunks(spec, table, columns):
-        rows, places = finder.find(chunk)
         own = _own_day(chunk, rules)
-        for key, name in one_each.items():
-            visible = _known_on(chunk, rules, name.rule, own)[rows] <= seen.day[places]
-            if name.days is not None:
-                visible &= own[rows] >= seen.day[places] - name.days
-            seen_rows = rows[visible]
-            cells = _within(chunk[name.rule.name], name.rule)[seen_rows]
-            tallies[key].add(cells, places[visible], own[seen_rows], seen_rows + row)
-        row += len(own)
+        usable = {key: _Usable.of(chunk, rules, name.rule, own) for key, name in one_each.items()}
+        for rows, places in finder.pairs(chunk, own):
+            for key, name in one_each.items():
+                visible = usable[key].known_on[rows] <= seen.day[places]
+                if name.days is not None:
+                    visible &= own[rows] >= seen.day[places] - name.days
+                taken = rows[visible]
+                tallies[key].add(usable[key].cells[taken], places[visible], own[taken])
     return {name.text: tallies[_shared(name)].result(name, finder.keyed) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class _Usable:
+    """A column of a chunk: its cells within their range, and the day from which each may be used."""
+
+    cells: Values
+    known_on: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, chunk: Chunk, rules: CanonicalTable, rule: ColumnRule, own: NDArray[np.float64]) -> Self:
+        return cls(_within(chunk[rule.name], rule), _known_on(chunk, rules, rule, own))
 
 
 def _within(cells: Values, rule: ColumnRule) -> Values:
@@ -108,18 +128,34 @@ class _Finder:
         self._places = np.argsort(codes, kind="stable")[int((codes < 0).sum()) :]
         self.keyed: NDArray[np.bool_] = codes >= 0
         """Which observations have a key."""
+        self._entity = seen.entity
+        self._holders = Holders.of(spec) if LINKS[table] == "vin_tok" else None
 
-    def find(self, chunk: Chunk) -> tuple[Places, Places]:
-        """Return pairs (row of the chunk, place of the observation); a row may belong to several, or to none."""
+    def pairs(self, chunk: Chunk, own: NDArray[np.float64]) -> Iterator[tuple[Places, Places]]:
+        """Yield pairs (rows of the chunk, places of their observations), about ``_PAIRS`` at once.
+
+        A row may belong to several observations, or to none. A row of a vehicle belongs to observations of the
+        borrower who held it on the row's own day: what another borrower drove is another borrower's data.
+        """
         keys = chunk[self._link]
         if self._owner is not None:
             keys = pd.Series(keys, dtype=object).map(self._owner).to_numpy(dtype=object)
         found = self._index.get_indexer(pd.Index(keys, dtype=object))
         hit = np.flatnonzero(found >= 0)
         many = self._count[found[hit]]
-        step = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
-        places = self._places[np.repeat(self._start[found[hit]], many) + step]
-        return np.repeat(hit, many), places
+        holder = self._holders.on(keys[hit], own[hit]) if self._holders else None
+        blocks = (np.cumsum(many) - 1) // _PAIRS
+        for block in np.unique(blocks):
+            some = np.flatnonzero(blocks == block)
+            times = many[some]
+            step = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+            places = self._places[np.repeat(self._start[found[hit[some]]], times) + step]
+            rows = np.repeat(hit[some], times)
+            if holder is not None:
+                held = np.repeat(holder[some], times)
+                its = np.array([one is None for one in held], dtype=np.bool_) | (held == self._entity[places])
+                rows, places = rows[its], places[its]
+            yield rows, places
 
 
 def _owners(spec: DataSpec, table: str, key: str) -> pd.Series:
@@ -144,8 +180,8 @@ def _known_on(chunk: Chunk, rules: CanonicalTable, rule: ColumnRule, own: NDArra
         day = _last_of_month(own)
     elif rule.available_at.startswith("event+"):
         day = own + float(rule.available_at.removeprefix("event+"))
-    for column in _NOT_BEFORE:
-        if column in chunk and column in rules:
+    for column, meant in _NOT_BEFORE.items():
+        if column in chunk and column in rules and meant(rule):
             day = np.where(np.isnan(chunk[column]), day, np.maximum(day, chunk[column]))
     return day
 
@@ -164,8 +200,8 @@ class _Tally:
         self.count = count
         self.typed: Final = rule.missing == "typed_missing"
 
-    def add(self, cells: Values, places: Places, own: Values, rows: Places) -> None:
-        """Take rows in: their cells, their observations, their own days and their numbers in the table."""
+    def add(self, cells: Values, places: Places, own: NDArray[np.float64]) -> None:
+        """Take rows in: their cells, their observations and their own days."""
         raise NotImplementedError
 
     def result(self, name: FeatureName, keyed: NDArray[np.bool_]) -> Values:
@@ -174,7 +210,7 @@ class _Tally:
 
 
 class _Newest(_Tally):
-    """The newest row; of two of one day, the later one in the table. Its cell may be missing."""
+    """The newest row; of two of one day the one with the larger cell, whatever their order. It may be missing."""
 
     def __init__(self, rule: ColumnRule, count: int) -> None:
         super().__init__(rule, count)
@@ -182,13 +218,23 @@ class _Newest(_Tally):
         self._texts: Final = rule.type in ("text", "token", "id")
         self._cells: Values = np.full(count, None, dtype=object) if self._texts else np.full(count, np.nan)
 
-    def add(self, cells: Values, places: Places, own: Values, rows: Places) -> None:
-        order = np.lexsort((rows, own, places))
+    def add(self, cells: Values, places: Places, own: NDArray[np.float64]) -> None:
+        order = np.lexsort((self._ranks(cells), own, places))
         last = order[np.flatnonzero(np.diff(places[order], append=-1) != 0)]
         place = places[last]
-        newer = np.isnan(self._day[place]) | (own[last] >= self._day[place])
+        old = self._ranks(np.concatenate([self._cells[place], cells[last]]))
+        larger = old[len(place) :] > old[: len(place)]
+        newer = np.isnan(self._day[place]) | (own[last] > self._day[place])
+        newer |= (own[last] == self._day[place]) & larger
         self._day[place[newer]] = own[last][newer]
         self._cells[place[newer]] = cells[last][newer]
+
+    def _ranks(self, cells: Values) -> Values:
+        """Return numbers in the order of the cells; an empty one comes first."""
+        if self._texts:
+            ranks: Values = pd.factorize(cells, sort=True)[0]
+            return ranks
+        return np.where(np.isnan(cells), -np.inf, cells)
 
     def result(self, name: FeatureName, keyed: NDArray[np.bool_]) -> Values:
         there = known(self._cells, typed=self.typed)
@@ -224,7 +270,7 @@ class _Moments(_Tally):
         super().__init__(rule, count)
         self._rows, self._sum, self._squares = np.zeros(count), np.zeros(count), np.zeros(count)
 
-    def add(self, cells: Values, places: Places, own: Values, rows: Places) -> None:
+    def add(self, cells: Values, places: Places, own: NDArray[np.float64]) -> None:
         there = known(cells, typed=self.typed)
         cells, places = cells[there], places[there]
         np.add.at(self._rows, places, 1.0)
@@ -249,7 +295,7 @@ class _Extreme(_Tally):
         self._sign = sign
         self._most = np.full(count, -np.inf)
 
-    def add(self, cells: Values, places: Places, own: Values, rows: Places) -> None:
+    def add(self, cells: Values, places: Places, own: NDArray[np.float64]) -> None:
         there = known(cells, typed=self.typed)
         np.maximum.at(self._most, places[there], self._sign * cells[there])
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedcredit.checking.check import check_data
+from fedcredit.checking.guards import fingerprints
 from fedcredit.checking.spec import read_spec
 from fedcredit.config.node import NodeConfig
 from fedcredit.contract import Contract
+from fedcredit.errors import TableChangedError
 from fedcredit.features.build import training_table
 from fedcredit.institution.holdings import Holdings
 
@@ -17,10 +19,15 @@ def own_holdings(folder: Path, config: NodeConfig, contract: Contract, *, scratc
 
     Raises:
         DataRefusedError, UnacceptedWarningError: they did not; node.toml holds the warnings that are accepted.
+        TableChangedError: a file is not the one that was checked. A database cannot be held still.
         SetupError, DataError: as ``read_spec`` and ``features.build.training_table``.
     """
     spec = read_spec(folder / config.data.path)
+    before = fingerprints(spec)
     report = check_data(spec, scratch=scratch)
     report.require_accepted(frozenset(config.data.accept), command=f"fedcredit node check-data {folder}")
     table = training_table(spec, contract, config.data.modalities, place=config.data.path)
+    for place, digest in fingerprints(spec).items():
+        if before[place] != digest:
+            raise TableChangedError(path=place)
     return Holdings(institution=config.name, contract=contract, table=table, out_of_time=spec.facts.oot_date)

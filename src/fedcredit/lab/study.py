@@ -137,6 +137,7 @@ def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Stud
 def _dataset(folder: Path, options: StudyOptions) -> Dataset:
     if options.dataset == SIMULATED:
         world = folder / WORLD_FOLDER
+        make_directory(world, mode=0o700)
         return simulate_dataset(world, scenario=options.scenario, scale=options.scale, seed=options.seed)
     dataset = load_dataset(options.dataset)
     if options.institutions is None:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_faults.small_loans import numbers, rich, spec_of
+from data_faults.world import tables as whole_bank
 
-from fedcredit.errors import DuplicateKeyError, NoRowsError
+from fedcredit.errors import ContradictionError, DuplicateKeyError, NoRowsError
 from fedcredit.features.build import feature_frame
 from fedcredit.features.labels import labelled_rows
 
@@ -42,7 +45,7 @@ def test_every_reason_to_leave_a_row_out_is_counted_once_in_order(tmp_path: Path
 
 def test_labels_of_another_target_are_not_taken(tmp_path: Path) -> None:
     made = rich(people=6)
-    made["outcome"]["target"] = "fpd30"
+    made["outcome"] = made["outcome"].assign(target="fpd30", kind="fpd")
     spec = spec_of(tmp_path, made)
     assert labelled_rows(spec, "pd12_app").left_out["no label"] == 6
     assert len(labelled_rows(spec, "fpd30").observations) == 6
@@ -88,9 +91,7 @@ def test_of_a_borrower_with_several_contracts_one_is_learnt_from_whatever_become
     assert second.left_out["another contract of the borrower"] == 3
 
 
-@pytest.mark.parametrize(
-    ("table", "place"), [("entity", "entity.csv"), ("contract", "contract.csv"), ("outcome", "outcome.csv")]
-)
+@pytest.mark.parametrize(("table", "place"), [("contract", "contract.csv"), ("outcome", "outcome.csv")])
 def test_a_key_that_stands_twice_by_now_is_told_without_being_quoted(tmp_path: Path, table: str, place: str) -> None:
     made = rich(people=6)
     spec = spec_of(tmp_path, made)
@@ -103,3 +104,53 @@ def test_a_key_that_stands_twice_by_now_is_told_without_being_quoted(tmp_path: P
     told = "".join(traceback.format_exception(caught.value))
     assert made["entity"]["entity_tok"][1] not in told
     assert made["contract"]["contract_id"][1] not in told
+
+
+@pytest.mark.parametrize("absent", ["withdrawn", "legal_basis"])
+def test_without_a_word_about_consent_nobody_is_learnt_from(tmp_path: Path, absent: str) -> None:
+    made = rich(people=6)
+    made["entity"] = made["entity"].drop(columns=absent)
+    rows = labelled_rows(spec_of(tmp_path, made), "pd12_app")
+    assert rows.left_out["no legal basis or consent withdrawn"] == 6
+
+
+def test_a_consent_withdrawn_on_any_row_of_a_person_is_withdrawn(tmp_path: Path) -> None:
+    made = rich(people=6)
+    made["entity"]["withdrawn_at"] = ["", "2024-01-01", *[""] * 4]
+    later = made["entity"].head(1).assign(withdrawn=1)
+    made["entity"] = pd.concat([made["entity"], later], ignore_index=True)
+    spec = spec_of(tmp_path, made)
+    tables = tuple(
+        replace(one, source=one.source.model_copy(update={"repeated": "left_out"}))
+        if one.table.name == "entity"
+        else one
+        for one in spec.tables
+    )
+    rows = labelled_rows(replace(spec, tables=tables), "pd12_app")
+    assert rows.left_out["no legal basis or consent withdrawn"] == 2
+
+
+def test_rows_of_the_consortiums_day_or_later_are_out_of_time_whatever_their_split_says(tmp_path: Path) -> None:
+    made = {name: table.copy() for name, table in whole_bank().items()}
+    late = (made["observation"]["split"] == "oot").sum()
+    made["observation"]["split"] = "dev"
+    assert labelled_rows(spec_of(tmp_path, made), "pd12_app").left_out["out of time"] == late > 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("kind", "ew30"), ("window_m", 6), ("y", 0.5), ("event_date", "2026-06-01")]
+)
+def test_a_label_that_is_not_this_one_is_none(tmp_path: Path, column: str, value: object) -> None:
+    made = rich(people=8)
+    made["outcome"] = made["outcome"].astype({"y": float})
+    made["outcome"].loc[2, "y"] = 1.0
+    made["outcome"].loc[2, column] = value
+    assert labelled_rows(spec_of(tmp_path, made), "pd12_app").left_out["no label"] == 1
+
+
+def test_an_observation_of_another_borrower_than_its_contract_is_refused(tmp_path: Path) -> None:
+    made = rich(people=6)
+    made["observation"].loc[3, "entity_tok"] = made["entity"]["entity_tok"][0]
+    with pytest.raises(ContradictionError) as caught:
+        labelled_rows(spec_of(tmp_path, made), "pd12_app")
+    assert "observation.entity_tok = contract.entity_tok does not hold in 1 rows" in str(caught.value.describe())

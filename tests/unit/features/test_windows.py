@@ -56,11 +56,11 @@ def made_frame(folder: Path, made: dict[str, pd.DataFrame], *names: str) -> pd.D
 
 
 def visible(made: dict[str, pd.DataFrame], table: str, loan: Any, days: int | None) -> list[dict[str, Any]]:
-    """Return the rows of a borrower that were known on the day of decision, each with its own day and its place."""
+    """Return the rows of a borrower that were known on the day of decision, each with its own day."""
     today = DAY(loan.decision_date)
     owner = dict(zip(made["pol"]["policy_id"], made["pol"]["entity_tok"], strict=True))
     found = []
-    for place, row in enumerate(made[table].to_dict("records")):
+    for row in made[table].to_dict("records"):
         keys = {row.get("vin_tok"), row.get("entity_tok"), owner.get(row.get("policy_id"))}
         own = DAY(row[TIMES.get(table, "month")])
         known = own + datetime.timedelta(days=LAGS.get(table, 0))
@@ -69,7 +69,7 @@ def visible(made: dict[str, pd.DataFrame], table: str, loan: Any, days: int | No
         if table in REPORTED:
             known = max(known, DAY(row[REPORTED[table]]))
         if keys & {loan.vin_tok, loan.entity_tok} and known <= today and (days is None or (today - own).days <= days):
-            found.append({**row, "own": own, "place": place})
+            found.append({**row, "own": own})
     return found
 
 
@@ -82,7 +82,7 @@ def by_hand(made: dict[str, pd.DataFrame], name: str) -> dict[str, float]:
     for loan in made["contract"].itertuples():
         rows = visible(made, table, loan, days)
         if summary == "latest":
-            rows = [max(rows, key=lambda row: (row["own"], row["place"]))] if rows else []
+            rows = [max(rows, key=lambda row: (row["own"], row[column]))] if rows else []
         values = [float(row[column]) for row in rows if not (typed and row[column] < 0)]
         found[loan.entity_tok] = SUMMARIES[summary](values)
     return found
@@ -243,3 +243,65 @@ def test_a_folder_of_many_chunks_gives_what_one_gives(tmp_path: Path, monkeypatc
     assert len(list(read_chunks(spec, "tel_daily", ["vin_tok"]))) > 10
     parts = made_frame(tmp_path / "b", made, *NAMES)
     pd.testing.assert_frame_equal(whole, parts)
+
+
+def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
+    made = rich()
+    made["pol"] = pd.concat([made["pol"], made["pol"].assign(ncd_coef=1.7)], ignore_index=True)
+    made["pol"]["policy_id"] = [f"p{place:04d}" for place in range(len(made["pol"]))]
+    before = made_frame(tmp_path / "a", made, *NAMES)
+    for table in ("tel_daily", "ent_monthly", "con", "rv_weekly", "pol", "clm", "veh", "contract"):
+        made[table] = made[table].sample(frac=1.0, random_state=5).reset_index(drop=True)
+    after = made_frame(tmp_path / "b", made, *NAMES)
+    pd.testing.assert_frame_equal(before, after.loc[before.index])
+
+
+def test_what_one_borrower_drove_is_not_another_ones_feature(tmp_path: Path) -> None:
+    made = rich(people=2)
+    first, second = made["contract"]["decision_date"]
+    vin = made["contract"]["vin_tok"][0]
+    for name in ("contract", "veh"):
+        made[name]["vin_tok"] = vin
+    made["veh"] = made["veh"].tail(1)
+    days = [shifted(first, -3), shifted(first, 2), shifted(second, -1)]
+    made["tel_daily"] = pd.DataFrame(
+        {"vin_tok": vin, "day": days, "device_event": "none", "km": [5.0, 60.0, 70.0], "gap_share": 0.1}
+    )
+    name = "tel_daily.km.sum_999d"
+    tokens = made["contract"]["entity_tok"]
+    both = made_frame(tmp_path / "a", made, name)[name]
+    assert both[tokens[0]] == 5.0
+    assert math.isnan(both[tokens[1]]), "the first borrower drove on all of these days"
+    # Without the first borrower and what is theirs the second one's feature is the same.
+    kept = ("entity", "contract", "observation", "outcome")
+    alone = {table: rows.tail(1) if table in kept else rows for table, rows in made.items() if table != "rep_monthly"}
+    alone["tel_daily"] = made["tel_daily"].head(1).assign(day=second)
+    assert math.isnan(made_frame(tmp_path / "b", alone, name)[name][tokens[1]])
+
+
+@pytest.mark.parametrize("column", ["bureau_date", "appraised_at"])
+def test_a_later_look_hides_what_it_found_and_nothing_else(tmp_path: Path, column: str) -> None:
+    made = rich(people=3)
+    table = "contract" if column == "bureau_date" else "veh"
+    made[table][column] = [shifted(made["contract"]["decision_date"][0], 40), *made[table][column][1:]]
+    late, other = {"contract": ("bureau_score", "amount"), "veh": ("appraised_v0", "odo_km")}[table]
+    frame = made_frame(tmp_path, made, f"{table}.{late}", f"{table}.{other}")
+    token = made["contract"]["entity_tok"][0]
+    assert math.isnan(frame.loc[token, f"{table}.{late}"])
+    assert frame[f"{table}.{late}"].notna().sum() == 2
+    assert frame[f"{table}.{other}"].notna().all()
+
+
+def test_a_placeholder_date_makes_no_row_visible(tmp_path: Path) -> None:
+    made = rich(people=3)
+    made["con"] = pd.DataFrame(
+        {"vin_tok": made["contract"]["vin_tok"], "capture_date": "1970-01-01", "source": "orig", "interior_wear": 2}
+    )
+    assert made_frame(tmp_path, made, "con.interior_wear")["con.interior_wear"].isna().all()
+
+
+def test_many_observations_of_one_key_come_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rich()
+    whole = made_frame(tmp_path / "a", made, *NAMES)
+    monkeypatch.setattr("fedcredit.features.windows._PAIRS", 3)
+    pd.testing.assert_frame_equal(whole, made_frame(tmp_path / "b", made, *NAMES))
