@@ -42,10 +42,10 @@ def check_data(
     output_format: Format = OutputFormat.TEXT,
     debug: Debug = False,
 ) -> Mapping[str, Any]:
-    """Check the institution's own tables and say what is wrong with them. Nothing leaves; nothing is changed."""
+    """Check the institution's own tables and say what is wrong with them. Nothing leaves; no table is changed."""
     from fedcredit.config.node import NODE_FILE, NodeConfig
     from fedcredit.contract import load_contract
-    from fedcredit.contract.canonical.examples import node_command
+    from fedcredit.contract.canonical.examples import check_command, node_command
     from fedcredit.contract.canonical.manifest import MANIFEST_FILE
     from fedcredit.contract.canonical.mapping import MAPPING_FILE
     from fedcredit.features.build import held_modalities
@@ -62,7 +62,10 @@ def check_data(
         checked = _check_tables(target, accepted, report, command=f"fedcredit node check-data {target}")
         if config is None:
             facts, held = checked.spec.facts, held_modalities(checked.spec, load_contract(LOANS))
-            next_step(node_command(target, facts.institution_id, facts.type, contract=LOANS, modalities=held))
+            next_step(
+                node_command(target, facts.institution_id, facts.type, contract=LOANS, modalities=held),
+                check_command(accepted),
+            )
         result |= checked.record
     if not own or config is not None:
         result |= _check_training_table(target)
