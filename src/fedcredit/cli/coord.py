@@ -321,4 +321,10 @@ def run_status(folder: Folder, output_format: Format = OutputFormat.TEXT, debug:
         for r in runs
     ]
     table(tr("Runs"), [tr("run"), tr("rounds released"), tr("state")], lines)
+    unfinished = [r["run"] for r in runs if not r["verdict"]]
+    if unfinished:
+        next_step(
+            f"fedcredit coord run watch {folder}",
+            f"fedcredit coord run resume {folder} {unfinished[-1]}      {tr('(if it was cut off)')}",
+        )
     return {"runs": runs}

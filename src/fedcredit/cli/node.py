@@ -44,9 +44,15 @@ def init(
     name: Annotated[str, typer.Option(help="The institution's name: lower-case letters, digits, hyphens.")],
     kind: Annotated[Kind, typer.Option("--type", help="What kind of company it is.")],
     data: Annotated[
-        Path | None, typer.Option(help="Its own table, Parquet or CSV. Without it, example files are written.")
+        Path | None,
+        typer.Option(
+            help="Its own table, Parquet or CSV; for vehicle-loans a mapping, or a folder with a manifest. "
+            "Without it, example files are written."
+        ),
     ] = None,
-    contract: Annotated[str | None, typer.Option(help="Data contract: a shipped name (taiwan, sba, german).")] = None,
+    contract: Annotated[
+        str | None, typer.Option(help="Data contract: a shipped name (taiwan, sba, german, vehicle-loans), or a file.")
+    ] = None,
     modality: Annotated[list[str] | None, typer.Option(help="A modality it holds; repeat for several.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Most that a borrower ever loses on the training part.")] = None,
     delta: Annotated[float | None, typer.Option(help="One delta for the life of the data set.")] = None,
@@ -185,6 +191,12 @@ def join(
         )
     )
     done(tr("wrote {path}: send it to the coordinator", path=path))
+    say(
+        tr(
+            "   the coordinator needs for a plan: --borrowers {entry}   (COUNT: training borrowers, rounded; public)",
+            entry=_plan_entry(folder),
+        )
+    )
     own = PublicIdentity.from_bytes(request.identity).fingerprint()
     next_step(
         f"fedcredit coord member approve COORDINATOR {path} --fingerprint {own}      {tr('(by the coordinator)')}",
@@ -225,7 +237,7 @@ def approve(
     elif outlook is None:
         next_step(f"fedcredit coord run start COORDINATOR {plan}      {tr('(by the coordinator)')}")
     else:
-        next_step(f"fedcredit node run {folder}")
+        next_step(f"fedcredit node run {folder}      {tr('(once the coordinator serves)')}")
     return {
         "plan": digest,
         "epsilon": facts.epsilon,
@@ -358,6 +370,17 @@ def keys_check(
     say(tr("   coordinator: {fingerprint}", fingerprint=pinned) if pinned else tr("   no coordinator is pinned yet"))
     next_step(f"fedcredit node run {folder}" if pinned else _join_command(folder))
     return {"institution": config.institution, "fingerprint": own, "coordinator": pinned}
+
+
+def _plan_entry(folder: Path) -> str:
+    """Return what ``coord plan new --borrowers`` takes for this node, with COUNT for people to agree on."""
+    from fedcredit.config.node import NodeConfig
+    from fedcredit.contract import load_contract
+
+    config = NodeConfig.read(folder)
+    held = config.data.modalities
+    every = {modality.name for modality in load_contract(config.data.contract).modalities}
+    return f"{config.institution}=COUNT" if set(held) == every else f"{config.institution}=COUNT:{','.join(held)}"
 
 
 def _join_command(folder: Path) -> str:

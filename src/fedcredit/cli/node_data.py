@@ -48,7 +48,7 @@ def check_data(
     """
     from fedcredit.config.node import NODE_FILE, NodeConfig
     from fedcredit.contract import load_contract
-    from fedcredit.contract.canonical.examples import node_command
+    from fedcredit.contract.canonical.examples import check_command, node_command
     from fedcredit.contract.canonical.manifest import MANIFEST_FILE
     from fedcredit.contract.canonical.mapping import MAPPING_FILE
     from fedcredit.features.build import held_modalities
@@ -66,7 +66,10 @@ def check_data(
         if config is None:
             facts, held = checked.spec.facts, held_modalities(checked.spec, load_contract(LOANS))
             if held:
-                next_step(node_command(target, facts.institution_id, facts.type, contract=LOANS, modalities=held))
+                next_step(
+                    node_command(target, facts.institution_id, facts.type, contract=LOANS, modalities=held),
+                    check_command(accepted),
+                )
         result |= checked.record
     if not own or config is not None:
         result |= _check_training_table(target)

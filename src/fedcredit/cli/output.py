@@ -49,10 +49,11 @@ def next_step(*commands: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """Print a table; the first ``left`` columns are text, the others numbers."""
+    """Print a table; the first ``left`` columns are text, the others numbers. Text without room is folded."""
     view = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        view.add_column(column, justify="left" if index < left else "right", no_wrap=True)
+        text = index < left
+        view.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for line in lines:
         view.add_row(*(_escape(cell) for cell in line))
     console.print(view)

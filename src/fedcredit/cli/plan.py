@@ -43,7 +43,7 @@ AllowLarge = Annotated[
 def new(
     folder: Folder,
     path: Annotated[Path, typer.Argument(help="Where to write the plan.")],
-    contract: Annotated[str, typer.Option(help="Data contract: a shipped name (taiwan, sba, german).")],
+    contract: Annotated[str, typer.Option(help="Data contract: a shipped name (taiwan, sba, german, vehicle-loans).")],
     epsilon: Annotated[float, typer.Option(help="Privacy loss per borrower for the whole training; inf says: none.")],
     delta: Annotated[float, typer.Option(help="Delta of the claim.")],
     evaluation_epsilon: Annotated[float, typer.Option(help="Privacy loss of a held-out borrower.")],

@@ -104,6 +104,11 @@ ZH: Final[dict[str, str]] = {
     "Runs": "运行",
     "run": "运行",
     "rounds released": "已发布轮次",
+    "(if it was cut off)": "(若它曾被中断)",
+    "(once the coordinator serves)": "(协调方开始服务之后)",
+    "   the coordinator needs for a plan: --borrowers {entry}   (COUNT: training borrowers, rounded; public)": (
+        "   制定计划时协调方需要:--borrowers {entry}   (COUNT:训练借款人数,取整;公开)"
+    ),
     "state": "状态",
     "   newest version of the canonical data set that all speak: {version}": (
         "   各成员共同支持的最新数据结构版本:{version}"

@@ -446,6 +446,5 @@ def _canonical(value: Any) -> Encodable:
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_canonical(item) for item in value]
-    if isinstance(value, float | datetime.date):
-        return repr(value) if isinstance(value, float) else value.isoformat()
-    return cast(Encodable, value)
+    plain = value.isoformat() if isinstance(value, datetime.date) else value
+    return repr(plain) if isinstance(plain, float) else cast(Encodable, plain)

@@ -19,8 +19,10 @@ _ASK_AGAIN_S: Final = 0.05
 _OPTIONS: Final = (
     # A daemon that comes up is found within a fifth of a second, not after gRPC's usual seconds.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
+    # gRPC's name misleads: so long may one connection take to be greeted. A busy daemon is not an absent one; nobody at
+    # the socket is still found at once.
+    ("grpc.min_reconnect_backoff_ms", 20_000),
     ("grpc.enable_http_proxy", 0),
 )
 

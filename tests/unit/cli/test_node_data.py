@@ -222,6 +222,8 @@ def test_a_node_keeps_the_warnings_that_a_person_accepted_and_trains_on_no_other
     assert accepted.code == 0
     assert "accepted in node.toml: FC-5021" in accepted.stderr
     assert type_in("node check-data node").code == 0
+    before = type_in("node check-data data --accept FC-5021")
+    assert "\n      fedcredit node check-data NODE --accept FC-5021" in before.stderr, "the next command repeats it"
 
 
 def test_a_node_does_not_open_on_tables_with_errors(type_in, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from fedcredit.cli.main import app
+from fedcredit.contract import shipped_contracts
 
 MAIN = "from fedcredit.cli.main import main; main()"
 HEAVY = ("torch", "opacus", "flwr", "matplotlib", "sklearn", "dp_accounting", "grpc", "pandas", "pandera", "sqlalchemy")
@@ -73,6 +74,12 @@ def test_every_command_has_format_and_debug_and_says_what_each_option_is_for(pat
     assert options["--debug"].is_flag  # type: ignore[attr-defined]
     for option in COMMANDS[path].params:
         assert option.help or isinstance(option, click.Argument), option.name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", [("node", "init"), ("coord", "plan", "new")], ids=" ".join)
+def test_the_help_names_every_shipped_contract(path: tuple[str, ...]) -> None:
+    (contract,) = (option for option in COMMANDS[path].params if option.name == "contract")
+    assert [name for name in shipped_contracts() if name not in (contract.help or "")] == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,16 @@ def test_a_silent_daemon_costs_no_more_than_the_time_given(place: Path) -> None:
             with pytest.raises(DaemonUnreachableError):
                 exchange(service.socket_path, b"x", timeout_s=timeout_s)
         release.set()
+
+
+def test_a_daemon_that_is_slow_to_greet_is_waited_for(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as mute:  # it takes connections and says nothing, as a busy daemon does
+        mute.bind(str(place / "s"))
+        mute.listen()
+        begun = time.monotonic()
+        with pytest.raises(DaemonUnreachableError):
+            exchange(place / "s", b"x", timeout_s=0.5)
+        assert time.monotonic() - begun >= 0.45  # not after a tenth of a second
 
 
 def test_a_client_finds_a_daemon_that_comes_up_later(place: Path) -> None:

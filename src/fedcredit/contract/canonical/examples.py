@@ -115,6 +115,11 @@ def node_command(data: Path, name: str, kind: InstitutionType, *, contract: str,
     return f"fedcredit node init NODE {who} --data {data} --contract {contract} {held} {decided}"
 
 
+def check_command(accepted: Iterable[str]) -> str:
+    """Return the command that checks that node's tables; the new node knows nothing of what was accepted before."""
+    return " ".join(["fedcredit node check-data NODE", *(f"--accept {code}" for code in sorted(accepted))])
+
+
 def _table(rules: CanonicalSet, table: CanonicalTable, kind: InstitutionType, *, active: bool) -> str:
     folder = "." not in table.file
     file = f"exports/{table.file}" if folder else f"exports/{table.name}.csv"
