@@ -91,7 +91,8 @@ def run_guarded(command: Callable[[], None], *, as_json: bool, debug: bool) -> N
         raise SystemExit(1) from None
     except Exception as error:  # noqa: BLE001 - the last guard of a command
         if debug:
-            traceback.print_exc()
+            # Frames only: the message of a library's exception may quote a cell or a token.
+            traceback.print_tb(error.__traceback__)
         fail(InternalError(kind=type(error).__name__), as_json=as_json, debug=False)
 
 

@@ -18,6 +18,7 @@ import pytest
 from pyarrow import csv
 
 import fedcredit
+from fedcredit.cli.output import run_guarded
 from fedcredit.config.plan import RunPlan
 from fedcredit.daemon.control import ControlClient, Controller, Status
 from fedcredit.daemon.service import LocalService
@@ -523,3 +524,16 @@ def test_a_watcher_of_a_rejected_run_hears_every_vote_and_gets_its_exit_code(con
     outcome.refuses("FC-6006", 8, "1 say no")
     assert "bank no (below-floor)" in " ".join(outcome.stderr.split())
     assert "resume" not in outcome.stderr
+
+
+def test_a_bug_with_debug_shows_where_it_is_and_not_what_a_library_quoted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken() -> None:
+        raise ValueError("row 7f2777e3 of a borrower")
+
+    with pytest.raises(SystemExit):
+        run_guarded(broken, as_json=False, debug=True)
+    told = capsys.readouterr().err
+    assert "in broken" in told
+    assert "7f2777e3 of a borrower\n" not in told.replace('raise ValueError("row 7f2777e3 of a borrower")\n', "")
