@@ -33,6 +33,11 @@ def operator_language() -> Language:
     return "zh" if os.environ.get("FEDCREDIT_LANG", "").lower().startswith("zh") else "en"
 
 
+def phrase(*, en: str, zh: str) -> str:
+    """Return whichever of two phrases the operator reads: for a field of an error that is words itself."""
+    return zh if operator_language() == "zh" else en
+
+
 def _placeholders(template: str) -> frozenset[str]:
     return frozenset(name for _, name, _, _ in string.Formatter().parse(template) if name)
 

@@ -25,6 +25,7 @@ from fedcredit.errors import (
     NoRowsError,
     RaggedRowError,
     SourceUnreadableError,
+    phrase,
 )
 
 CHUNK_ROWS: Final = 1 << 16
@@ -80,7 +81,10 @@ class _Parquet:
             # A column of one part only would be seen by no rule.
             if other := sorted({*file.schema_arrow.names} ^ {*self.names}):
                 without = path if other[0] in self.names else files_of(self.spec)[0]
-                hint = f"Export all parts of the folder with the same columns; {without.name} is without it."
+                hint = phrase(
+                    en=f"Export all parts of the folder with the same columns; {without.name} is without it.",
+                    zh=f"请按相同的列导出文件夹的所有部分;{without.name} 缺少该列。",
+                )
                 raise MissingColumnError(path=self.spec.place, column=other[0], hint=hint)
 
     def numbers(self, first: int, count: int) -> Rows:
