@@ -103,7 +103,7 @@ class RoundEngine:
         audit: AuditLog,
         heads: LedgerHeads,
         clock: Clock,
-        keep_transcript: Keep,
+        keep: Keep,
         resumed: Resumed,
     ) -> None:
         self._plan = plan
@@ -120,7 +120,7 @@ class RoundEngine:
         self._keys = keys
         self._heads = heads
         self._clock = clock
-        self._keep_transcript = keep_transcript
+        self._keep_transcript = keep
         self._notes = Notes(audit, heads)
         self._exchange = Exchange(
             identities=identities,
@@ -141,7 +141,7 @@ class RoundEngine:
             notes=self._notes,
             threshold=plan.secure.threshold if plan.secure else 0,
             begun=resumed.setups,
-            keep=keep_transcript,
+            keep=keep,
         )
 
     def run(self, call: RoundCall, *, on_reply: OnReply = lambda _: None) -> RoundResult:
