@@ -33,8 +33,6 @@ from fedcredit.messages import (
     NO_EPOCH,
     NO_HEAD,
     SCORE_BINS,
-    CloseAnswer,
-    CountsAnswer,
     LogProof,
     Manifest,
     Message,
@@ -43,7 +41,6 @@ from fedcredit.messages import (
     Request,
     RoundBody,
     Stage,
-    TrainAnswer,
     answer_length,
     padded_length,
     weights_to_bytes,
@@ -59,10 +56,10 @@ from fedcredit.secagg.cohort import Cohort
 from fedcredit.secagg.epoch import epoch_id
 from fedcredit.secagg.shamir import SHARE_LENGTH
 from fedcredit.secagg.wire import (
+    ANSWERS,
     ROOT_BOX_LENGTH,
     Accept,
     AcceptBody,
-    EpochBoxes,
     EpochHello,
     EpochKey,
     KeysBody,
@@ -438,18 +435,6 @@ class HandEpoch:
         return self.steps.setdefault(place, len(self.steps))
 
 
-KINDS: Mapping[Stage, tuple[type[Message], ...]] = {
-    Stage.KEYS: (EpochHello,),
-    Stage.ROOTS: (EpochBoxes,),
-    Stage.ANSWER: (TrainAnswer, CountsAnswer),
-    Stage.UPLOAD: (Upload,),
-    Stage.ACCEPT: (Accept,),
-    Stage.REVEAL: (Reveal,),
-    Stage.CLOSE: (CloseAnswer,),
-}
-"""What answers a stage."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """One sealed request and what is needed to read its answer."""
@@ -467,7 +452,7 @@ class Question:
     def open(self, reply: bytes) -> OpenedAnswer:
         return open_answer(
             reply,
-            *KINDS[self.stage],
+            *ANSWERS[self.stage],
             manifest=self.manifest,
             manifest_digest=self.manifest.digest(),
             stage=self.stage,

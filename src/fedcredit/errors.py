@@ -33,6 +33,11 @@ def operator_language() -> Language:
     return "zh" if os.environ.get("FEDCREDIT_LANG", "").lower().startswith("zh") else "en"
 
 
+def phrase(*, en: str, zh: str) -> str:
+    """Return whichever of two phrases the operator reads: for a field of an error that is words itself."""
+    return zh if operator_language() == "zh" else en
+
+
 def _placeholders(template: str) -> frozenset[str]:
     return frozenset(name for _, name, _, _ in string.Formatter().parse(template) if name)
 
@@ -885,8 +890,8 @@ class DataRefusedError(DataError):
     code = "FC-5004"
     en = "The check found {errors} errors in {tables}: {codes}. Nothing may be trained on these data."
     zh = "检查在 {tables} 中发现 {errors} 个错误:{codes}。这些数据不得用于训练。"
-    fix_en = "Mend them at the places above, then run the check again: {command}"
-    fix_zh = "请按上面指出的位置修正,然后重新检查:{command}"
+    fix_en = "{command} names each place; mend them and run it again."
+    fix_zh = "{command} 会指出每处位置;请修正后再次运行。"
 
 
 class UnacceptedWarningError(DataError):
@@ -910,13 +915,19 @@ class RowCountError(DataError):
 
 
 class SchemaVersionError(DataError):
-    """A manifest, a mapping or a record is in a version of the canonical data set that this release does not speak."""
+    """The schema version asked for is not spoken here, not stated by a member, or not that of the tables."""
 
     code = "FC-5007"
     en = "The data schema is to be {asked}; spoken here: {spoken}."
     zh = "数据结构版本要求为 {asked};本机支持:{spoken}。"
-    fix_en = "Update fedcredit where the version is too old, or export the data in a version that all speak."
-    fix_zh = "请在版本过旧处升级 fedcredit,或按各方都支持的版本导出数据。"
+    fix_en = (
+        "Update fedcredit where its version is too old; a member then sends a new join request, which states what it "
+        "speaks. Or export the tables in the version of the contract, or take a contract that all speak."
+    )
+    fix_zh = (
+        "请在版本过旧处升级 fedcredit;成员随后重新提交加入申请,以声明其支持的版本。"
+        "或按契约的版本导出数据表,或采用各方都支持的契约。"
+    )
 
 
 class SourceUnreadableError(DataError):

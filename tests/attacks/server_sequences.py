@@ -316,7 +316,7 @@ def _boxes(attempt: Attempt, name: str, members: Sequence[str]) -> list[bytes]:
     cohort = hand.cohort
     place = cohort.places[name]
     return [
-        hand.contributions[dealer].boxes[cohort.neighbours[dealer].index(place)]
+        bytes(hand.contributions[dealer].boxes[cohort.neighbours[dealer].index(place)])
         if cohort.names[dealer] in members
         else b""
         for dealer in cohort.neighbours[place]

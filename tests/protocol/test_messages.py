@@ -187,7 +187,8 @@ JUNK = (
 
 def below(kind: type[Message]) -> Iterator[type[Message]]:
     for child in kind.__subclasses__():
-        yield child
+        if "TAG" in child.__dict__:  # else it is what several have in common
+            yield child
         yield from below(child)
 
 

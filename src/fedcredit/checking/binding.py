@@ -19,7 +19,7 @@ from fedcredit.errors import (
     DuplicateColumnError,
     ExtraColumnError,
     MissingColumnError,
-    operator_language,
+    phrase,
 )
 
 
@@ -81,8 +81,9 @@ def _wanted(spec: TableSpec, names: tuple[str, ...]) -> list[tuple[ColumnRule, C
 
 def _missing(spec: TableSpec, rule: ColumnRule, column: str, names: Iterable[str], book: FindingBook) -> None:
     near = difflib.get_close_matches(column, list(names), n=1, cutoff=0.6)
-    hint = f'The nearest column is "{near[0]}". ' if near else ""
-    hint += f'Correct {rule.name} = "{column}" under [tables.{spec.table.name}.columns] of the mapping.'
+    hint = phrase(en=f'The nearest column is "{near[0]}". ', zh=f'最接近的列是 "{near[0]}"。') if near else ""
+    line, section = f'{rule.name} = "{column}"', f"[tables.{spec.table.name}.columns]"
+    hint += phrase(en=f"Correct {line} under {section} of the mapping.", zh=f"请修正映射 {section} 中的 {line}。")
     where = {"table": spec.table.name, "column": rule.name, "path": f"{spec.place}"}
     book.add(MissingColumnError, count=1, row=None, **where, hint=hint)  # the column is named by its canonical name
 
@@ -93,7 +94,7 @@ def _denied(spec: TableSpec, names: Iterable[str], book: FindingBook, *, version
         if name in spec.table and not spec.table.column(name).deny:
             continue
         if kind is not None:
-            what = kind.zh if operator_language() == "zh" else kind.en
+            what = phrase(en=kind.en, zh=kind.zh)
             book.add(DeniedColumnError, count=1, row=None, what=what, **_place(spec, name))
 
 
@@ -104,12 +105,21 @@ def _extra(spec: TableSpec, names: Iterable[str], bound: list[str], book: Findin
             continue
         free = [rule.name for rule in spec.table.accepted if rule.name not in spec.source.columns]
         near = difflib.get_close_matches(name, free, n=1, cutoff=0.75)
-        hint = (
-            f'Was "{near[0]}" meant? Then map it; else list it under ignore, or accept it: --accept FC-5033'
-            if near
-            else f'Add ignore = ["{name}"] to [tables.{spec.table.name}], or accept it: --accept FC-5033'
-        )
+        hint = _extra_hint(spec, name, near)
         book.add(ExtraColumnError, count=1, row=None, hint=hint, **_place(spec, name))
+
+
+def _extra_hint(spec: TableSpec, name: str, near: list[str]) -> str:
+    if near:
+        return phrase(
+            en=f'Was "{near[0]}" meant? Then map it; else list it under ignore, or accept it: --accept FC-5033',
+            zh=f'是指 "{near[0]}" 吗?若是请映射;否则列入 ignore,或接受:--accept FC-5033',
+        )
+    line, section = f'ignore = ["{name}"]', f"[tables.{spec.table.name}]"
+    return phrase(
+        en=f"Add {line} to {section}, or accept it: --accept FC-5033",
+        zh=f"请在 {section} 中加入 {line},或接受:--accept FC-5033",
+    )
 
 
 def _minimum(spec: TableSpec, bound: set[str], names: tuple[str, ...], facts: FolderFacts, book: FindingBook) -> None:
@@ -120,11 +130,19 @@ def _minimum(spec: TableSpec, bound: set[str], names: tuple[str, ...], facts: Fo
         if not asked or rule.name in bound or rule.name in spec.source.absent:
             continue
         near = difflib.get_close_matches(rule.name, [name for name in names if name not in bound], n=1, cutoff=0.6)
-        hint = f'Is it "{near[0]}"? ' if near else ""
-        where = f"[tables.{spec.table.name}.columns]" if spec.mapped else "the export"
-        hint += f"Add {rule.name} to {where}"
-        hint += "." if rule.missing == "required" else f', or say that you lack it: absent = ["{rule.name}"]'
+        hint = _minimum_hint(spec, rule, near)
         book.add(MissingColumnError, count=1, row=None, hint=hint, **_place(spec, rule.name))
+
+
+def _minimum_hint(spec: TableSpec, rule: ColumnRule, near: list[str]) -> str:
+    section = f"[tables.{spec.table.name}.columns]"
+    where = section if spec.mapped else phrase(en="the export", zh="导出文件")
+    hint = phrase(en=f'Is it "{near[0]}"? ', zh=f'是 "{near[0]}" 吗?') if near else ""
+    hint += phrase(en=f"Add {rule.name} to {where}", zh=f"请在 {where} 中加入 {rule.name}")
+    if rule.missing == "required":
+        return hint + phrase(en=".", zh="。")
+    lacking = f'absent = ["{rule.name}"]'
+    return hint + phrase(en=f", or say that you lack it: {lacking}", zh=f",或声明没有该列:{lacking}")
 
 
 def _place(spec: TableSpec, column: str) -> dict[str, str]:

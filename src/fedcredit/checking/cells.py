@@ -23,7 +23,7 @@ from fedcredit.checking.guards import LONGEST_CELL
 from fedcredit.checking.marks import matches, number_pattern, other_marks
 from fedcredit.checking.spill import is_empty
 from fedcredit.contract.canonical.mapping import TableSource
-from fedcredit.contract.canonical.table import NOT_COLLECTED, TIMES, TYPED_MISSING
+from fedcredit.contract.canonical.table import NOT_COLLECTED, TIMES, TYPED_MISSING, ColumnRule
 from fedcredit.errors import (
     DataError,
     DateFormatError,
@@ -34,6 +34,7 @@ from fedcredit.errors import (
     UndeclaredCodeError,
     UnknownCodeError,
     WrongColumnTypeError,
+    phrase,
 )
 
 UNKNOWN_CODE: Final = -9.0
@@ -88,9 +89,8 @@ def read_cells(batch: pa.RecordBatch, binding: Binding, source: TableSource, *, 
         array = batch.column(binding.source.column)
     array = _trimmed(array, source)
     if not _is_plain(array.type):
-        text = binding.rule.type in ("token", "id", "text")
-        cells = Cells(np.full(len(array), None, dtype=object) if text else np.full(len(array), np.nan))
-        cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected="plain cells")
+        cells = Cells(_empty_cells(binding.rule, len(array)))
+        _mark_type(cells, array, expected=phrase(en="plain cells", zh="普通单元格"))
         return cells
     meant = np.full(len(array), _typed(binding, source))
     if binding.source.codes:
@@ -174,7 +174,7 @@ def _number(array: Any, binding: Binding, source: TableSource) -> Cells:
         cells.mark(NotFiniteCellError, ~np.isfinite(cells.values) & ~empty)
     else:
         cells = Cells(np.full(len(array), np.nan))
-        cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected="numbers")
+        _mark_type(cells, array, expected=phrase(en="numbers", zh="数字"))
     cells.values[cells.faulty] = np.nan
     typed = np.isin(cells.values, list(TYPED_MISSING)) & (binding.rule.missing == "typed_missing")
     with np.errstate(over="ignore"):  # infinity is outside every range, and told as such
@@ -188,7 +188,8 @@ def _number(array: Any, binding: Binding, source: TableSource) -> Cells:
         if binding.factor != 1.0:
             cells.values = np.rint(cells.values)
         else:
-            cells.mark(WrongColumnTypeError, broken, actual="fractions", expected="whole numbers")
+            actual, expected = phrase(en="fractions", zh="小数"), phrase(en="whole numbers", zh="整数")
+            cells.mark(WrongColumnTypeError, broken, actual=actual, expected=expected)
     return cells
 
 
@@ -213,7 +214,8 @@ def _explain(cells: Cells, array: Any, rest: Mask, source: TableSource) -> None:
     for rows, mark, line in other_marks(array, rest, source):
         cells.mark(DecimalMarkError, rows, mark=mark, line=line)
         rest = rest & ~rows
-    cells.mark(WrongColumnTypeError, rest, actual="text", expected="numbers")
+    actual, expected = phrase(en="text", zh="文本"), phrase(en="numbers", zh="数字")
+    cells.mark(WrongColumnTypeError, rest, actual=actual, expected=expected)
 
 
 def _category(array: Any, binding: Binding, _: TableSource) -> Cells:
@@ -238,14 +240,14 @@ def _date(array: Any, binding: Binding, _: TableSource) -> Cells:
             array = pc.local_timestamp(array)  # the day where it was written, not in Greenwich
         except pa.ArrowInvalid:
             cells = Cells(np.full(len(array), np.nan))
-            actual = "moments of a time zone that this machine does not know"
-            cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=actual, expected="dates")
+            actual = phrase(en="moments of a time zone that this machine does not know", zh="本机不认识的时区的时刻")
+            _mark_type(cells, array, expected=phrase(en="dates", zh="日期"), actual=actual)
             return cells
     if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
         return Cells(_days(pc.cast(array, pa.timestamp("s"), safe=False).to_pandas(), binding))
     if not (_is_text(array.type) or _is_number(array.type)):
         cells = Cells(np.full(len(array), np.nan))
-        cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected="dates")
+        _mark_type(cells, array, expected=phrase(en="dates", zh="日期"))
         return cells
     texts = _as_text(array)
     wanted = binding.date_format
@@ -306,17 +308,22 @@ def _days(times: Any, binding: Binding) -> Values:
 
 def _text(array: Any, binding: Binding, _: TableSource) -> Cells:
     if not (_is_text(array.type) or pa.types.is_integer(array.type)):
-        expected = "text or whole numbers"
         texts = _as_text(array) if _is_number(array.type) else None
         cells = Cells(np.full(len(array), None, dtype=object))
         if texts is None:
-            cells.mark(WrongColumnTypeError, _flags(pc.is_valid(array)), actual=_family(array.type), expected=expected)
+            _mark_type(cells, array, expected=phrase(en="text or whole numbers", zh="文本或整数"))
             return cells
         array = texts
     values = np.asarray(array.cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
     if binding.source.public:
         values = np.array([None if cell is None else _public_token(cell) for cell in values], dtype=object)
     return Cells(values)
+
+
+def _mark_type(cells: Cells, array: Any, *, expected: str, actual: str = "") -> None:
+    """Mark every cell that holds something: the whole column is of another type."""
+    rows = _flags(pc.is_valid(array))
+    cells.mark(WrongColumnTypeError, rows, actual=actual or _family(array.type), expected=expected)
 
 
 def _public_token(number: str) -> str:
@@ -332,11 +339,15 @@ def _fill_empty(cells: Cells, binding: Binding) -> None:
         cells.mark(EmptyWithoutReasonError, empty, name=binding.name)
 
 
-def absent_cells(rows: int, *, text: bool) -> Values:
-    """Return a column that the institution does not have: -1, not collected."""
-    if text:
-        return np.full(rows, str(NOT_COLLECTED), dtype=object)
-    return np.full(rows, float(NOT_COLLECTED))
+def lacking_cells(rule: ColumnRule, rows: int) -> Values:
+    """Return a column that the institution lacks: not collected where the contract has a code for it, else empty."""
+    if rule.missing != "typed_missing":
+        return _empty_cells(rule, rows)
+    return np.full(rows, str(NOT_COLLECTED), dtype=object) if rule.is_text else np.full(rows, float(NOT_COLLECTED))
+
+
+def _empty_cells(rule: ColumnRule, rows: int) -> Values:
+    return np.full(rows, None, dtype=object) if rule.is_text else np.full(rows, np.nan)
 
 
 def _floats(array: Any) -> Values:

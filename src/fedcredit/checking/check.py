@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedcredit.checking.binding import Binding, bind
 from fedcredit.checking.canary import FeaturePower, feature_powers, sing
-from fedcredit.checking.cells import absent_cells, longest_cell, read_cells
+from fedcredit.checking.cells import lacking_cells, longest_cell, read_cells
 from fedcredit.checking.chunk_schema import allowed_text, chunk_schema, failures
 from fedcredit.checking.findings import Finding, FindingBook, Mask, Rows
 from fedcredit.checking.guards import LONGEST_CELL, check_sum
@@ -280,7 +280,7 @@ class _Check:
         for name in spec.source.absent:
             rule = spec.table.column(name)
             if rule.missing == "typed_missing":
-                lacking[name] = absent_cells(rows, text=rule.type == "text")
+                lacking[name] = lacking_cells(rule, rows)
         return {**chunk, **{name: cells for name, cells in lacking.items() if name not in chunk}}
 
     def _labels(self, spec: TableSpec, chunk: dict[str, NDArray[Any]], rows: Rows) -> None:

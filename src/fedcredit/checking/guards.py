@@ -24,6 +24,7 @@ from fedcredit.errors import (
     EncodingError,
     ExpandingFileError,
     HugeCellError,
+    phrase,
 )
 
 LONGEST_LINE: Final = 1 << 20
@@ -46,7 +47,13 @@ _MARKS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (c
 _OTHERS: Final = ("utf-8", "gb18030", "cp1252")
 _LINE_ENDS: Final = ("\n\n", "\n\r", "\r\r")
 """Two in a row: there is nothing between them."""
-_SEPARATORS: Final = {";": "a semicolon", "\t": "a tab", "|": "a stroke", ",": "a comma"}
+_SEPARATORS: Final = {
+    ";": ("a semicolon", "分号"),
+    "\t": ("a tab", "制表符"),
+    "|": ("a stroke", "竖线"),
+    ",": ("a comma", "逗号"),
+}
+"""In English and Chinese, in the order in which they are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +83,7 @@ def files_of(spec: TableSpec) -> tuple[Path, ...]:
     except OSError:
         files = ()
     if not files:
-        hint = "Check the path, and that this user may read it."
+        hint = phrase(en="Check the path, and that this user may read it.", zh="请检查路径,以及该用户是否有权读取。")
         raise DataFileMissingError(path=spec.place, hint=hint)
     return files
 
@@ -89,9 +96,13 @@ def check_sum(spec: TableSpec) -> None:
     try:
         actual = digest_of(spec.path)
     except OSError:
-        raise DataFileMissingError(path=spec.place, hint="Check that this user may read the file.") from None
+        raise DataFileMissingError(path=spec.place, hint=_unreadable()) from None
     if actual != spec.sha256:
         raise ChecksumError(path=spec.place, actual=actual[:8], expected=spec.sha256[:8])
+
+
+def _unreadable() -> str:
+    return phrase(en="Check that this user may read the file.", zh="请检查该用户是否有权读取该文件。")
 
 
 def check_archive(path: Path, place: str) -> None:
@@ -100,7 +111,7 @@ def check_archive(path: Path, place: str) -> None:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError:
-        raise DataFileMissingError(path=place, hint="Check that this user may read the file.") from None
+        raise DataFileMissingError(path=place, hint=_unreadable()) from None
     for magic, name in _ARCHIVES:
         if head.startswith(magic):
             raise CompressedFileError(path=place, format=name)
@@ -206,10 +217,10 @@ def _check_header(path: Path, encoding: str, spec: TableSpec) -> None:
     given = spec.source.delimiter
     if given in header:
         return
-    for mark, spoken in _SEPARATORS.items():
+    for mark, (en, zh) in _SEPARATORS.items():
         if mark != given and mark in header:
             line = 'delimiter = "\\t"' if mark == "\t" else f'delimiter = "{mark}"'
-            raise DelimiterError(path=spec.place, mark=spoken, table=spec.table.name, line=line)
+            raise DelimiterError(path=spec.place, mark=phrase(en=en, zh=zh), table=spec.table.name, line=line)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from fedcredit.checking.findings import Mask
 from fedcredit.contract.canonical.mapping import TableSource
+from fedcredit.errors import phrase
 
-_SPOKEN: Final = {",": "comma", ".": "point"}
+_SPOKEN: Final = {",": ("comma", "逗号"), ".": ("point", "句点")}
 
 
 def number_pattern(source: TableSource) -> str:
@@ -38,8 +39,9 @@ def other_marks(array: Any, rest: Mask, source: TableSource) -> Iterator[tuple[M
         fraction &= ~groups
     # One mark cannot stand for both, so where it groups already, both lines change.
     more = ' and thousands = ""' if source.thousands == other else ""
-    yield fraction, f"a decimal {_SPOKEN[other]}", f'decimal = "{other}"{more}'
-    yield groups, f"a {_SPOKEN[other]} for thousands", f'thousands = "{other}"'
+    en, zh = _SPOKEN[other]
+    yield fraction, phrase(en=f"a decimal {en}", zh=f"{zh}作小数点"), f'decimal = "{other}"{more}'
+    yield groups, phrase(en=f"a {en} for thousands", zh=f"{zh}作千位分隔符"), f'thousands = "{other}"'
 
 
 def matches(array: Any, pattern: str) -> Mask:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedcredit.checking.findings import FindingBook, Mask, Rows
 from fedcredit.contract.identifiers import is_luhn, is_national_id, is_uscc, is_vin
-from fedcredit.errors import PersonalValueError, operator_language
+from fedcredit.errors import PersonalValueError, phrase
 
 _LOOKED_AT: Final = 256
 """Candidates of a chunk whose check digit is computed."""
@@ -62,7 +62,7 @@ def look_for_people(
             found = _coordinate(column)
         if found is not None:
             shape, hits = found
-            what = shape[1] if operator_language() == "zh" else shape[0]
+            what = phrase(en=shape[0], zh=shape[1])
             where = {"table": table, "column": names.get(name, name), "path": place}
             book.add_rows(PersonalValueError, hits, rows=rows, what=what, **where)
 

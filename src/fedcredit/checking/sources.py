@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv as lines
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -25,6 +25,7 @@ from fedcredit.errors import (
     NoRowsError,
     RaggedRowError,
     SourceUnreadableError,
+    phrase,
 )
 
 CHUNK_ROWS: Final = 1 << 16
@@ -80,7 +81,10 @@ class _Parquet:
             # A column of one part only would be seen by no rule.
             if other := sorted({*file.schema_arrow.names} ^ {*self.names}):
                 without = path if other[0] in self.names else files_of(self.spec)[0]
-                hint = f"Export all parts of the folder with the same columns; {without.name} is without it."
+                hint = phrase(
+                    en=f"Export all parts of the folder with the same columns; {without.name} is without it.",
+                    zh=f"请按相同的列导出文件夹的所有部分;{without.name} 缺少该列。",
+                )
                 raise MissingColumnError(path=self.spec.place, column=other[0], hint=hint)
 
     def numbers(self, first: int, count: int) -> Rows:
@@ -92,10 +96,12 @@ class _Parquet:
         for path, file in zip(files_of(self.spec), self.files, strict=True):
             texts = [field.name for field in file.schema_arrow if _is_text(field.type) and field.name in columns]
             try:
-                again = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) if texts else file
-                for batch in again.iter_batches(CHUNK_ROWS, columns=list(columns)):
-                    batch.validate(full=True)
-                    yield _without_views(batch)
+                # Which columns stay dictionaries is said when a file is opened.
+                again = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) if texts else nullcontext(file)
+                with again as opened:
+                    for batch in opened.iter_batches(CHUNK_ROWS, columns=list(columns)):
+                        batch.validate(full=True)
+                        yield _without_views(batch)
             except (pa.ArrowException, OSError, UnicodeDecodeError):
                 # The message may quote the file's bytes, so it is not chained.
                 raise DataFormatError(path=self.spec.place, format="Parquet") from None

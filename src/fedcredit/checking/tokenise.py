@@ -27,7 +27,7 @@ from fedcredit.errors import (
     MissingColumnError,
     NoRowsError,
     UsageError,
-    operator_language,
+    phrase,
 )
 
 _PARQUET: Final = ".parquet"
@@ -113,7 +113,7 @@ def _verify(reader: TableReader, columns: Mapping[str, TokenColumn], place: str)
         row += batch.num_rows
     for column, item in columns.items():
         if counts[column]:
-            what = _CHECKS[item.kind][2 if operator_language() == "zh" else 1]
+            what = phrase(en=_CHECKS[item.kind][1], zh=_CHECKS[item.kind][2])
             figures = {"count": f"{counts[column]:,}", "row": f"{firsts[column]:,}"}
             raise IdentifierError(column=column, path=place, what=what, **figures)
 

@@ -220,8 +220,8 @@ def _tell_attempts(evidence: Evidence) -> None:
     if evidence.cut_off:
         note(
             tr(
-                "{count} attempts have no end in the log: the coordinator was cut off; what they asked is compared "
-                "with the members' own logs only (--against)",
+                "{count} attempts have no end in the log: the coordinator was cut off, or is of an older version; what "
+                "they asked is compared with the members' own logs only (--against)",
                 count=evidence.cut_off,
             )
         )

@@ -54,9 +54,9 @@ AUDIT_ZH: Final[dict[str, str]] = {
         "coordinator: what they asked, and whom they blame, is its word"
     ): "{count} 次未得总和或未计入某成员应答的尝试,当时的协调方版本未保存:其请求及追责仅凭协调方所言",
     (
-        "{count} attempts have no end in the log: the coordinator was cut off; what they asked is compared "
-        "with the members' own logs only (--against)"
-    ): "{count} 次尝试在日志中没有结尾:协调方曾中断;其请求只能与成员自己的日志比对(--against)",
+        "{count} attempts have no end in the log: the coordinator was cut off, or is of an older version; what "
+        "they asked is compared with the members' own logs only (--against)"
+    ): "{count} 次尝试在日志中没有结尾:协调方曾中断,或为旧版本;其请求只能与成员自己的日志比对(--against)",
     (
         "{count} requests in the log of {institution} were recorded by an older version, without their radii: "
         "these were not compared"

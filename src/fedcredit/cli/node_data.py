@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from fedcredit.data.table import CreditTable
 
 SHOWN_AT_MOST: Final = 25
-LOANS: Final = "vehicle-loans"
-"""The shipped contract on canonical tables."""
 tokens = typer.Typer(
     help="The consortium's token key: made by members together, never by the coordinator.", no_args_is_help=True
 )
@@ -47,7 +45,7 @@ def check_data(
     At a node on canonical tables, warnings that are accepted are kept in its node.toml. Nothing else is changed.
     """
     from fedcredit.config.node import NODE_FILE, NodeConfig
-    from fedcredit.contract import load_contract
+    from fedcredit.contract import VEHICLE_LOANS, load_contract
     from fedcredit.contract.canonical.examples import check_command, node_command
     from fedcredit.contract.canonical.manifest import MANIFEST_FILE
     from fedcredit.contract.canonical.mapping import MAPPING_FILE
@@ -64,10 +62,10 @@ def check_data(
     if own:
         checked = _check_tables(target, accepted, report, command=f"fedcredit node check-data {target}")
         if config is None:
-            facts, held = checked.spec.facts, held_modalities(checked.spec, load_contract(LOANS))
+            facts, held = checked.spec.facts, held_modalities(checked.spec, load_contract(VEHICLE_LOANS))
             if held:
                 next_step(
-                    node_command(target, facts.institution_id, facts.type, contract=LOANS, modalities=held),
+                    node_command(target, facts.institution_id, facts.type, contract=VEHICLE_LOANS, modalities=held),
                     check_command(accepted),
                 )
         result |= checked.record

@@ -13,7 +13,7 @@ from fedcredit.config.reading import validate
 from fedcredit.contract import Contract, shipped_contract
 from fedcredit.errors import ConfigValueError, NotAMemberError, UsageError
 from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
-from fedcredit.rounds.coordinator import Coordinator
+from fedcredit.rounds.coordinator import Coordinator, require_schema
 
 
 def draft_plan(
@@ -41,22 +41,23 @@ def draft_plan(
         ConfigValueError: a value lies outside its range.
     """
     contract = shipped_contract(contract_name)
-    members = {request.institution: request.member() for request in coordinator.members()}
+    requests = {request.institution: request for request in coordinator.members()}
     institutions, sizes = {}, []
     for entry in borrowers:
         institution, size, modalities = _entry(entry, contract)
         if institution in institutions:
             raise UsageError(problem=f"--borrowers names {institution} twice", hint="Give one entry per institution.")
-        if institution not in members:
+        if institution not in requests:
             raise NotAMemberError(institution=institution)
         sizes.append(size)
+        member = requests[institution].member()
         institutions[institution] = {
-            "kind": str(members[institution].kind),
-            "identity": members[institution].identity_digest,
+            "kind": str(member.kind),
+            "identity": member.identity_digest,
             "expected_borrowers": size,
             "modalities": modalities,
         }
-    coordinator.require_schema(contract, institutions)
+    require_schema(contract, [requests[name] for name in institutions])
     needed = quorum or len(institutions)
     consortium = Consortium(members=len(institutions), borrowers=sum(sizes), quorum=needed)
     raw = plan_values(

@@ -63,8 +63,6 @@ def _floor(value: object) -> object:
 NOBODY_VOTES: Final = "none"
 VoteFloor = Annotated[float | Literal["none"], BeforeValidator(_floor)]
 Kind = Annotated[InstitutionType, Field(strict=False)]
-
-
 HoldoutFraction = Annotated[Real, Field(ge=0.05, le=0.5)]
 """A tiny held-out part could be made to hold one borrower, chosen by whoever draws the salt."""
 

@@ -4,7 +4,7 @@ Everything in a contract is public. Grids and category lists are constants from 
 rows, so binning releases nothing about a borrower.
 """
 
-from fedcredit.contract.loading import load_contract, shipped_contract, shipped_contracts
+from fedcredit.contract.loading import VEHICLE_LOANS, load_contract, shipped_contract, shipped_contracts
 from fedcredit.contract.schema import Contract, Modality
 
-__all__ = ["Contract", "Modality", "load_contract", "shipped_contract", "shipped_contracts"]
+__all__ = ["VEHICLE_LOANS", "Contract", "Modality", "load_contract", "shipped_contract", "shipped_contracts"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from fedcredit.contract.schema import Contract, Cross, Modality
 from fedcredit.contract.strict_yaml import mapping, read_yaml
 from fedcredit.errors import ConfigFileMissingError, ConfigValueError, ContractSyntaxError, MissingKeyError
 
+VEHICLE_LOANS: Final = "vehicle-loans"
+"""The shipped contract on canonical tables: features of loans on vehicles, made from the checked tables."""
 _SCHEMAS = resources.files("fedcredit.contract") / "schemas"
 _Plain = dict[str, Any]
 _SectionT = TypeVar("_SectionT", bound=Section)

@@ -11,21 +11,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedcredit.checking.binding import Binding, bind
-from fedcredit.checking.cells import Cells, absent_cells, read_cells
+from fedcredit.checking.cells import Cells, lacking_cells, read_cells
 from fedcredit.checking.findings import FindingBook, Rows
 from fedcredit.checking.joins import keys_of
 from fedcredit.checking.placeholders import placeholders
 from fedcredit.checking.repeats import Repeats
 from fedcredit.checking.sources import open_table
 from fedcredit.checking.spec import DataSpec, TableSpec
-from fedcredit.contract.canonical import ColumnRule
 from fedcredit.contract.canonical.table import TIMES, TYPED_MISSING
 from fedcredit.errors import DuplicateKeyError
 
 Values: TypeAlias = NDArray[Any]
 Chunk: TypeAlias = Mapping[str, Values]
 """Columns of some rows. Numbers, flags, categories (their position) and dates (days since 1970-01-01) are float64."""
-_TEXTS: Final = ("token", "id", "text")
 _MISSING: Final = tuple(float(code) for code in TYPED_MISSING)
 
 
@@ -67,7 +65,9 @@ def read_chunks(spec: DataSpec, name: str, columns: Iterable[str], *, repeated: 
             cells = {item.name: read_cells(batch, item, table.source, first_row=first) for item in bindings}
             _require_readable(table, cells, reader.numbers(first, batch.num_rows))
             chunk = {item.name: _without_placeholders(cells[item.name].values, item) for item in bindings}
-            chunk |= {column: _absent(table.table.column(column), batch.num_rows) for column in needed - set(chunk)}
+            chunk |= {
+                column: lacking_cells(table.table.column(column), batch.num_rows) for column in needed - set(chunk)
+            }
             kept = repeats.first(keys_of(table.table, chunk)[0]) if repeats else np.ones(batch.num_rows, dtype=np.bool_)
             yield {column: chunk[column][kept] for column in asked}
             first += batch.num_rows
@@ -127,13 +127,6 @@ def known(values: Values, *, typed: bool) -> NDArray[np.bool_]:
         return np.array([cell is not None and not (typed and cell in reasons) for cell in values], dtype=np.bool_)
     there = ~np.isnan(values)
     return there & ~np.isin(values, _MISSING) if typed else there
-
-
-def _absent(rule: ColumnRule, rows: int) -> Values:
-    text = rule.type in _TEXTS
-    if rule.missing == "typed_missing":
-        return absent_cells(rows, text=text)
-    return np.full(rows, None, dtype=object) if text else np.full(rows, np.nan)
 
 
 def _refuse(book: FindingBook, table: str) -> None:

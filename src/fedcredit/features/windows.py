@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fedcredit.checking.spec import DataSpec
 from fedcredit.contract.canonical import CanonicalTable, ColumnRule, canonical
+from fedcredit.contract.canonical.months import month_end
 from fedcredit.contract.canonical.table import TYPED_MISSING
 from fedcredit.features.holders import Holders
 from fedcredit.features.names import ENTITY, LINKS, THROUGH, FeatureName
@@ -177,20 +178,13 @@ def _known_on(chunk: Chunk, rules: CanonicalTable, rule: ColumnRule, own: NDArra
     """Return the day from which each row may be used, NaN (and so never) where its own day is empty."""
     day = own
     if rule.available_at == "monthly" and rules.time is not None and rules.column(rules.time).type == "month":
-        day = _last_of_month(own)
+        day = month_end(own)
     elif rule.available_at.startswith("event+"):
         day = own + float(rule.available_at.removeprefix("event+"))
     for column, meant in _NOT_BEFORE.items():
         if column in chunk and column in rules and meant(rule):
             day = np.where(np.isnan(chunk[column]), day, np.maximum(day, chunk[column]))
     return day
-
-
-def _last_of_month(first: NDArray[np.float64]) -> NDArray[np.float64]:
-    there = np.isfinite(first)
-    months = np.where(there, first, 0).astype(np.int64).astype("datetime64[D]").astype("datetime64[M]")
-    last = (months + 1).astype("datetime64[D]").astype(np.int64) - 1
-    return np.where(there, last.astype(np.float64), np.nan)
 
 
 class _Tally:
@@ -215,7 +209,7 @@ class _Newest(_Tally):
     def __init__(self, rule: ColumnRule, count: int) -> None:
         super().__init__(rule, count)
         self._day = np.full(count, np.nan)
-        self._texts: Final = rule.type in ("text", "token", "id")
+        self._texts: Final = rule.is_text
         self._cells: Values = np.full(count, None, dtype=object) if self._texts else np.full(count, np.nan)
 
     def add(self, cells: Values, places: Places, own: NDArray[np.float64]) -> None:

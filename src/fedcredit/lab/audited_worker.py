@@ -134,7 +134,7 @@ class WorkerPath:
             audit=log,
             heads=LedgerHeads(None),
             clock=time.time,
-            keep_transcript=lambda _name, _transcript: None,
+            keep=lambda _name, _transcript: None,
             resumed=Resumed(),
         )
 

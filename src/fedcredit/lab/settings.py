@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fedcredit.contract import Contract
+from fedcredit.contract import VEHICLE_LOANS, Contract
 from fedcredit.data.bins import is_nominal
 from fedcredit.evaluation import ScoreCounts, noisy_auc_interval, score_edges
 from fedcredit.messages import SCORE_BINS
@@ -88,9 +88,10 @@ _SCORECARD: Final[Mapping[str, tuple[int, float, float]]] = {"taiwan": (20, 30.0
 """Rounds, learning rate and momentum per contract."""
 _STRONG_PRIVACY_ROUNDS: Final = 12
 """Below epsilon 2 fewer, less noisy steps win."""
-_BASE_RATES: Final[Mapping[str, float]] = {"vehicle-loans": 0.02}
-_USUAL_BASE_RATE: Final = 0.2
+_BASE_RATES: Final[Mapping[str, float]] = {VEHICLE_LOANS: 0.02}
 """Public guesses of how many borrowers default: where a model starts, and what sizes of tables can tell."""
+_USUAL_BASE_RATE: Final = 0.2
+"""The guess for a contract that is not listed."""
 _CHANCE: Final = 0.5
 _FEWEST: Final = 5
 """Below so many of one outcome an interval means nothing."""

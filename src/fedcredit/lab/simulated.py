@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fedcredit.checking.spec import read_spec
-from fedcredit.contract import Contract, load_contract
+from fedcredit.contract import VEHICLE_LOANS, Contract, load_contract
 from fedcredit.contract.canonical.manifest import MANIFEST_FILE, Manifest
 from fedcredit.data.datasets import Dataset, Part
 from fedcredit.data.features import encode
@@ -17,7 +17,6 @@ from fedcredit.parties import institution_id
 from fedcredit.simulator.generate import INSTITUTIONS, generate
 
 SIMULATED: Final = "simulated"
-CONTRACT: Final = "vehicle-loans"
 SCENARIO: Final = "missing_modality"
 NO_LABEL: Final = "no label of this kind"
 ONE_OUTCOME: Final = "one outcome only"
@@ -38,7 +37,7 @@ def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> D
         StorageError: the disk.
     """
     generate(folder, scenario=scenario, scale=scale, seed=seed, tell=lambda *_: None)
-    contract = load_contract(CONTRACT)
+    contract = load_contract(VEHICLE_LOANS)
     parts: dict[str, Part] = {}
     left_out: dict[str, str] = {}
     homes = sorted((folder / INSTITUTIONS).iterdir())

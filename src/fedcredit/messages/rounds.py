@@ -220,10 +220,8 @@ class RoundBody(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainAnswer(Message):
-    """One institution's noised integer sum for one round."""
-
-    TAG: ClassVar[str] = "train-answer"
+class NoisedAnswer(Message):
+    """One institution's noised numbers for one open round. Each kind has a tag of its own."""
 
     manifest_digest: bytes
     ledger_head: bytes
@@ -245,28 +243,20 @@ class TrainAnswer(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountsAnswer(Message):
-    """One institution's noised counts: of scores of held-out borrowers, or of categories before the first round."""
+class TrainAnswer(NoisedAnswer):
+    """The sum of a training round."""
+
+    TAG: ClassVar[str] = "train-answer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountsAnswer(NoisedAnswer):
+    """Counts: of scores of held-out borrowers, or of categories before the first round.
+
+    Lanes of scores: good per bin, then bad per bin. Of categories: good and bad of each bin in turn.
+    """
 
     TAG: ClassVar[str] = "counts-answer"
-
-    manifest_digest: bytes
-    ledger_head: bytes
-    """Head of the institution's privacy ledger, this charge included."""
-    cosignature: str
-    """Of the log checkpoint that the manifest names (C2SP ``tlog-cosignature``)."""
-    lanes: bytes
-    """int32 little-endian. Scores: good per bin, then bad per bin. Categories: good and bad of each bin in turn."""
-
-    @classmethod
-    def checks(cls) -> dict[str, Callable[[Any], bool]]:
-        """Return the check of every field."""
-        return {
-            "manifest_digest": digest_field(),
-            "ledger_head": digest_field(),
-            "cosignature": text_field(COSIGNATURE_LIMIT),
-            "lanes": octets_field(MAX_MESSAGE_BYTES),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,23 +136,17 @@ class Coordinator:
         Raises:
             NotAMemberError: the plan names an institution that is not approved.
             RosterMismatchError: it names another key of one.
-        SchemaVersionError: one does not speak the contract's version of the canonical data set.
+            SchemaVersionError: one does not speak the contract's version of the canonical data set.
         """
-        members = {request.institution: request.member() for request in self.members()}
+        requests = {request.institution: request for request in self.members()}
         for name in plan.institutions:
-            if name not in members:
+            if name not in requests:
                 raise NotAMemberError(institution=name)
-        self.require_schema(shipped_contract(plan.run.contract), plan.institutions)
-        roster = Roster(tuple(members[name] for name in plan.institutions))
+        named = [requests[name] for name in plan.institutions]
+        require_schema(shipped_contract(plan.run.contract), named)
+        roster = Roster(tuple(request.member() for request in named))
         plan.require_members(roster)
         return roster
-
-    def require_schema(self, contract: Contract, institutions: Iterable[str]) -> None:
-        """Raise ``SchemaVersionError`` unless the ``institutions`` have stated that they speak a contract's tables."""
-        named = frozenset(institutions)
-        if contract.tables is not None:
-            stated = {item.institution: item.schemas for item in self.members() if item.institution in named}
-            require_spoken_by(contract.tables, stated)
 
     def open_run(self, run_id: str | None, plan: RunPlan, transport: Transport, *, clock: Clock = time.time) -> OpenRun:
         """Start a run of ``plan``, or resume ``run_id``; the folder's lock keeps a second process out."""
@@ -233,6 +227,12 @@ class OpenRun(AbstractContextManager["OpenRun"]):
             self.run.audit.export(self.folder / "audit.jsonl")
         finally:
             self._database.close()
+
+
+def require_schema(contract: Contract, requests: Iterable[JoinRequest]) -> None:
+    """Raise ``SchemaVersionError`` unless all ``requests`` state the version of a contract's tables, if it has one."""
+    if contract.tables is not None:
+        require_spoken_by(contract.tables, {request.institution: request.schemas for request in requests})
 
 
 def plan_family(plan: RunPlan) -> ModelFamily:

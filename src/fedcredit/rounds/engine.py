@@ -103,7 +103,7 @@ class RoundEngine:
         audit: AuditLog,
         heads: LedgerHeads,
         clock: Clock,
-        keep_transcript: Keep,
+        keep: Keep,
         resumed: Resumed,
     ) -> None:
         self._plan = plan
@@ -120,7 +120,7 @@ class RoundEngine:
         self._keys = keys
         self._heads = heads
         self._clock = clock
-        self._keep_transcript = keep_transcript
+        self._keep_transcript = keep
         self._notes = Notes(audit, heads)
         self._exchange = Exchange(
             identities=identities,
@@ -141,7 +141,7 @@ class RoundEngine:
             notes=self._notes,
             threshold=plan.secure.threshold if plan.secure else 0,
             begun=resumed.setups,
-            keep=keep_transcript,
+            keep=keep,
         )
 
     def run(self, call: RoundCall, *, on_reply: OnReply = lambda _: None) -> RoundResult:
@@ -175,9 +175,9 @@ class RoundEngine:
         signature = sign_manifest(manifest, self._keys)
         try:
             if epoch is None:
-                self._open_round(manifest, signature, call, result, on_reply)
+                self._open_round(call, manifest, signature, result, on_reply=on_reply)
             else:
-                self._secure_round(manifest, signature, epoch, result, call=call, on_reply=on_reply)
+                self._secure_round(call, manifest, signature, result, epoch=epoch, on_reply=on_reply)
             if call.contained is not None:
                 call.contained.require(result.total, result.contributors, round_number=call.round)
         except (QuorumError, RoundRefusedError, SumNotOpenedError, UpdateOutOfRangeError) as error:
@@ -252,7 +252,7 @@ class RoundEngine:
     # --- the two kinds of round --------------------------------------------------------------------------------------
 
     def _open_round(
-        self, manifest: Manifest, signature: bytes, call: RoundCall, result: RoundResult, on_reply: OnReply
+        self, call: RoundCall, manifest: Manifest, signature: bytes, result: RoundResult, *, on_reply: OnReply
     ) -> None:
         kinds = {Purpose.TRAIN: TrainAnswer, Purpose.CLOSE: CloseAnswer}
         kind: type[Message] = kinds.get(call.purpose, CountsAnswer)
@@ -295,12 +295,12 @@ class RoundEngine:
 
     def _secure_round(
         self,
+        call: RoundCall,
         manifest: Manifest,
         signature: bytes,
-        epoch: Epoch,
         result: RoundResult,
         *,
-        call: RoundCall,
+        epoch: Epoch,
         on_reply: OnReply,
     ) -> None:
         secure = self._plan.secure
@@ -359,7 +359,7 @@ class RoundEngine:
 
     def _keep_record(self, manifest: Manifest, signature: bytes, result: RoundResult) -> bytes:
         """Keep what was asked and who has uploaded, once, and return the digest of that record."""
-        if not result.record:
+        if result.record is None:
             keep, uploads = self._keep_transcript, result.uploads
             result.record = keep_attempt(manifest, signature=signature, uploads=uploads, keep=keep)
         return result.record
@@ -381,12 +381,15 @@ class RoundEngine:
                 radii=(),
             )
 
-        def setup_requests(manifest: Manifest) -> Callable[[Stage, Message, int], Request]:
-            return functools.partial(self._requests_for(manifest, sign_manifest(manifest, self._keys)), None)
+        def sign(manifest: Manifest) -> bytes:
+            return sign_manifest(manifest, self._keys)
+
+        def setup_requests(manifest: Manifest, signature: bytes) -> Callable[[Stage, Message, int], Request]:
+            return functools.partial(self._requests_for(manifest, signature), None)
 
         try:
             self._epochs.leave_out(self._liars)
-            epoch, traffic = self._epochs.ready(setup_manifest, setup_requests, on_reply=on_reply)
+            epoch, traffic = self._epochs.ready(setup_manifest, sign, setup_requests, on_reply=on_reply)
         except QuorumError:
             if self._epochs.failed is not None:
                 manifest, result = self._epochs.failed

@@ -87,11 +87,14 @@ class Epochs:
     def ready(
         self,
         manifest_for: Callable[[Sequence[str], int], Manifest],
-        requests_for: Callable[[Manifest], Callable[[Stage, Message, int], Request]],
+        sign: Callable[[Manifest], bytes],
+        requests_for: Callable[[Manifest, bytes], Callable[[Stage, Message, int], Request]],
         *,
         on_reply: Callable[[RoundResult], None],
     ) -> tuple[Epoch, RoundResult | None]:
         """Return the epoch to use, and what its set-up took if it is a new one.
+
+        A set-up's manifest is in the log before the coordinator signs it.
 
         Raises:
             QuorumError: too few members answered; ``failed`` says who did what.
@@ -105,11 +108,13 @@ class Epochs:
             manifest = manifest_for(cohort, self._begun)
             self._notes.add(EventKind.ROUND_OPENED, manifest, manifest=manifest.digest(), cohort=list(manifest.cohort))
             self._notes.write()
+            signature = sign(manifest)
             setup = EpochSetup(
                 exchange=self._exchange,
                 notes=self._notes,
                 manifest=manifest,
-                request=requests_for(manifest),
+                signature=signature,
+                request=requests_for(manifest, signature),
                 threshold=self._threshold,
                 keep=self._keep,
             )
@@ -137,6 +142,7 @@ class EpochSetup:
         exchange: Exchange,
         notes: Notes,
         manifest: Manifest,
+        signature: bytes,
         request: Callable[[Stage, Message, int], Request],
         threshold: int,
         keep: Keep,
@@ -146,6 +152,7 @@ class EpochSetup:
         self._identities = {str(name): identity for name, identity in exchange.identities.items()}
         self._notes = notes
         self._manifest = manifest
+        self._signature = signature
         self._digest = manifest.digest()
         self._request = request
         self._threshold = threshold
@@ -200,17 +207,13 @@ class EpochSetup:
             )
             raise
 
-    def _signature(self) -> bytes:
-        # Any request carries the manifest's signature.
-        return self._request(Stage.KEYS, KeysBody(channel=bytes(32)), 0).signature
-
     def _keep_attempt(self) -> bytes:
-        return keep_attempt(self._manifest, signature=self._signature(), uploads={}, keep=self._keep)
+        return keep_attempt(self._manifest, signature=self._signature, uploads={}, keep=self._keep)
 
     def _keep_record(self, keys: Sequence[EpochKey]) -> None:
         record = SetupRecord(
             manifest=self._manifest.to_bytes(),
-            manifest_signature=self._signature(),
+            manifest_signature=self._signature,
             keys=tuple(key.to_bytes() for key in keys),
         )
         name = transcript_name(round_number=0, purpose=self._manifest.purpose, attempt=self._manifest.attempt)

@@ -12,7 +12,7 @@ from fedcredit.rounds.evidence_log import Line
 from fedcredit.rounds.evidence_manifests import ExpectedManifest, check_setup
 from fedcredit.rounds.evidence_models import Integers
 from fedcredit.rounds.evidence_opening import Opening
-from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
+from fedcredit.rounds.evidence_sums import ReplayedSum, replay
 from fedcredit.rounds.transcript import SetupRecord, Transcript, attempt_name, transcript_name
 
 
@@ -27,8 +27,8 @@ class AskedRound:
     cohort: tuple[InstitutionId, ...]
     signed: ExpectedManifest
     """What its manifest says."""
-    expected: ExpectedRound | None
-    """What else is known of a masked round; ``None`` for others, which have no sum that anybody could open again."""
+    lanes: int | None
+    """How many numbers each masked answer has; ``None`` for open ones, whose sum nobody can open again."""
     answers: dict[InstitutionId, Line] = field(default_factory=dict)
     """In the order of their arrival; each has a cosignature that holds."""
     conflicting: set[str] = field(default_factory=set)
@@ -51,7 +51,7 @@ class AskedRound:
     @property
     def contributors(self) -> tuple[InstitutionId, ...]:
         """Return whose answers count: the selection's members, or everybody who answered an open question."""
-        return self.selected if self.expected else tuple(self.answers)
+        return tuple(self.answers) if self.lanes is None else self.selected
 
     @property
     def total(self) -> Integers | None:
@@ -77,13 +77,14 @@ def replayed_sum(line: Line, asked: AskedRound, opening: Opening, folder: Path, 
     Raises:
         AuditError: it is missing, another one, does not hold, or is of another cohort than was selected.
     """
-    expected, secure = asked.expected, opening.plan.secure
-    assert expected is not None and secure is not None  # noqa: S101 - a cohort was selected
+    lanes, secure = asked.lanes, opening.plan.secure
+    assert lanes is not None and secure is not None  # noqa: S101 - a cohort was selected
     data = kept_file(line, asked.name, folder)
     if digest is not None:
         line.require(hashlib.sha256(data).digest() == digest, f"names another transcript than {asked.name}")
     with line.naming(f"names a transcript that does not hold: {asked.name}"):
-        found = replay(Transcript.from_bytes(data), expected, opening, secure, asked.answers)
+        transcript = Transcript.from_bytes(data)
+        found = replay(transcript, asked.signed, opening, secure, asked.answers, lanes=lanes)
     same = (found.selection_digest, found.members) == (asked.selection, asked.selected)
     line.require(same, f"names a transcript of another cohort than was selected: {asked.name}")
     asked.shown = True

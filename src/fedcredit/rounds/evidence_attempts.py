@@ -10,15 +10,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from fedcredit.crypto.signatures import verify
-from fedcredit.envelope import ANSWER_TAG
 from fedcredit.errors import MalformedMessageError, WrongContextError
 from fedcredit.messages import Signed
 from fedcredit.parties import InstitutionId
 from fedcredit.rounds.evidence_asked import AskedRound, kept_file
 from fedcredit.rounds.evidence_log import Line
 from fedcredit.rounds.evidence_opening import Opening
-from fedcredit.rounds.evidence_sums import cohort_of, require_logged
+from fedcredit.rounds.evidence_sums import cohort_of, require_logged, signed_upload
 from fedcredit.rounds.transcript import AttemptRecord
 from fedcredit.secagg.agreement import selection_digest
 from fedcredit.secagg.conflicts import conflicts
@@ -33,10 +31,10 @@ def recorded_attempt(line: Line, asked: AskedRound, opening: Opening, folder: Pa
     Raises:
         AuditError: it is missing, another one, not signed by whom it names, or says something else than the log.
     """
-    name = asked.attempt_name
-    data = kept_file(line, name, folder)
-    line.require(digest in {None, hashlib.sha256(data).digest()}, f"names another record than {name}")
-    with line.naming(f"names a record that does not hold: {name}"):
+    file = asked.attempt_name
+    data = kept_file(line, file, folder)
+    line.require(digest in {None, hashlib.sha256(data).digest()}, f"names another record than {file}")
+    with line.naming(f"names a record that does not hold: {file}"):
         record = AttemptRecord.from_bytes(data)
         asked.signed.require(record.manifest, record.manifest_signature, opening)
         uploads = {name: _upload_of(name, item, asked, opening) for name, item in record.uploads.items()}
@@ -49,26 +47,15 @@ def recorded_attempt(line: Line, asked: AskedRound, opening: Opening, folder: Pa
 
 
 def _upload_of(name: InstitutionId, item: Signed, asked: AskedRound, opening: Opening) -> Upload:
-    """Return the upload that a member of the round signed for it."""
-    if asked.expected is None or name not in asked.cohort:
+    """Return the upload that a member of a masked round signed for it."""
+    if asked.lanes is None:
         raise WrongContextError(what=f"upload of {name}", field="cohort")
-    verify(
-        opening.identities[name],
-        tag=ANSWER_TAG,
-        body=item.body,
-        signature=item.signature,
-        signer=name,
-        what="upload",
-    )
-    upload = Upload.from_bytes(item.body)
-    if upload.manifest_digest != asked.manifest:
-        raise WrongContextError(what=f"upload of {name}", field="manifest")
-    return upload
+    return signed_upload(name, item.body, item.signature, manifest=asked.signed, opening=opening)
 
 
 def _require_answers(record: AttemptRecord, uploads: Mapping[InstitutionId, Upload], asked: AskedRound) -> None:
     """Return if these are the masked answers that the log took."""
-    missing = set(asked.answers) - set(uploads) if asked.expected else set()
+    missing = set(asked.answers) - set(uploads) if asked.lanes is not None else set()
     if missing:
         raise WrongContextError(what="attempt record", field=f"uploads, without that of {min(missing)}")
     for name, upload in uploads.items():
@@ -89,8 +76,8 @@ def _contradicting(
     line: Line, uploads: Mapping[InstitutionId, Upload], asked: AskedRound, opening: Opening
 ) -> set[str]:
     secure = opening.plan.secure
-    assert asked.expected is not None and secure is not None  # noqa: S101 - nobody is selected or blamed elsewhere
-    cohort = cohort_of(asked.expected, secure)
+    assert secure is not None  # noqa: S101 - nobody is selected or blamed elsewhere
+    cohort = cohort_of(asked.signed, secure)
     commitments = {cohort.places[name]: upload.commitments for name, upload in uploads.items()}
     with line.naming("names a record that does not hold"):
         if any(len(item) != 1 + len(cohort.neighbours[place]) for place, item in commitments.items()):

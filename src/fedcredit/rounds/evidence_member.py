@@ -68,7 +68,10 @@ def compare(log: RunLog, run: str, record: MemberRecord) -> Compared:
         if line.kind is EventKind.REQUEST_ANSWERED:
             line.require(_place(line) in asked, "answers a request that the run's log does not have")
             answered += 1
-            unstated += not _same_radii(line, asked[_place(line)])
+            stated = _states_radii(line, asked[_place(line)])
+            if stated:
+                _require_radii(line, asked[_place(line)])
+            unstated += not stated and line.fields.get("purpose") == Purpose.TRAIN
         else:
             known = {manifest for manifest, *_ in asked}
             line.require(line.fields.get("manifest") in known, "refuses a request that the run's log does not have")
@@ -130,14 +133,16 @@ def _answers_of(log: RunLog, institution: InstitutionId) -> Iterable[Line]:
             yield line
 
 
-def _same_radii(line: Line, opened: Line) -> bool:
-    """Return whether the member's log says which radii its manifest had, and fail if the run's log has others."""
-    if "radii" not in line.fields or "radii" not in opened.fields:
-        return line.fields.get("purpose") != Purpose.TRAIN
+def _states_radii(line: Line, opened: Line) -> bool:
+    """Return whether both logs say which radii the manifest had; those of an older version do not."""
+    return "radii" in line.fields and "radii" in opened.fields
+
+
+def _require_radii(line: Line, opened: Line) -> None:
+    """Return if the member answered a manifest with the radii that the run's log says."""
     stated = opened.fields["radii"]
     same = isinstance(stated, list) and line.fields["radii"] == radii_digest(stated)
     line.require(same, "answers a request with other radii than the run's log says")
-    return True
 
 
 def _place(line: Line) -> tuple[object, object, object, object]:

@@ -26,7 +26,7 @@ from fedcredit.rounds.evidence_manifests import ExpectedManifest
 from fedcredit.rounds.evidence_models import Models
 from fedcredit.rounds.evidence_opening import Opening
 from fedcredit.rounds.evidence_privacy import Releases
-from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum
+from fedcredit.rounds.evidence_sums import ReplayedSum
 from fedcredit.rounds.evidence_votes import count_again
 from fedcredit.rounds.transcript import TRANSCRIPTS
 from fedcredit.rounds.voting import Verdict
@@ -109,7 +109,7 @@ class Rounds:
             set(cohort) <= set(self._opening.identities) and len(cohort) >= self._opening.plan.rounds.quorum,
             "asks others than the plan's institutions, or too few",
         )
-        signed, expected = self._expected(line, purpose, cohort)
+        signed, lanes = self._expected(line, purpose, cohort)
         self.asked.append(
             AskedRound(
                 line=line,
@@ -118,7 +118,7 @@ class Rounds:
                 manifest=manifest,
                 cohort=cohort,
                 signed=signed,
-                expected=expected,
+                lanes=lanes,
             )
         )
 
@@ -160,8 +160,8 @@ class Rounds:
 
     def _expected(
         self, line: Line, purpose: Purpose, cohort: tuple[InstitutionId, ...]
-    ) -> tuple[ExpectedManifest, ExpectedRound | None]:
-        """Return what the manifest says, and what else is known of a masked round."""
+    ) -> tuple[ExpectedManifest, int | None]:
+        """Return what the manifest says, and how many numbers a masked answer has; ``None`` if answers are open."""
         plain = ExpectedManifest(digest=line.octets("manifest"), fields=self._plain_fields(line, purpose, cohort))
         if purpose is Purpose.SETUP:
             return plain, None
@@ -180,7 +180,7 @@ class Rounds:
         line.require(cohort == epoch.cohort, "asks others than the members of the epoch")
         signed = signed.with_fields(epoch=epoch.epoch, step=epoch.steps)
         epoch.steps += 1
-        return signed, ExpectedRound(manifest=signed, lanes=self._opening.lanes(purpose))
+        return signed, self._opening.lanes(purpose)
 
     def _plain_fields(self, line: Line, purpose: Purpose, cohort: tuple[InstitutionId, ...]) -> dict[str, Encodable]:
         """Return what the manifest of a set-up says; a round names an epoch and weights beside."""
@@ -240,13 +240,13 @@ class Rounds:
 
     def _blame(self, line: Line) -> None:
         asked, name = self._current(line), line.text("institution")
-        masked = asked.expected is not None and name in asked.answers
+        masked = asked.lanes is not None and name in asked.answers
         line.require(masked and asked.sum is None, "blames somebody whose masked answer it does not hold")
         (asked.blamed if asked.selected else asked.conflicting).add(name)
 
     def _select(self, line: Line) -> None:
         asked, members = self._current(line), line.names("contributors")
-        line.require(asked.expected is not None, "selects a cohort for an open question")
+        line.require(asked.lanes is not None, "selects a cohort for an open question")
         line.require(not asked.selected, "selects a second cohort for one round")
         line.require(list(members) == sorted(members), "names its members out of order")
         self._require_answered(line, asked, members)
@@ -389,7 +389,7 @@ class Rounds:
         if asked is None or asked.purpose is not purpose or asked.over:
             raise line.error("ends a round that is not open")
         line.require(line.octets("manifest") == asked.manifest, "names another manifest than its round")
-        line.require(asked.expected is None or asked.sum is not None, "ends a round whose sum was not opened")
+        line.require(asked.lanes is None or asked.sum is not None, "ends a round whose sum was not opened")
         contributors = line.names("contributors")
         self._require_answered(line, asked, contributors)
         line.require(contributors == asked.contributors, "names other contributors than the answers in its sum")

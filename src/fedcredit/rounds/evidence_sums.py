@@ -31,14 +31,6 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpectedRound:
-    """What the log says of a round before anybody has answered."""
-
-    manifest: ExpectedManifest
-    lanes: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReplayedSum:
     """What a transcript gives."""
 
@@ -59,12 +51,16 @@ class ReplayedSum:
 
 def replay(
     transcript: Transcript,
-    expected: ExpectedRound,
+    expected: ExpectedManifest,
     opening: Opening,
     secure: SecureAggregation,
     accepted: Mapping[InstitutionId, Line],
+    *,
+    lanes: int,
 ) -> ReplayedSum:
-    """Return the sum that follows from ``transcript``; ``accepted`` are the log's entries of answers, by member.
+    """Return the sum of ``lanes`` numbers that follows from ``transcript``.
+
+    The log says what the manifest is ``expected`` to say, and in which entries it ``accepted`` the members' answers.
 
     Raises:
         BadSignatureError: a manifest, selection, upload, agreement or reveal is not signed by whom it names.
@@ -73,16 +69,16 @@ def replay(
         ReconstructionError: the shares do not open the sum.
         MalformedMessageError: a part does not decode, or has another size.
     """
-    _require_manifest(transcript, expected, opening, secure)
+    _require_manifest(transcript, expected, opening, secure, lanes)
     aggregator = AggregatorRound(
-        manifest_digest=expected.manifest.digest,
+        manifest_digest=expected.digest,
         cohort=cohort_of(expected, secure),
-        count=expected.lanes,
+        count=lanes,
         bits=secure.lane_bits,
         smallest=opening.plan.rounds.quorum,
         colluders=opening.plan.privacy.colluders,
     )
-    _take_uploads(transcript, aggregator, opening, accepted)
+    _take_uploads(transcript, aggregator, expected, opening, accepted)
     _require_selection(transcript, aggregator, opening)
     _require_agreement(transcript, aggregator, opening, secure)
     _take_reveals(transcript, aggregator, opening)
@@ -97,46 +93,54 @@ def replay(
     )
 
 
-def cohort_of(expected: ExpectedRound, secure: SecureAggregation) -> Cohort:
+def cohort_of(manifest: ExpectedManifest, secure: SecureAggregation) -> Cohort:
     """Return the cohort of a masked round, with the graph of its epoch."""
-    epoch = expected.manifest.fields["epoch"]
+    epoch = manifest.fields["epoch"]
     seed = epoch if isinstance(epoch, bytes) else b""
-    return Cohort.of(expected.manifest.cohort, seed=seed, threshold=secure.threshold)
+    return Cohort.of(manifest.cohort, seed=seed, threshold=secure.threshold)
 
 
 def _require_manifest(
-    transcript: Transcript, expected: ExpectedRound, opening: Opening, secure: SecureAggregation
+    transcript: Transcript, expected: ExpectedManifest, opening: Opening, secure: SecureAggregation, lanes: int
 ) -> None:
     """Return if the coordinator signed this manifest, and it says what the log says."""
-    expected.manifest.require(transcript.manifest, transcript.manifest_signature, opening)
+    expected.require(transcript.manifest, transcript.manifest_signature, opening)
     stated = (transcript.lanes, transcript.lane_bits, transcript.threshold)
-    if stated != (expected.lanes, secure.lane_bits, secure.threshold):
+    if stated != (lanes, secure.lane_bits, secure.threshold):
         raise WrongContextError(what="transcript", field="number of lanes, their width or threshold")
 
 
 def _take_uploads(
     transcript: Transcript,
     aggregator: AggregatorRound,
+    expected: ExpectedManifest,
     opening: Opening,
     accepted: Mapping[InstitutionId, Line],
 ) -> None:
     for name, item in transcript.uploads.items():
-        if name not in aggregator.cohort.places:
-            raise WrongContextError(what=f"upload of {name}", field="cohort")
-        verify(
-            opening.identities[name],
-            tag=ANSWER_TAG,
-            body=item.body,
-            signature=item.signature,
-            signer=name,
-            what="upload",
-        )
-        upload = Upload.from_bytes(item.body)
-        if upload.manifest_digest != aggregator.manifest_digest:
-            raise WrongContextError(what=f"upload of {name}", field="manifest")
+        upload = signed_upload(name, item.body, item.signature, manifest=expected, opening=opening)
         digest = hashlib.sha256(item.body).digest()
         require_logged(name, upload, digest, accepted.get(name))
         aggregator.take_upload(name, upload, digest=digest, signature=item.signature, bulk=item.bulk)
+
+
+def signed_upload(
+    name: InstitutionId, body: bytes, signature: bytes, *, manifest: ExpectedManifest, opening: Opening
+) -> Upload:
+    """Return the upload that a member who was asked has signed for this manifest.
+
+    Raises:
+        BadSignatureError: the member did not sign it.
+        WrongContextError: nobody asked that member, or it is for another manifest.
+        MalformedMessageError: it does not decode.
+    """
+    if name not in manifest.cohort:
+        raise WrongContextError(what=f"upload of {name}", field="cohort")
+    verify(opening.identities[name], tag=ANSWER_TAG, body=body, signature=signature, signer=name, what="upload")
+    upload = Upload.from_bytes(body)
+    if upload.manifest_digest != manifest.digest:
+        raise WrongContextError(what=f"upload of {name}", field="manifest")
+    return upload
 
 
 def require_logged(name: str, upload: Upload, digest: bytes, line: Line | None) -> None:

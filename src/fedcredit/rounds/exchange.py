@@ -52,17 +52,17 @@ class RoundResult:
     """Entries of the log that the contributors have cosigned."""
     ballots: dict[InstitutionId, Signed] = field(default_factory=dict)
     """Of a closing: the signed answers, with their votes."""
-    transcript: bytes = bytes(32)
-    """Digest of the signed messages of a secure round, from which anybody can add up again."""
+    transcript: bytes | None = None
+    """Digest of the signed messages of a secure round whose sum was opened, from which anybody can add up again."""
     uploads: dict[InstitutionId, Signed] = field(default_factory=dict)
     """Of a secure round: the signed uploads, without lanes and boxes."""
-    record: bytes = b""
-    """Digest of what was kept of a round that failed, or that left somebody out; empty if nothing was."""
+    record: bytes | None = None
+    """Digest of what was kept of a round that failed, or that left somebody out; ``None`` if nothing was."""
 
     @property
     def opened(self) -> bool:
         """Return whether a masked sum was opened."""
-        return self.transcript != bytes(32)
+        return self.transcript is not None
 
     def add_traffic(self, other: RoundResult) -> None:
         """Count the messages and bytes of a set-up that this round needed."""

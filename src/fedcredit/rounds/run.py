@@ -112,7 +112,7 @@ class FederatedRun:
             audit=self.audit,
             heads=heads,
             clock=clock,
-            keep_transcript=self._keep_transcript,
+            keep=self._keep_transcript,
             resumed=self._resumed,
         )
 

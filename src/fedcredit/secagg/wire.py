@@ -12,7 +12,7 @@ Bulk data (lanes, boxes, shares) travels beside the message and is bound by ``bu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -23,7 +23,11 @@ from fedcredit.messages import (
     COSIGNATURE_LIMIT,
     LARGEST_COHORT,
     LASTING_SIGNATURE_LENGTH,
+    CloseAnswer,
+    CountsAnswer,
     Message,
+    Stage,
+    TrainAnswer,
     digest_field,
     digests_field,
     names_field,
@@ -280,3 +284,15 @@ class RevealBody(Message):
             "signatures": _signatures,
             "boxes": octet_lists_field(LARGEST_COHORT, each=1024 * 1024),
         }
+
+
+ANSWERS: Final[Mapping[Stage, tuple[type[Message], ...]]] = {
+    Stage.KEYS: (EpochHello,),
+    Stage.ROOTS: (EpochBoxes,),
+    Stage.ANSWER: (TrainAnswer, CountsAnswer),
+    Stage.UPLOAD: (Upload,),
+    Stage.ACCEPT: (Accept,),
+    Stage.REVEAL: (Reveal,),
+    Stage.CLOSE: (CloseAnswer,),
+}
+"""What answers each stage, other than a refusal."""

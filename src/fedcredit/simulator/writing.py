@@ -13,7 +13,6 @@ from fedcredit.contract.canonical import CanonicalTable, ColumnRule
 from fedcredit.simulator.columns import NO_DATE, Coded, Column, Columns
 from fedcredit.store.files import make_directory, storage_error
 
-_TEXTS: Final = ("token", "id", "text", "category")
 _DATES: Final = ("date", "month")
 
 
@@ -70,7 +69,7 @@ def plain_schema(columns: Columns) -> pa.Schema:
 
 
 def _type(column: ColumnRule) -> pa.DataType:
-    if column.type in _TEXTS:
+    if column.is_text or column.type == "category":
         return pa.string()
     if column.type in _DATES:
         return pa.date32()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import cbor2
 from attacks.hostile.bending import REMOVED, changed, flipped
 from attacks.hostile.world import TARGET
-from consortium import CONSORTIUM, COORDINATOR, KINDS, Consortium, keys_of
+from consortium import CONSORTIUM, COORDINATOR, Consortium, keys_of
 
 from fedcredit.audit.checkpoint_note import LogCheckpoint, cosign_checkpoint
 from fedcredit.audit.log import log_origin
@@ -25,7 +25,7 @@ from fedcredit.parties import InstitutionId
 from fedcredit.secagg.agreement import SELECTION_TAG
 from fedcredit.secagg.epoch import EpochOffer
 from fedcredit.secagg.shamir import SHARE_LENGTH
-from fedcredit.secagg.wire import ROOT_BOX_LENGTH, EpochBoxes, EpochKey
+from fedcredit.secagg.wire import ANSWERS, ROOT_BOX_LENGTH, EpochBoxes, EpochKey
 from fedcredit.transport import Deadline, Reply, Transport
 
 STRANGER = keys_of(77)
@@ -114,7 +114,7 @@ class Meddling:
         site = self.consortium.sites[TARGET]
         read = open_answer(
             reply,
-            *KINDS[opened.stage],
+            *ANSWERS[opened.stage],
             manifest=opened.manifest,
             manifest_digest=opened.manifest_digest,
             stage=opened.stage,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fuzz.harness import from_file
-from fuzz.small_table import CONTRACT_YAML
+from small_contract import CONTRACT_YAML
 
 from fedcredit.contract.loading import load_contract
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fuzz.harness import chosen, from_file, one_of
-from fuzz.small_table import CONTRACT_YAML, MODALITIES, columns
 from pyarrow import csv
+from small_contract import CONTRACT_YAML, MODALITIES, columns
 
 from fedcredit.contract.loading import parse_contract
 from fedcredit.data.tables import read_table

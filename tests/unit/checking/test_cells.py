@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -168,3 +169,28 @@ def test_a_zoned_moment_of_a_database_is_the_moment_that_it_was() -> None:
     array = sources._array([moment, None])
     assert array[0].as_py() == moment
     assert cells_of(array, "contract.orig_date").values[:1].tolist() == days("2024-01-01")
+
+
+@pytest.mark.parametrize(
+    ("array", "place"),
+    [
+        (pa.array(["12,5", "1,234"]), "contract.amount"),
+        (pa.array(["1,234,567"]), "contract.amount"),
+        (pa.array(["a lot"]), "contract.amount"),
+        (pa.array([1.5]), "contract.term_m"),
+        (pa.array([datetime.date(2026, 1, 1)]), "contract.contract_id"),
+        (pa.array([0], pa.timestamp("us", tz="Nowhere/Nowhere")), "contract.orig_date"),
+    ],
+    ids=str,
+)
+def test_a_finding_in_chinese_has_no_english_phrase_in_it(
+    array: pa.Array, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDCREDIT_LANG", "zh")
+    problems = cells_of(array, place).problems
+    assert problems
+    for problem in problems:
+        # The line to write in the mapping, and Arrow's name of a type, are the same in any language.
+        said = [problem.fields.get(name, "") for name in ("mark", "expected")]
+        assert any(said)
+        assert not re.search("[A-Za-z]", "".join(said))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from consortium import plan_of
+from releases import release
 
 from fedcredit.audit.log import AuditLog, EventKind
 from fedcredit.config.node import NodeConfig
@@ -19,7 +20,7 @@ from fedcredit.config.plan import RunPlan
 from fedcredit.institution.admission import Approvals
 from fedcredit.institution.node import STATE, NodeState
 from fedcredit.privacy.accounting import epsilon_for_mu, tpr_ceiling
-from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.privacy.release import Mechanism
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 
@@ -40,24 +41,9 @@ def bank(type_in: Callable[..., Any]) -> Callable[..., Any]:
 
 def charge(folder: Path, name: str, **changes: Any) -> bytes:
     """Charge a release of mu .1 and return the head."""
-    fields: dict[str, Any] = {
-        "release_id": name,
-        "partition": "train",
-        "purpose": "a sum",
-        "mechanism": Mechanism.ROUNDED_GAUSSIAN,
-        "unit": "borrower",
-        "neighbours": "add-or-remove-one",
-        "sensitivity_squared": 100,
-        "sigma": 100,
-        "dimension": 50,
-        "honest_shares": 1,
-        "sampled_per_million": 1_000_000,
-        "test_noise": False,
-        **changes,
-    }
     with Database.open(folder / STATE) as database:
         ledger = NodeState.open(database, NodeConfig.read(folder)).ledger
-        ledger.reserve(Release(**fields), plan_digest=bytes(32))
+        ledger.reserve(release(name, **changes), plan_digest=bytes(32))
         return ledger.head
 
 

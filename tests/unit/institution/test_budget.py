@@ -13,6 +13,7 @@ import pytest
 from consortium import NO_PRIVACY, SHARED, plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from releases import release
 
 from fedcredit.config.node import NodeConfig, write_budget
 from fedcredit.config.plan import RunPlan
@@ -82,24 +83,6 @@ def allow_everything(node: Path) -> None:
     path = node / "node.toml"
     assert path.read_text().count(" = false\n") == 2
     path.write_text(path.read_text().replace(" = false\n", " = true\n"))
-
-
-def release(name: str, **changes: Any) -> Release:
-    fields: dict[str, Any] = {
-        "release_id": name,
-        "partition": "train",
-        "purpose": "a sum",
-        "mechanism": Mechanism.ROUNDED_GAUSSIAN,
-        "unit": "borrower",
-        "neighbours": "add-or-remove-one",
-        "sensitivity_squared": 100,
-        "sigma": 100,
-        "dimension": 50,
-        "honest_shares": 1,
-        "sampled_per_million": 1_000_000,
-        "test_noise": False,
-    }
-    return Release(**{**fields, **changes})
 
 
 def charge(node: Path, *releases: Release, plan: bytes = bytes(32)) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from releases import release
 
 from fedcredit.encoding import encode
 from fedcredit.errors import (
@@ -57,24 +58,6 @@ CAPS = {"train": BudgetCap(epsilon=1.0, delta=1e-5), "holdout": BudgetCap(epsilo
 SALT = bytes(range(32))
 PLAN = hashlib.sha256(b"a plan").digest()
 NOON = 1_700_000_000
-
-
-def release(name: str = "run/1/1/train", **changes: Any) -> Release:
-    fields: dict[str, Any] = {
-        "release_id": name,
-        "partition": "train",
-        "purpose": "a sum",
-        "mechanism": Mechanism.ROUNDED_GAUSSIAN,
-        "unit": "borrower",
-        "neighbours": "add-or-remove-one",
-        "sensitivity_squared": 100,
-        "sigma": 100,
-        "dimension": 50,
-        "honest_shares": 1,
-        "sampled_per_million": 1_000_000,
-        "test_noise": False,
-    }
-    return Release(**{**fields, **changes})
 
 
 NOTHING: dict[str, Any] = {"mechanism": Mechanism.NONE, "sigma": 0}

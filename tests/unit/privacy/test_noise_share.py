@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from releases import release
 
 import fedcredit.privacy
 from fedcredit.crypto.streams import KeyStream
@@ -18,31 +19,13 @@ from fedcredit.parties import InstitutionId
 from fedcredit.privacy.ledger import PrivacyLedger, Reservation
 from fedcredit.privacy.noise import DiscreteGaussian, NoiseLaw, RoundedGaussian, Skellam
 from fedcredit.privacy.noise_share import draw_noise, streams_for
-from fedcredit.privacy.release import Mechanism, Release
+from fedcredit.privacy.release import Mechanism
 from fedcredit.privacy.spending import BudgetCap
 from fedcredit.store.database import Database
 from fedcredit.store.journal import Journal
 
 KEY = bytes(32)
 PLAN = bytes(32)
-
-
-def release(**changes: object) -> Release:
-    fields = {
-        "release_id": "run/1/1/train",
-        "partition": "train",
-        "purpose": "a sum",
-        "mechanism": Mechanism.ROUNDED_GAUSSIAN,
-        "unit": "borrower",
-        "neighbours": "add-or-remove-one",
-        "sensitivity_squared": 100,
-        "sigma": 100,
-        "dimension": 50,
-        "honest_shares": 1,
-        "sampled_per_million": 1_000_000,
-        "test_noise": False,
-    }
-    return Release(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture

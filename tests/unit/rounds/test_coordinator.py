@@ -28,7 +28,7 @@ from fedcredit.errors import (
     WrongContextError,
 )
 from fedcredit.parties import InstitutionId, InstitutionType
-from fedcredit.rounds.coordinator import Coordinator, init_coordinator, new_run_id, plan_family
+from fedcredit.rounds.coordinator import Coordinator, init_coordinator, new_run_id, plan_family, require_schema
 from fedcredit.store.database import Database
 from fedcredit.transport import LoopbackTransport
 
@@ -146,11 +146,12 @@ def test_a_contract_on_tables_that_a_member_does_not_speak_is_refused(coordinato
     path, fingerprint = request_file(coordinator.folder.parent, "fund-c", keys_of(11), schemas=(2, 3))
     coordinator.approve_member(path, fingerprint=fingerprint)
     on_tables, on_a_file = load_contract("vehicle-loans"), load_contract("german")
+    bank, fund = coordinator.members()
     with pytest.raises(SchemaVersionError, match="fund-c 2, 3"):
-        coordinator.require_schema(on_tables, ("bank-a", "fund-c"))
+        require_schema(on_tables, (bank, fund))
     # Who is not in the plan need not speak it, and a file of one's own needs no version.
-    coordinator.require_schema(on_tables, ("bank-a",))
-    coordinator.require_schema(on_a_file, ("bank-a", "fund-c"))
+    require_schema(on_tables, (bank,))
+    require_schema(on_a_file, (bank, fund))
 
 
 def test_a_member_with_other_keys_than_the_plan_names_stops_the_run_before_it_starts(coordinator: Coordinator) -> None:

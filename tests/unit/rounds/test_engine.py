@@ -172,7 +172,7 @@ class Table:
             audit=self.audit,
             heads=self.heads,
             clock=self.clock,
-            keep_transcript=self.kept.__setitem__,
+            keep=self.kept.__setitem__,
             resumed=self.resumed,
         )
 

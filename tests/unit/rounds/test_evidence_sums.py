@@ -30,7 +30,7 @@ from fedcredit.rounds.evidence_manifests import ExpectedManifest
 from fedcredit.rounds.evidence_models import Models
 from fedcredit.rounds.evidence_opening import Opening, read_opening
 from fedcredit.rounds.evidence_rounds import Rounds
-from fedcredit.rounds.evidence_sums import ExpectedRound, ReplayedSum, replay
+from fedcredit.rounds.evidence_sums import ReplayedSum, replay
 from fedcredit.rounds.transcript import RECORDS, SignedUpload, Transcript
 from fedcredit.secagg.agreement import SELECTION_TAG
 from fedcredit.secagg.ring import lanes_to_bytes
@@ -76,8 +76,9 @@ class LastRound:
     def replayed(self, transcript: Transcript) -> ReplayedSum:
         opening = self.rounds._opening
         assert opening.plan.secure is not None
-        assert self.asked.expected is not None
-        return replay(transcript, self.asked.expected, opening, opening.plan.secure, self.asked.answers)
+        signed, lanes = self.asked.signed, self.asked.lanes
+        assert lanes is not None
+        return replay(transcript, signed, opening, opening.plan.secure, self.asked.answers, lanes=lanes)
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +204,11 @@ def test_a_manifest_that_says_something_else_than_the_log_is_found(last: LastRou
     if field == "purpose":
         other = "evaluate"
     manifest = replace(honest, **{field: other})
-    assert last.asked.expected is not None
-    expected = replace(last.asked.expected, manifest=replace(last.asked.expected.manifest, digest=manifest.digest()))
+    signed = replace(last.asked.signed, digest=manifest.digest())
     transcript = replace(
         last.transcript, manifest=manifest.to_bytes(), manifest_signature=sign_manifest(manifest, COORDINATOR)
     )
-    lying = LastRound(transcript, replace(last.asked, expected=expected), last.rounds)
+    lying = LastRound(transcript, replace(last.asked, signed=signed), last.rounds)
     with pytest.raises(FedcreditError, match=f"The round manifest does not belong here: {field}"):
         lying.replayed(transcript)
 
@@ -416,13 +416,8 @@ def replayed_by_hand(
         privacy=privacy_plan(plan),
         records=RECORDS,
     )
-    expected = ExpectedRound(
-        manifest=ExpectedManifest(
-            digest=manifest.digest(), fields={"cohort": manifest.cohort, "epoch": manifest.epoch}
-        ),
-        lanes=consortium.family.lanes,
-    )
-    return replay(transcript, expected, opening, plan.secure, accepted)
+    expected = ExpectedManifest(digest=manifest.digest(), fields={"cohort": manifest.cohort, "epoch": manifest.epoch})
+    return replay(transcript, expected, opening, plan.secure, accepted, lanes=consortium.family.lanes)
 
 
 def test_an_answer_that_was_accepted_and_then_left_out_is_found(run: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from fedcredit.contract.canonical.loading import canonical
 from fedcredit.contract.canonical.table import CanonicalSet, CanonicalTable, ColumnRule
+from fedcredit.contract.loading import VEHICLE_LOANS
 from fedcredit.parties import InstitutionType
 
 _HEAD: Final = """\
@@ -63,7 +64,7 @@ _NODE: Final = """\
 # node.example.toml: what node.toml will look like. It is not read. Every figure below is your decision;
 # fedcredit has no default for any of them. When mapping.toml passes, make the node with its keys:
 #
-#   fedcredit node init {folder} --name {name} --type {kind} --data {folder}/mapping.toml --contract vehicle-loans \\
+#   fedcredit node init {folder} --name {name} --type {kind} --data {folder}/mapping.toml --contract {contract} \\
 #     --modality terms --epsilon ... --delta ... --holdout-epsilon ...
 
 schema_version = 1
@@ -72,7 +73,7 @@ kind = "{kind}"
 
 [data]                       # what training reads                                           训练读取的数据
 path = "mapping.toml"        # features are made from the checked tables                    特征由通过检查的表生成
-contract = "vehicle-loans"   # a shipped name, or the consortium's own YAML
+contract = "{contract}"   # a shipped name, or the consortium's own YAML
 modalities = ["terms"]       # check-data names those that your tables hold                   check-data 会列出可用模态
 accept = []                  # codes of warnings that a person accepted                      已人工接受的警告代码
 
@@ -104,7 +105,7 @@ def example_label_map(kind: InstitutionType) -> str:
 
 def example_node(kind: InstitutionType, *, name: str, folder: str) -> str:
     """Return a node configuration to read, with its decisions left open."""
-    return _NODE.format(kind=kind, name=name, folder=folder)
+    return _NODE.format(kind=kind, name=name, folder=folder, contract=VEHICLE_LOANS)
 
 
 def node_command(data: Path, name: str, kind: InstitutionType, *, contract: str, modalities: Iterable[str]) -> str:

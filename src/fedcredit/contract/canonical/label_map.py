@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fedcredit.config.reading import Section, read_toml, validate
+from fedcredit.contract.canonical.months import month_end
 
 LABEL_MAP_FILE: Final = "label_map.toml"
 LabelKind: TypeAlias = Literal["def90", "comp", "cgi", "ew30", "fpd", "lgd", "claim", "fraud", "price"]
@@ -36,12 +37,7 @@ class LabelRule(Section):
 
         Days are whole numbers since 1970-01-01.
         """
-        days = events.copy()
-        if self.known_at == "month_end":
-            known = np.isfinite(events)
-            months = events[known].astype(np.int64).astype("datetime64[D]").astype("datetime64[M]")
-            days[known] = (months + 1).astype("datetime64[D]").astype(np.int64) - 1
-        return days + self.lag_days
+        return (month_end(events) if self.known_at == "month_end" else events) + self.lag_days
 
 
 class LabelMap(Section):

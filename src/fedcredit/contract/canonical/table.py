@@ -36,6 +36,7 @@ TYPED_MISSING: Final[Mapping[int, tuple[str, str]]] = {
 }
 """Why a cell is empty. A numeric column holds the number, a category its text; nothing is ever filled in silently."""
 NUMERIC: Final = ("flag", "integer", "number")
+TEXTS: Final = ("token", "id", "text")
 TIMES: Final = ("date", "month", "timestamp")
 
 
@@ -112,6 +113,11 @@ class ColumnRule(Section):
     def numeric(self) -> bool:
         """Return whether cells are numbers: integer, number or a flag of 0 and 1."""
         return self.type in NUMERIC
+
+    @property
+    def is_text(self) -> bool:
+        """Return whether cells stay the texts that they are: token, id or text. A category is read as its position."""
+        return self.type in TEXTS
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from fedcredit.errors import SchemaVersionError
+from fedcredit.errors import SchemaVersionError, phrase
 
 SPOKEN: Final = (1,)
 """Schema versions that this release reads, newest last. A version is dropped only with a major release."""
@@ -19,7 +19,7 @@ SPOKEN: Final = (1,)
 def require_spoken(version: int) -> None:
     """Raise ``SchemaVersionError`` unless this release speaks the version."""
     if version not in SPOKEN:
-        raise SchemaVersionError(asked=f"version {version}", spoken=_listed(SPOKEN))
+        raise SchemaVersionError(asked=_version(version), spoken=_listed(SPOKEN))
 
 
 def require_spoken_by(version: int, stated: Mapping[str, Iterable[int]]) -> None:
@@ -27,7 +27,7 @@ def require_spoken_by(version: int, stated: Mapping[str, Iterable[int]]) -> None
     deaf = {node: versions for node, versions in stated.items() if version not in versions}
     if deaf:
         spoken = "; ".join(f"{node} {_listed(versions)}" for node, versions in sorted(deaf.items()))
-        raise SchemaVersionError(asked=f"version {version}", spoken=spoken)
+        raise SchemaVersionError(asked=_version(version), spoken=spoken)
 
 
 def newest_common(stated: Iterable[Iterable[int]]) -> int | None:
@@ -36,5 +36,9 @@ def newest_common(stated: Iterable[Iterable[int]]) -> int | None:
     return max(frozenset.intersection(*common), default=None) if common else None
 
 
+def _version(version: int) -> str:
+    return phrase(en=f"version {version}", zh=str(version))
+
+
 def _listed(versions: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(versions))) or "none"
+    return ", ".join(map(str, sorted(versions))) or phrase(en="none", zh="无")

@@ -25,21 +25,17 @@ from fedcredit.lab.breaks.story import COORDINATOR, Account, LogLine, Story
 from fedcredit.lab.breaks.truth import Drawn, Integers, summed_again
 from fedcredit.lab.study import Study, StudyOptions, build_study
 from fedcredit.messages import (
-    CloseAnswer,
-    CountsAnswer,
     Manifest,
-    Message,
     Purpose,
     Refusal,
     Stage,
-    TrainAnswer,
 )
 from fedcredit.parties import InstitutionId
 from fedcredit.privacy.ledger_entries import Charge
 from fedcredit.privacy.plan import TRAIN
 from fedcredit.rounds.coordinator import Coordinator, OpenRun
 from fedcredit.rounds.run import RoundReport
-from fedcredit.secagg.wire import Accept, EpochBoxes, EpochHello, Reveal, Upload
+from fedcredit.secagg.wire import ANSWERS
 from fedcredit.transport import Deadline, Reply, Transport
 
 Handler = Callable[[bytes], bytes]
@@ -49,15 +45,6 @@ SMALLEST: Final = 4
 MOST_STOPS: Final = 2
 _NO_RELAY: Final = 1
 """Port in the invitations; nothing listens or connects here."""
-_KINDS: Final[Mapping[Stage, tuple[type[Message], ...]]] = {
-    Stage.KEYS: (EpochHello,),
-    Stage.ROOTS: (EpochBoxes,),
-    Stage.ANSWER: (TrainAnswer, CountsAnswer),
-    Stage.UPLOAD: (Upload,),
-    Stage.ACCEPT: (Accept,),
-    Stage.REVEAL: (Reveal,),
-    Stage.CLOSE: (CloseAnswer,),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,7 +293,7 @@ class Scene:
         """
         return open_answer(
             payload,
-            *_KINDS[delivery.opened.stage],
+            *ANSWERS[delivery.opened.stage],
             manifest=delivery.manifest,
             manifest_digest=delivery.opened.manifest_digest,
             stage=delivery.opened.stage,

@@ -154,4 +154,11 @@ def test_who_does_not_speak_a_version_is_named() -> None:
     with pytest.raises(SchemaVersionError) as caught:
         require_spoken_by(2, {"fund": (1, 3), "bank": (2,), "insurer": ()})
     assert caught.value.code == "FC-5007"
-    assert "version 2; spoken here: fund 1, 3; insurer none" in str(caught.value.describe())
+    assert "version 2; spoken here: fund 1, 3; insurer none" in caught.value.describe("en")
+
+
+def test_who_speaks_nothing_is_named_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDCREDIT_LANG", "zh")
+    with pytest.raises(SchemaVersionError) as caught:
+        require_spoken_by(2, {"insurer": ()})
+    assert "数据结构版本要求为 2;本机支持:insurer 无" in caught.value.describe()

@@ -14,7 +14,7 @@ entity: who
 label: {column: outcome, good: paid, bad: lost}
 protected: [age]
 modalities:
-  form:
+  application:
     kind: static
     columns:
       amount: {type: number, unit: EUR, min: 0, max: 100, missing: required, source: form, available_at: application,
@@ -28,17 +28,21 @@ modalities:
       burden: {function: ratio, inputs: [amount, income], unit: amount / income, missing: nullable, grid: [1, 2]}
     crosses: {amount_by_use: [amount, use]}
     scorecard: [amount, income, use, place, burden, amount_by_use]
-  past:
+  repayment:
     kind: sequence
     steps: 2
     channels:
       late: {columns: [late_1, late_2], unit: days, min: 0, max: 99, missing: nullable, source: ledger,
              available_at: monthly, dense: {scale: linear, low: 0, high: 10}}
+      amount: {columns: [amount, amount], unit: EUR, min: 0, max: 100, missing: required, source: ledger,
+               available_at: monthly}
     derived:
       worst: {function: highest, inputs: [late], unit: days, missing: nullable, grid: [1, 30]}
+      share: {function: ratio, inputs: [late, amount], unit: days / EUR, missing: nullable,
+              dense: {scale: linear, low: 0, high: 1}}
     scorecard: [worst]
 """
-MODALITIES: Final = ("form", "past")
+MODALITIES: Final = ("application", "repayment")
 
 
 def columns() -> dict[str, list[Any]]:
