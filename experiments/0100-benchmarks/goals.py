@@ -55,6 +55,7 @@ GOALS = (
     Goal("", "engine.startup_s", "<=", 3),
     Goal("", "step.overhead.linear*", "<=", 1.4),
     Goal("", "step.overhead.conv*", "<=", 1.8),
+    Goal("", "check.memory.bytes", "<=", 1_000_000_000),
 )
 
 

@@ -54,6 +54,7 @@ SECTIONS = {
     "seal": Section("seals", ("seal.*", "open.*")),
     "ckks": Section("ckks_figures", ("ckks.*",)),
     "log": Section("log_figures", ("log.*",)),
+    "check": Section("data_check", ("check.*",)),
 }
 
 
@@ -91,7 +92,7 @@ def main() -> None:
     if not arguments.quick:
         write_results(
             RESULTS,
-            question="What do rounds, noise, clipped steps, secure sums, seals and the log cost?",
+            question="What do rounds, noise, clipped steps, secure sums, seals, the log and a check of tables cost?",
             command="make bench",
             figures=figures,
         )

@@ -78,8 +78,7 @@ def _check_node(folder: Path, config: NodeConfig, accepted: frozenset[str], repo
     """Check the canonical tables that a node trains on, and say what training sees of them."""
     from fedcredit.config.node import write_accepted
     from fedcredit.contract import load_contract
-    from fedcredit.data.features import encode
-    from fedcredit.features.build import feature_frame
+    from fedcredit.features.build import training_rows
 
     known = frozenset(config.data.accept)
     command = f"fedcredit node check-data {folder}"
@@ -90,13 +89,13 @@ def _check_node(folder: Path, config: NodeConfig, accepted: frozenset[str], repo
         write_accepted(folder, kept)
         done(tr("accepted in node.toml: {codes}", codes=", ".join(sorted(kept))))
     contract, modalities = load_contract(config.data.contract), config.data.modalities
-    made = feature_frame(checked.spec, contract, modalities, place=config.data.path)
-    held = encode(made.frame, contract, modalities, place=config.data.path)
+    place, accepted = config.data.path, accepted | known
+    made = training_rows(checked.spec, contract, modalities, place=place, accepted=accepted)
     left_out = {reason: count for reason, count in made.left_out.items() if count}
     if left_out:
         reasons = ", ".join(f"{word(reason)} {count:,}" for reason, count in left_out.items())
         note(tr("not learnt from: {reasons}", reasons=reasons))
-    return checked.record | _tell_training(folder, held) | {"left_out": left_out}
+    return checked.record | _tell_training(folder, made.table) | {"left_out": left_out}
 
 
 @dataclass(frozen=True)

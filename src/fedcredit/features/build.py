@@ -14,6 +14,7 @@ from fedcredit.contract.columns import NumberColumn
 from fedcredit.data.features import encode
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import NoRowsError, SchemaVersionError
+from fedcredit.features.canary import require_silence
 from fedcredit.features.labels import labelled_rows
 from fedcredit.features.names import THROUGH, wanted
 from fedcredit.features.reading import columns_of
@@ -27,6 +28,14 @@ class FeatureFrame:
     frame: pa.Table
     left_out: Mapping[str, int]
     """Observations that are not learnt from, by reason."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingRows:
+    """What training sees, and how many observations it does not see, by reason."""
+
+    table: CreditTable
+    left_out: Mapping[str, int]
 
 
 def feature_frame(spec: DataSpec, contract: Contract, modalities: Iterable[str], *, place: str) -> FeatureFrame:
@@ -97,8 +106,17 @@ def _require_same_version(spec: DataSpec, contract: Contract) -> None:
         raise SchemaVersionError(asked=asked, spoken=f"version {spec.facts.schema_version} (these tables)")
 
 
-def training_table(spec: DataSpec, contract: Contract, modalities: Iterable[str], *, place: str) -> CreditTable:
-    """Return the encoded features; raises as ``feature_frame`` and as ``data.features.encode``."""
+def training_rows(
+    spec: DataSpec, contract: Contract, modalities: Iterable[str], *, place: str, accepted: frozenset[str]
+) -> TrainingRows:
+    """Return the encoded features of what is learnt from; ``accepted`` are the codes of accepted warnings.
+
+    Raises:
+        LeakageCanaryError, StrongFeatureError: a made feature is too strong alone.
+        ConfigValueError, NoRowsError, DataError: as ``feature_frame`` and ``data.features.encode``.
+    """
     names = tuple(modalities)
-    frame = feature_frame(spec, contract, names, place=place).frame
-    return encode(frame, contract, names, place=place)
+    made = feature_frame(spec, contract, names, place=place)
+    bad = made.frame[contract.label.column].to_numpy() == contract.label.bad
+    require_silence(made.frame, wanted(contract, names).names, bad, accepted=accepted, place=place)
+    return TrainingRows(table=encode(made.frame, contract, names, place=place), left_out=made.left_out)

@@ -108,7 +108,7 @@ def holdings_of(folder: Path, config: NodeConfig) -> Holdings:
 
     Raises:
         DataRefusedError, UnacceptedWarningError: the canonical tables did not pass.
-        DataError, SetupError: as ``features.build.training_table`` and ``data.read_table``.
+        DataError, SetupError: as ``features.build.training_rows`` and ``data.read_table``.
     """
     contract = load_contract(config.data.contract)
     if is_canonical(contract):

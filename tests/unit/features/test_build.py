@@ -12,13 +12,14 @@ from data_faults.small_loans import contract_of, modality, number, numbers, rich
 from fedcredit.checking.spec import read_spec
 from fedcredit.contract import load_contract
 from fedcredit.errors import SchemaVersionError, WrongColumnTypeError
-from fedcredit.features.build import feature_frame, held_modalities, training_table
+from fedcredit.features.build import feature_frame, held_modalities, training_rows
 
 
 def test_the_training_table_has_one_row_per_borrower_with_their_label(tmp_path: Path) -> None:
     made = rich(people=24)
     contract = contract_of(modality("all", number("contract.amount"), words("veh.fuel", "ICE", "BEV")))
-    table = training_table(spec_of(tmp_path, made), contract, ["all"], place="data")
+    rows = training_rows(spec_of(tmp_path, made), contract, ["all"], place="data", accepted=frozenset())
+    table = rows.table
     expected = dict(zip(made["outcome"]["contract_id"], made["outcome"]["y"], strict=True))
     loans = dict(zip(made["contract"]["entity_tok"], made["contract"]["contract_id"], strict=True))
     assert len(table) == 24

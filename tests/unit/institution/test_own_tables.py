@@ -9,7 +9,7 @@ from data_faults import world
 from fedcredit.config.node import NodeConfig
 from fedcredit.contract import load_contract
 from fedcredit.errors import TableChangedError
-from fedcredit.features.build import training_table
+from fedcredit.features.build import training_rows
 from fedcredit.institution import own_tables
 from fedcredit.institution.own_tables import own_holdings
 
@@ -52,9 +52,9 @@ def test_a_table_that_changes_between_its_check_and_its_features_is_not_trained_
         manifest = folder / "data" / "manifest.toml"
         old, new = (hashlib.sha256(one.encode()).hexdigest() for one in (text, path.read_text()))
         manifest.write_text(manifest.read_text().replace(old, new))
-        return training_table(*arguments, **options)  # type: ignore[arg-type]
+        return training_rows(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(own_tables, "training_table", late)
+    monkeypatch.setattr(own_tables, "training_rows", late)
     with pytest.raises(TableChangedError) as caught:
         own_holdings(folder, config, CONTRACT, scratch=folder / "state")
     assert "outcome.csv changed" in str(caught.value.describe())
