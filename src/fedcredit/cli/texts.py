@@ -194,6 +194,7 @@ ZH: Final[dict[str, str]] = {
     ): (" 联邦训练 {federated:.3f} · 单独训练平均 {alone:.3f} · 集中训练(无隐私保护) {pooled:.3f} · {seconds:.0f} 秒"),
     # lab
     "wrote {path} ({kilobytes:,.0f} kB, SHA-256 checked)": "已写入 {path}({kilobytes:,.0f} kB,SHA-256 校验通过)",
+    "   export {path} yourself, in R:": ("   请自行在 R 中导出 {path}:"),
     # node
     "wrote {folder}/node.toml and keys (they never leave)": "已写入 {folder}/node.toml 和密钥(均不离开本机构)",
     "   fingerprint of {institution}: {fingerprint}   ← read it to the coordinator when asked": (

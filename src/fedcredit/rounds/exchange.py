@@ -124,14 +124,12 @@ class RequestsFor(Mapping[InstitutionId, Request]):
     """The requests of one stage to certain members, each made when it is asked for: they differ, and can be large."""
 
     def __init__(self, names: Iterable[InstitutionId], make: Callable[[InstitutionId], Request]) -> None:
-        self._names = dict.fromkeys(names)
+        self._names = {name: name for name in names}
         self._make = make
 
     def __getitem__(self, name: InstitutionId) -> Request:
         """Return the request to ``name``."""
-        if name not in self._names:
-            raise KeyError(name)
-        return self._make(name)
+        return self._make(self._names[name])
 
     def __iter__(self) -> Iterator[InstitutionId]:
         return iter(self._names)
