@@ -19,8 +19,10 @@ EXPERIMENTS = {
     "taiwan5": ROOT / "experiments" / "0002-privacy-utility" / "results.json",
     "sba8": ROOT / "experiments" / "0002-privacy-utility" / "results.json",
     "audit": ROOT / "experiments" / "0002-privacy-utility" / "results.json",
-    "engine": ROOT / "experiments" / "0100-benchmarks" / "results.json",
-    "step": ROOT / "experiments" / "0100-benchmarks" / "results.json",
+    **dict.fromkeys(
+        ("engine", "step", "secagg", "seal", "ckks", "check"),
+        ROOT / "experiments" / "0100-benchmarks" / "results.json",
+    ),
 }
 """Where the figures lie whose ids begin with that word."""
 FIGURE = re.compile(r"<!-- figure: (?P<id>[a-z0-9._-]+)(?:#(?P<part>low|high))? -->(?P<shown>[-+−]?\d+(?:\.\d+)?)")
