@@ -15,9 +15,10 @@ from fedcredit.data.features import encode
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import NoRowsError, SchemaVersionError
 from fedcredit.features.canary import require_silence
+from fedcredit.features.holders import Holders
 from fedcredit.features.labels import labelled_rows
 from fedcredit.features.names import THROUGH, wanted
-from fedcredit.features.reading import columns_of
+from fedcredit.features.reading import Values, columns_of
 from fedcredit.features.windows import summarise
 
 
@@ -49,22 +50,20 @@ def feature_frame(spec: DataSpec, contract: Contract, modalities: Iterable[str],
         NoRowsError: no observation has a label of the contract's head.
         DataError: a table no longer reads as it did when it was checked.
     """
-    names = tuple(modalities)
-    asked = wanted(contract, names)
+    modalities = tuple(modalities)
+    asked = wanted(contract, modalities)
     _require_same_version(spec, contract)
     rows = labelled_rows(spec, asked.head)
     if not len(rows.observations):
         raise NoRowsError(place=f"{place} ({contract.label.column})")
-    made = {
-        text: values
-        for table, names in asked.tables().items()
-        for text, values in summarise(spec, table, names, rows.observations).items()
-    }
+    holders, made = Holders.of(spec), dict[str, Values]()
+    for table, names in asked.tables().items():
+        made |= summarise(spec, table, names, rows.observations, holders=holders)
     columns = {
         contract.entity: pa.array(rows.observations.entity, pa.string()),
         contract.label.column: pa.array(rows.labels, pa.int8()),
     }
-    ranges = _ranges(contract, names)
+    ranges = _ranges(contract, modalities)
     for name in asked.names:
         kind = pa.string() if name.is_words else pa.float64()
         # Clipped, not refused: that a node stays away would tell, without noise, that somebody lies outside.

@@ -31,8 +31,13 @@ class Holders:
         rows = pd.DataFrame(read_whole(spec, "contract", ("vin_tok", "entity_tok", "decision_date")))
         return cls(rows[rows["vin_tok"].notna() & rows["entity_tok"].notna()])
 
-    def on(self, vehicles: Values, days: NDArray[np.float64]) -> Values:
-        """Return the borrower who held each vehicle on a day; ``None`` if one borrower alone ever did."""
+    def on(self, vehicles: Values, days: NDArray[np.float64]) -> Values | None:
+        """Return the borrower who held each vehicle on a day, ``None`` in its place if one borrower alone ever did.
+
+        ``None`` instead of the whole if no vehicle has several borrowers.
+        """
+        if self._first.empty:
+            return None
         found = np.full(len(vehicles), None, dtype=object)
         some = np.flatnonzero(pd.Index(vehicles, dtype=object).isin(self._first.index) & np.isfinite(days))
         if not len(some):

@@ -25,6 +25,7 @@ Summary = Literal["latest", "reason", "mean", "sd", "sum", "min", "max", "count"
 LABELS: Final = "outcome."
 """What the label of a contract on canonical tables begins with."""
 ENTITY: Final = "entity_tok"
+VEHICLE: Final = "vin_tok"
 LINKS: Final = {
     "contract": "contract_id",
     "rep_monthly": "contract_id",
@@ -33,10 +34,10 @@ LINKS: Final = {
     "eqp": "entity_tok",
     "pol": "entity_tok",
     "clm": "policy_id",
-    "veh": "vin_tok",
-    "rv_weekly": "vin_tok",
-    "tel_daily": "vin_tok",
-    "con": "vin_tok",
+    "veh": VEHICLE,
+    "rv_weekly": VEHICLE,
+    "tel_daily": VEHICLE,
+    "con": VEHICLE,
 }
 """The tables that features are made from, and the column that leads from a row to its contracts."""
 THROUGH: Final[Mapping[str, str]] = {"clm": "pol"}

@@ -7,6 +7,7 @@ says that it was reported. A window of d days takes the rows whose own day lies 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
@@ -20,7 +21,7 @@ from fedcredit.contract.canonical import CanonicalTable, ColumnRule, canonical
 from fedcredit.contract.canonical.months import month_end
 from fedcredit.contract.canonical.table import TYPED_MISSING
 from fedcredit.features.holders import Holders
-from fedcredit.features.names import ENTITY, LINKS, THROUGH, FeatureName
+from fedcredit.features.names import ENTITY, LINKS, THROUGH, VEHICLE, FeatureName
 from fedcredit.features.reading import Chunk, Values, known, read_chunks, read_whole, require_once, table_of
 
 Places = NDArray[np.int64]
@@ -59,12 +60,14 @@ class Observations:
         return {"contract_id": self.contract, "entity_tok": self.entity, "vin_tok": self.vehicle}[link]
 
 
-def summarise(spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Observations) -> dict[str, Values]:
+def summarise(
+    spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Observations, *, holders: Holders
+) -> dict[str, Values]:
     """Return each feature of a table, shape (n,): float64 with NaN, or texts with ``None``; raises as ``read_chunks``.
 
     The whole table is never in memory; what is held is a few numbers per feature and observation. Without the table,
     or the one that its rows are found through, nothing is known, not even a count of 0; nor of an observation without
-    a key, such as a contract without a vehicle.
+    a key, such as a contract without a vehicle. ``holders`` say whose data a vehicle's rows are.
     """
     if any(table_of(spec, one) is None for one in (table, THROUGH.get(table, table))):
         return {name.text: _nothing(name, len(seen)) for name in names}
@@ -73,7 +76,7 @@ def summarise(spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Ob
     columns = dict.fromkeys((LINKS[table], *timed, *(name.rule.name for name in names)))
     tallies = {_shared(name): _tally(name, len(seen)) for name in names}
     one_each = {_shared(name): name for name in names}
-    finder = _Finder(spec, table, seen)
+    finder = _Finder(spec, table, seen, holders if LINKS[table] == VEHICLE else None)
     for chunk in read_chunks(spec, table, columns):
         own = _own_day(chunk, rules)
         usable = {key: _Usable.of(chunk, rules, name.rule, own) for key, name in one_each.items()}
@@ -116,7 +119,7 @@ def _nothing(name: FeatureName, count: int) -> Values:
 class _Finder:
     """Finds the observations that each row of a table belongs to."""
 
-    def __init__(self, spec: DataSpec, table: str, seen: Observations) -> None:
+    def __init__(self, spec: DataSpec, table: str, seen: Observations, holders: Holders | None) -> None:
         self._link = LINKS[table]
         self._owner: pd.Series | None = None
         keys = seen.keys(LINKS[THROUGH.get(table, table)])
@@ -130,7 +133,7 @@ class _Finder:
         self.keyed: NDArray[np.bool_] = codes >= 0
         """Which observations have a key."""
         self._entity = seen.entity
-        self._holders = Holders.of(spec) if LINKS[table] == "vin_tok" else None
+        self._holders = holders
 
     def pairs(self, chunk: Chunk, own: NDArray[np.float64]) -> Iterator[tuple[Places, Places]]:
         """Yield pairs (rows of the chunk, places of their observations), about ``_PAIRS`` at once.
@@ -145,6 +148,7 @@ class _Finder:
         hit = np.flatnonzero(found >= 0)
         many = self._count[found[hit]]
         holder = self._holders.on(keys[hit], own[hit]) if self._holders else None
+        free = pd.isna(holder) if holder is not None else None
         blocks = (np.cumsum(many) - 1) // _PAIRS
         for block in np.unique(blocks):
             some = np.flatnonzero(blocks == block)
@@ -152,9 +156,8 @@ class _Finder:
             step = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
             places = self._places[np.repeat(self._start[found[hit[some]]], times) + step]
             rows = np.repeat(hit[some], times)
-            if holder is not None:
-                held = np.repeat(holder[some], times)
-                its = np.array([one is None for one in held], dtype=np.bool_) | (held == self._entity[places])
+            if holder is not None and free is not None:
+                its = np.repeat(free[some], times) | (np.repeat(holder[some], times) == self._entity[places])
                 rows, places = rows[its], places[its]
             yield rows, places
 
@@ -187,20 +190,20 @@ def _known_on(chunk: Chunk, rules: CanonicalTable, rule: ColumnRule, own: NDArra
     return day
 
 
-class _Tally:
+class _Tally(ABC):
     """Collects the visible rows of one column and window over chunks."""
 
     def __init__(self, rule: ColumnRule, count: int) -> None:
         self.count = count
         self.typed: Final = rule.missing == "typed_missing"
 
+    @abstractmethod
     def add(self, cells: Values, places: Places, own: NDArray[np.float64]) -> None:
         """Take rows in: their cells, their observations and their own days."""
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self, name: FeatureName, keyed: NDArray[np.bool_]) -> Values:
         """Return a feature of these rows; ``keyed`` says which observations could have rows at all."""
-        raise NotImplementedError
 
 
 class _Newest(_Tally):

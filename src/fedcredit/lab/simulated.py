@@ -16,13 +16,8 @@ from fedcredit.features.build import feature_frame, held_modalities
 from fedcredit.parties import institution_id
 from fedcredit.simulator.generate import INSTITUTIONS, generate
 
-SIMULATED: Final = "simulated"
-SCENARIO: Final = "missing_modality"
 NO_LABEL: Final = "no label of this kind"
 ONE_OUTCOME: Final = "one outcome only"
-ACCEPTED: Final = ("FC-5032", "FC-5039", "FC-5047")
-"""The warnings that a small simulated world has by design: columns in which nothing happened, tables of a few rows, and
-customers who have withdrawn their consent (they are left out)."""
 
 
 def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> Dataset:
@@ -51,7 +46,7 @@ def simulate_dataset(folder: Path, *, scenario: str, scale: str, seed: int) -> D
         else:
             parts[part.institution] = part
     return Dataset(
-        name=SIMULATED,
+        name="simulated",
         title=f"Simulated vehicle lending, scenario {scenario}, scale {scale}",
         provenance="simulated",
         contract=contract,

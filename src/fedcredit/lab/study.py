@@ -31,13 +31,18 @@ from fedcredit.institution.admission import Approvals
 from fedcredit.institution.holdings import Holdings
 from fedcredit.institution.node import holdings_of, init_node, join
 from fedcredit.lab.settings import Consortium, PrivacyChoice, aggregation_values, plan_values, settings_for
-from fedcredit.lab.simulated import ACCEPTED, SCENARIO, SIMULATED, simulate_dataset
 from fedcredit.lab.spreading import spread
 from fedcredit.parties import InstitutionId, Member
 from fedcredit.privacy.run_plan import privacy_plan
 from fedcredit.rounds.coordinator import Coordinator, init_coordinator
 from fedcredit.store.files import make_directory, write_atomic
 
+SIMULATED: Final = "simulated"
+"""The data set that is made up when it is asked for."""
+SCENARIO: Final = "missing_modality"
+ACCEPTED: Final = ("FC-5032", "FC-5039", "FC-5047")
+"""The warnings that a small simulated world has by design: columns in which nothing happened, tables of a few rows, and
+customers who have withdrawn their consent (they are left out)."""
 CONSORTIUM: Final = "fedcredit-demo"
 DELTA: Final = 1e-5
 EVALUATION_EPSILON: Final = 1.0
@@ -136,6 +141,9 @@ def build_study(folder: Path, options: StudyOptions, *, relay_port: int) -> Stud
 
 def _dataset(folder: Path, options: StudyOptions) -> Dataset:
     if options.dataset == SIMULATED:
+        # Imported here, because a study of real data has no use for the simulator and what it brings along.
+        from fedcredit.lab.simulated import simulate_dataset
+
         world = folder / WORLD_FOLDER
         make_directory(world, mode=0o700)
         return simulate_dataset(world, scenario=options.scenario, scale=options.scale, seed=options.seed)
