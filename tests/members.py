@@ -156,7 +156,6 @@ class Round:
                 member=name,
                 own_upload=self.uploads[name][1],
                 smallest=self.smallest,
-                identities=self.members.identities,
             )
             self.states[name] = self.states[name].agree(selection)
             self.accepts[name] = sign(self.members.keys[name], tag=ANSWER_TAG, body=body)
@@ -164,10 +163,9 @@ class Round:
     def reveal(self, names: Iterable[str]) -> None:
         for name in names:
             require_agreement(
-                self.aggregator.selection_digest,
+                self.aggregator.selection,
                 self.accepts,
-                manifest_digest=self.manifest_digest,
-                cohort=self.cohort.names,
+                member=name,
                 threshold=self.members.threshold,
                 identities=self.members.identities,
             )

@@ -69,7 +69,7 @@ class Sizes:
             institutions=INSTITUTIONS,
             parameters=(100_000, 1_000_000),
             masked=(1_000_000, 10_000_000),
-            pairs=7,
+            pairs=15,
             pairs_of_many=3,
         )
 
@@ -128,7 +128,7 @@ def versus_flower(institutions: int, parameters: int, *, pairs: int) -> Iterator
         for theirs in servers:
             lost, cost = theirs.lost, costs[theirs.lost]
             streams = (1 + lost) * (institutions - lost)
-            bound = streams * keystream_ms(parameters)
+            bound = keystream_ms(parameters, streams=streams)
             found.server.setdefault(lost, []).append(theirs.best_ms / (cost.take_ms + cost.open_ms))
             found.opening.setdefault(lost, []).append(theirs.best_ms / cost.open_ms)
             found.keystreams.setdefault(lost, []).append(cost.open_ms / bound)

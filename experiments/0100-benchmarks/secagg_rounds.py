@@ -314,7 +314,6 @@ class OurRound:
             member=name,
             own_upload=state.upload,
             smallest=epoch.threshold,
-            identities=epoch.identities,
         )
         agreed = state.agree(selection)
         accept = Accept(manifest_digest=self.manifest, selection=selection_digest(selection))
@@ -323,10 +322,9 @@ class OurRound:
     def _reveal(self, name: str, state: MemberRound, encoded: bytes) -> bytes:
         epoch, body = self.epoch, RevealBody.from_bytes(encoded)
         require_agreement(
-            body.selection,
+            Selection.from_bytes(state.selection),
             dict(zip(body.members, body.signatures, strict=True)),
-            manifest_digest=self.manifest,
-            cohort=epoch.names,
+            member=name,
             threshold=epoch.threshold,
             identities=epoch.identities,
         )

@@ -11,13 +11,13 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import GCM
 
+from fedcredit.crypto.buffers import fresh_buffer
 from fedcredit.crypto.derivation import derive
 from fedcredit.crypto.sealing import MAX_SEALED, SUITE_S1, SealContext
 from fedcredit.encoding import Buffer
@@ -120,8 +120,7 @@ class Channel:
         return _START + self.tag + nonce
 
     def _open(self, key: _Direction, data: bytes, context: SealContext) -> memoryview:
-        # numpy asks for large pages, so touching new memory costs a fraction of what it costs under bytes.
-        room = np.empty(max(0, len(data) - CHANNEL_OVERHEAD), dtype=np.uint8).data
+        room = fresh_buffer(max(0, len(data) - CHANNEL_OVERHEAD)).data
         self._open_into(room, key, data, context)
         return room.toreadonly()
 

@@ -112,6 +112,12 @@ def verify_digest(
         raise BadSignatureError(signer=signer, what=what) from error
 
 
+def has_verified(identity: PublicIdentity, *, tag: str, digest: bytes, signature: bytes) -> bool:
+    """Return whether ``verify_digest`` succeeded with these in this process, and it remembers that."""
+    covered = _covered(SIGNATURE_SUITE, tag, digest)
+    return _VERIFIED.holds(_triple(covered=covered, keys=identity.signing, signature=signature))
+
+
 def sign_lasting(keys: IdentityKeys, *, tag: str, body: bytes) -> bytes:
     """Return the 3,373-byte signature of ``keys`` on ``body``: 64 bytes of Ed25519, then 3,309 of ML-DSA-65.
 
@@ -155,10 +161,14 @@ def _before_digest(suite: str, tag: str) -> bytes:
 
 
 def _require(check: Callable[[], None], *, covered: bytes, keys: bytes, signature: bytes) -> None:
-    # One digest, one meaning: ``covered`` is one CBOR value, so it ends where it says, and the suite inside it fixes
-    # the length of the keys that follow.
-    digest = hashlib.sha256(covered + keys + signature).digest()
+    digest = _triple(covered=covered, keys=keys, signature=signature)
     if _VERIFIED.holds(digest):
         return
     check()
     _VERIFIED.add(digest)
+
+
+def _triple(*, covered: bytes, keys: bytes, signature: bytes) -> bytes:
+    # One digest, one meaning: ``covered`` is one CBOR value, so it ends where it says, and the suite inside it fixes
+    # the length of the keys that follow.
+    return hashlib.sha256(covered + keys + signature).digest()

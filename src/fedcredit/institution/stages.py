@@ -280,7 +280,6 @@ class Stages:
             member=self._institution,
             own_upload=state.upload,
             smallest=terms.plan.rounds.quorum,
-            identities=identities_of(terms),
         )
         for members in self._memory.opened(manifest):
             require_safe_difference(selection.members, members, colluders=terms.plan.privacy.colluders)
@@ -298,11 +297,11 @@ class Stages:
             raise WrongContextError(what="request for shares", field="selection")
         if len(body.members) != len(body.signatures):
             raise WrongContextError(what="request for shares", field="list of agreements")
+        selection = decode_selection(state.selection)
         require_agreement(
-            body.selection,
+            selection,
             dict(zip(body.members, body.signatures, strict=True)),
-            manifest_digest=opened.manifest_digest,
-            cohort=manifest.cohort,
+            member=self._institution,
             threshold=_threshold(terms),
             identities=identities_of(terms),
         )
@@ -310,7 +309,7 @@ class Stages:
 
         def store() -> None:
             self._memory.keep_round(manifest.run, revealed)
-            self._memory.keep_opened(manifest, decode_selection(state.selection).members)
+            self._memory.keep_opened(manifest, selection.members)
 
         answer = Reveal(
             manifest_digest=opened.manifest_digest,

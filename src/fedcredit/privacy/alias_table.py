@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcredit.crypto.buffers import fresh_buffer
 from fedcredit.crypto.streams import KeyStream
 from fedcredit.errors import NoiseRangeError
 from fedcredit.privacy.release import SAMPLER_DISTANCE_BITS
@@ -73,11 +74,13 @@ class AliasTable:
 
         The threshold takes a 64-bit word; column and sign share a 32-bit half of another.
         """
-        values = np.empty(size, dtype=np.int64)
+        values = fresh_buffer(8 * size).view(np.int64)
         scratch = _Scratch(min(size, _CHUNK))
         for start in range(0, size, _CHUNK):
             part = values[start : start + _CHUNK]
-            self._fill(part, stream.words64(part.size + (part.size + 1) // 2), scratch)
+            words = scratch.words[: part.size + (part.size + 1) // 2]
+            stream.read_into(words.view(np.uint8).data)
+            self._fill(part, words, scratch)
         return values
 
     def _fill(self, part: NDArray[np.int64], words: NDArray[np.uint64], scratch: _Scratch) -> None:
@@ -101,9 +104,10 @@ class AliasTable:
 class _Scratch:
     """Arrays that one call of ``sample`` uses again for each chunk, so that they stay in the cache."""
 
-    __slots__ = ("columns", "indices", "magnitudes", "moved", "thresholds")
+    __slots__ = ("columns", "indices", "magnitudes", "moved", "thresholds", "words")
 
     def __init__(self, size: int) -> None:
+        self.words = np.empty(size + (size + 1) // 2, dtype="<u8")
         self.columns = np.empty(size, dtype=np.uint32)
         self.indices = np.empty(size, dtype=np.intp)
         self.thresholds = np.empty(size, dtype=np.uint64)

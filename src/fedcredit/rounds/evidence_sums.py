@@ -172,10 +172,9 @@ def _require_agreement(
     transcript: Transcript, aggregator: AggregatorRound, opening: Opening, secure: SecureAggregation
 ) -> None:
     require_agreement(
-        aggregator.selection_digest,
+        aggregator.selection,
         {str(name): signature for name, signature in transcript.accepts.items()},
-        manifest_digest=aggregator.manifest_digest,
-        cohort=aggregator.selection.members,
+        member=None,
         threshold=secure.threshold,
         identities={str(name): identity for name, identity in opening.identities.items()},
     )

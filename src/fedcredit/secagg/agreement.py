@@ -7,11 +7,12 @@ one sum of the same masks (PROTOCOL.md 4.3; Bonawitz et al. 2017, section 6.2, C
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fedcredit.crypto.keys import PublicIdentity
-from fedcredit.crypto.signatures import VerifiedSignatures, verify, verify_digest
+from fedcredit.crypto.signatures import VerifiedSignatures, has_verified, verify_digest
+from fedcredit.encoding import encode
 from fedcredit.envelope import ANSWER_TAG
 from fedcredit.errors import AgreementError, SmallCohortError, WrongContextError
 from fedcredit.secagg.wire import Accept, Selection
@@ -29,62 +30,60 @@ def require_selection(
     member: str,
     own_upload: bytes,
     smallest: int,
-    identities: Mapping[str, PublicIdentity],
 ) -> None:
-    """Return if a member may agree to ``selection``.
+    """Return if a member may agree to ``selection``: with that it vouches for its own upload in it.
+
+    The others' signatures are verified before shares leave (``require_agreement``).
 
     Raises:
         WrongContextError: it is for another round, its lists do not fit, or it has another upload of this member.
         SmallCohortError: it has fewer than ``smallest`` members, or leaves this member out.
-        BadSignatureError: an upload in it is not signed by its member.
     """
     members = selection.members
     if selection.manifest_digest != manifest_digest:
         raise WrongContextError(what="selection", field="manifest digest")
     fits = len(selection.uploads) == len(selection.signatures) == len(members)
-    if not fits or list(members) != sorted(members) or not set(members) <= set(cohort):
+    if not fits or list(members) != sorted({*members}) or not set(members) <= set(cohort):
         raise WrongContextError(what="selection", field="members")
     if len(members) < smallest or member not in members:
         raise SmallCohortError(members=len(members), needed=smallest)
     if selection.uploads[members.index(member)] != own_upload:
         raise WrongContextError(what="selection", field="own upload")
-    signers = [identities[name] for name in members]
-
-    def check() -> None:
-        for name, upload, signature in zip(members, selection.uploads, selection.signatures, strict=True):
-            verify_digest(
-                identities[name], tag=ANSWER_TAG, digest=upload, signature=signature, signer=name, what="upload"
-            )
-
-    _once(check, selection.to_bytes(), signers)
 
 
 def require_agreement(
-    selection: bytes,
+    selection: Selection,
     accepted: Mapping[str, bytes],
     *,
-    manifest_digest: bytes,
-    cohort: Sequence[str],
+    member: str | None,
     threshold: int,
     identities: Mapping[str, PublicIdentity],
 ) -> None:
-    """Return if at least ``threshold`` members of ``cohort`` have signed exactly this selection.
+    """Return if every member of ``selection`` vouches for its upload, at least ``threshold`` of them for all of it.
 
-    ``selection`` is its digest, ``accepted`` a signature by name.
+    ``accepted`` has a signature by name on the selection's digest. Who has signed that had its own upload in it; of all
+    others the signature on the upload itself is verified. ``member`` asks and has agreed to this selection; ``None``
+    stands for somebody who has agreed to nothing.
 
     Raises:
-        AgreementError: they are fewer, or one of them is not in the cohort.
-        BadSignatureError: one of the signatures is not on this selection.
+        AgreementError: fewer have agreed, or one of them is not in the selection.
+        BadSignatureError: one of the others' signatures is not on this selection, or not on the upload in it.
     """
-    if len(accepted) < threshold or not set(accepted) <= set(cohort):
-        raise AgreementError(signed=len(set(accepted) & set(cohort)), needed=threshold)
-    body = Accept(manifest_digest=manifest_digest, selection=selection).to_bytes()
-
-    def check() -> None:
-        for name, signature in accepted.items():
-            verify(identities[name], tag=ANSWER_TAG, body=body, signature=signature, signer=name, what="agreement")
-
-    _once(check, body + b"".join(accepted.values()), [identities[name] for name in accepted])
+    own = set(accepted) & set(selection.members)
+    if len(own) < threshold or len(own) < len(accepted):
+        raise AgreementError(signed=len(own), needed=threshold)
+    body = Accept(manifest_digest=selection.manifest_digest, selection=selection_digest(selection)).to_bytes()
+    agreement = hashlib.sha256(body).digest()
+    _verify_others(
+        {name: (agreement, signature) for name, signature in accepted.items()}, member, identities, "agreement"
+    )
+    uploads = zip(selection.members, selection.uploads, selection.signatures, strict=True)
+    _verify_others(
+        {name: (upload, signature) for name, upload, signature in uploads if name not in accepted},
+        member,
+        identities,
+        "upload",
+    )
 
 
 def require_safe_difference(members: Sequence[str], opened: Sequence[str], *, colluders: int) -> None:
@@ -101,18 +100,30 @@ def require_safe_difference(members: Sequence[str], opened: Sequence[str], *, co
 
 
 _HELD: Final = VerifiedSignatures(limit=64)
+"""Whole lists that verified: in one process all members of a round check the same one (see ``crypto.signatures``)."""
 
 
-def _once(check: Callable[[], None], signed: bytes, signers: Sequence[PublicIdentity]) -> None:
-    """Run a check of many signatures unless the same ones held before (see ``crypto.signatures``).
+def _verify_others(
+    signed: Mapping[str, tuple[bytes, bytes]],
+    member: str | None,
+    identities: Mapping[str, PublicIdentity],
+    what: str,
+) -> None:
+    """Verify everybody's signature on a digest but ``member``'s own: it compared what it signed itself.
 
-    In one process all members of a round check the same list. ``signed`` is everything that was signed, or determines
-    it, together with the signatures; the signers' keys follow, of fixed length.
+    A list is kept as verified only once its every signature was, by whichever member.
     """
-    digest = hashlib.sha256(signed + b"".join(identity.signing for identity in signers)).digest()
-    if not _HELD.holds(digest):
-        check()
-        _HELD.add(digest)
+    # Encoded, not joined: nobody has looked at the lengths yet.
+    keys = b"".join(identities[name].signing for name in signed)
+    whole = hashlib.sha256(encode([list(pair) for pair in signed.values()]) + keys).digest()
+    if _HELD.holds(whole):
+        return
+    for name, (digest, signature) in signed.items():
+        if name != member:
+            verify_digest(identities[name], tag=ANSWER_TAG, digest=digest, signature=signature, signer=name, what=what)
+    own = signed.get(member) if member is not None else None
+    if own is None or has_verified(identities[str(member)], tag=ANSWER_TAG, digest=own[0], signature=own[1]):
+        _HELD.add(whole)
 
 
 def selection_digest(selection: Selection) -> bytes:

@@ -53,9 +53,11 @@ def masked_sum(
     for start in range(0, first.size, step):
         place = slice(start, start + step)
         part = block[: first[place].size]
-        part[:] = first[place]
+        summed = first[place]
         for lanes in others:
-            np.add(part, lanes[place], out=part)
+            summed = np.add(summed, lanes[place], out=part)
+        if summed is not part:
+            part[:] = summed
         masks.add_to(part)
         yield place, part
 

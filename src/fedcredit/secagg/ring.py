@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fedcredit.crypto.buffers import fresh_buffer
 from fedcredit.errors import MalformedMessageError, NoiseRangeError
 
 Lanes: TypeAlias = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
@@ -42,7 +43,7 @@ def to_ring(values: npt.NDArray[np.int64], *, bits: int) -> Lanes:
     limit = ring_limit(bits)
     if values.dtype != np.int64:
         raise TypeError(f"numbers for the ring are int64, got {values.dtype}")
-    lanes: Lanes = np.empty(values.shape, dtype=_UNSIGNED[bits])
+    lanes: Lanes = fresh_buffer(values.size * bits // 8).view(_UNSIGNED[bits])
     # Block by block: each one is read three times, and comes from memory only once.
     for start in range(0, values.size, _BLOCK):
         part = values[start : start + _BLOCK]

@@ -126,27 +126,6 @@ AGREEMENTS: Table = {
         "FC-3106",
         selecting(lambda right: replace(right, uploads=(bytes(32), *right.uploads[1:]))),
     ),
-    "an upload that nobody signed": (
-        Moment.ACCEPT,
-        "FC-3103",
-        selecting(lambda right: replace(right, uploads=(*right.uploads[:3], bytes(32)))),
-    ),
-    "one member's upload under another's name": (
-        Moment.ACCEPT,
-        "FC-3103",
-        selecting(
-            lambda right: replace(
-                right,
-                uploads=(*right.uploads[:2], right.uploads[3], right.uploads[2]),
-                signatures=(*right.signatures[:2], right.signatures[3], right.signatures[2]),
-            )
-        ),
-    ),
-    "an unsigned upload in the selection": (
-        Moment.ACCEPT,
-        "FC-3103",
-        selecting(lambda right: replace(right, signatures=(*right.signatures[:3], bytes(64)))),
-    ),
     "a byte after the selection": (
         Moment.ACCEPT,
         "FC-3101",

@@ -115,7 +115,6 @@ class Member:
             member=self.name,
             own_upload=self.state.upload,
             smallest=self.smallest,
-            identities=self._others,
         )
         self.state = self.state.agree(selection)
         return self.agreement_to(selection)
@@ -126,10 +125,9 @@ class Member:
 
     def reveal(self, agreed: Mapping[str, bytes], boxes: Sequence[bytes]) -> bytes:
         require_agreement(
-            hashlib.sha256(self.state.selection).digest(),
+            Selection.from_bytes(self.state.selection),
             agreed,
-            manifest_digest=MANIFEST,
-            cohort=self.state.cohort.names,
+            member=self.name,
             threshold=self.threshold,
             identities=self._others,
         )

@@ -100,9 +100,8 @@ def test_a_word_below_the_threshold_keeps_the_column_and_the_threshold_itself_do
     threshold = int(table.thresholds[column])
 
     class Words:
-        def words64(self, count: int) -> np.ndarray:
-            assert count == 3
-            return np.array([threshold - 1, threshold, column | column << 32], dtype="<u8")
+        def read_into(self, buffer: memoryview) -> None:
+            buffer[:] = np.array([threshold - 1, threshold, column | column << 32], dtype="<u8").view(np.uint8).data
 
     assert table.sample(Words(), 2).tolist() == [column, table.aliases[column]]  # type: ignore[arg-type]
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from members import Members, Round
 
+from fedcredit.crypto.signatures import sign
+from fedcredit.envelope import ANSWER_TAG
 from fedcredit.errors import (
     AgreementError,
     BadSignatureError,
@@ -20,10 +22,10 @@ from fedcredit.errors import (
     SmallCohortError,
     WrongContextError,
 )
-from fedcredit.secagg.agreement import require_agreement, require_safe_difference, require_selection
+from fedcredit.secagg.agreement import require_agreement, require_safe_difference, require_selection, selection_digest
 from fedcredit.secagg.member import NO_SHARE, MemberRound, wanted
 from fedcredit.secagg.shamir import SHARE_LENGTH
-from fedcredit.secagg.wire import Selection
+from fedcredit.secagg.wire import Accept, Selection
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +163,9 @@ def test_a_selection_is_agreed_to_only_if_everything_in_it_holds(five: Members) 
             member=member,
             own_upload=attempt.uploads["m000"][1],
             smallest=smallest,
-            identities=five.identities,
         )
 
     require(good)
-    require(good)  # the second time from memory
     with pytest.raises(WrongContextError):
         require(replace(good, manifest_digest=os.urandom(32)))
     for wrong in (
@@ -173,6 +173,7 @@ def test_a_selection_is_agreed_to_only_if_everything_in_it_holds(five: Members) 
         replace(good, signatures=good.signatures[:-1]),
         replace(good, members=tuple(reversed(good.members))),
         replace(good, members=(*good.members[:-1], "z-stranger")),
+        replace(good, members=(*good.members[:-1], good.members[-2])),
     ):
         with pytest.raises(WrongContextError):
             require(wrong)
@@ -182,26 +183,19 @@ def test_a_selection_is_agreed_to_only_if_everything_in_it_holds(five: Members) 
         require(good, member="z-absent")
     with pytest.raises(WrongContextError, match="own upload"):
         require(replace(good, uploads=(bytes(32), *good.uploads[1:])))
-    with pytest.raises(BadSignatureError):
-        require(replace(good, uploads=(good.uploads[0], bytes(32), *good.uploads[2:])))
 
 
 def test_shares_leave_only_when_enough_members_signed_the_same_selection(five: Members) -> None:
     attempt = Round(five)
     attempt.uploads_of(five.names)
     attempt.agree(five.names)
+    selection = attempt.aggregator.select()
 
-    def require(accepts: dict[str, bytes], selection: bytes | None = None) -> None:
-        require_agreement(
-            selection or attempt.aggregator.selection_digest,
-            accepts,
-            manifest_digest=attempt.manifest_digest,
-            cohort=attempt.cohort.names,
-            threshold=4,
-            identities=five.identities,
-        )
+    def require(accepts: dict[str, bytes], selection: Selection = selection) -> None:
+        require_agreement(selection, accepts, member=None, threshold=4, identities=five.identities)
 
     require(attempt.accepts)
+    require(attempt.accepts)  # the second time from memory
     few = dict(list(attempt.accepts.items())[:3])
     with pytest.raises(AgreementError):
         require(few)
@@ -210,7 +204,58 @@ def test_shares_leave_only_when_enough_members_signed_the_same_selection(five: M
     with pytest.raises(BadSignatureError):
         require({**few, "m003": attempt.accepts["m004"]})
     with pytest.raises(BadSignatureError):
-        require(attempt.accepts, os.urandom(32))
+        require(attempt.accepts, replace(selection, manifest_digest=os.urandom(32)))
+    with pytest.raises(AgreementError):
+        require(attempt.accepts, replace(selection, members=("a000", *selection.members[1:])))
+
+
+def test_shares_leave_only_when_everybody_who_did_not_agree_signed_the_upload(five: Members) -> None:
+    attempt = Round(five)
+    attempt.uploads_of(five.names)
+    attempt.agree(five.names[:4])
+    good = attempt.aggregator.select()
+    require_agreement(good, attempt.accepts, member="m000", threshold=4, identities=five.identities)
+    for invented in (
+        replace(good, uploads=(*good.uploads[:4], bytes(32))),
+        replace(good, signatures=(*good.signatures[:4], good.signatures[3])),
+    ):
+        digest = selection_digest(invented)
+        body = Accept(manifest_digest=attempt.manifest_digest, selection=digest).to_bytes()
+        accepts = {name: sign(five.keys[name], tag=ANSWER_TAG, body=body) for name in five.names[:4]}
+        with pytest.raises(BadSignatureError, match="upload"):
+            require_agreement(invented, accepts, member="m000", threshold=4, identities=five.identities)
+
+
+def test_a_member_does_not_verify_what_it_signed_itself_and_vouches_for_it_to_nobody(five: Members) -> None:
+    attempt = Round(five)
+    attempt.uploads_of(five.names)
+    attempt.agree(five.names)
+    accepts = {**attempt.accepts, "m001": bytes(64)}
+
+    def require(member: str | None) -> None:
+        require_agreement(attempt.aggregator.select(), accepts, member=member, threshold=4, identities=five.identities)
+
+    for _ in range(2):
+        require("m001")
+        for other in ("m000", None):
+            with pytest.raises(BadSignatureError):
+                require(other)
+
+
+def test_a_list_that_verified_stands_for_no_other_with_the_same_bytes(five: Members) -> None:
+    attempt = Round(five)
+    attempt.uploads_of(five.names)
+    attempt.agree(five.names[:4])
+    good = attempt.aggregator.select()
+    require_agreement(good, attempt.accepts, member=None, threshold=4, identities=five.identities)
+    *others, last = good.uploads
+    moved = replace(
+        good, uploads=(*others, last[:-1]), signatures=(*good.signatures[:4], last[-1:] + good.signatures[4])
+    )
+    body = Accept(manifest_digest=attempt.manifest_digest, selection=selection_digest(moved)).to_bytes()
+    accepts = {name: sign(five.keys[name], tag=ANSWER_TAG, body=body) for name in five.names[:4]}
+    with pytest.raises(BadSignatureError):
+        require_agreement(moved, accepts, member=None, threshold=4, identities=five.identities)
 
 
 def test_two_sums_of_a_round_differ_in_nobody_or_in_enough() -> None:
