@@ -12,7 +12,6 @@ from typing import Final
 
 from fedcredit.crypto.keys import PublicIdentity
 from fedcredit.crypto.signatures import VerifiedSignatures, has_verified, verify_digest
-from fedcredit.encoding import encode
 from fedcredit.envelope import ANSWER_TAG
 from fedcredit.errors import AgreementError, SmallCohortError, WrongContextError
 from fedcredit.secagg.wire import Accept, Selection
@@ -113,17 +112,18 @@ def _verify_others(
 
     A list is kept as verified only once its every signature was, by whichever member.
     """
-    # Encoded, not joined: nobody has looked at the lengths yet.
-    keys = b"".join(identities[name].signing for name in signed)
-    whole = hashlib.sha256(encode([list(pair) for pair in signed.values()]) + keys).digest()
-    if _HELD.holds(whole):
+    whole = hashlib.sha256()
+    for name, pair in signed.items():
+        whole.update(identities[name].signing + b"".join(len(part).to_bytes(4, "big") + part for part in pair))
+    seen = whole.digest()
+    if _HELD.holds(seen):
         return
     for name, (digest, signature) in signed.items():
         if name != member:
             verify_digest(identities[name], tag=ANSWER_TAG, digest=digest, signature=signature, signer=name, what=what)
     own = signed.get(member) if member is not None else None
     if own is None or has_verified(identities[str(member)], tag=ANSWER_TAG, digest=own[0], signature=own[1]):
-        _HELD.add(whole)
+        _HELD.add(seen)
 
 
 def selection_digest(selection: Selection) -> bytes:

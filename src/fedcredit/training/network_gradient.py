@@ -58,6 +58,13 @@ class ClippedGradients:
         because no scaling bounds what it contributes.
         """
         additive = self._model.additive
+        # On a few hundred borrowers, what autograd keeps ready costs more than all the rest.
+        with torch.inference_mode(additive):
+            return self._sum(weights, batch, additive=additive)
+
+    def _sum(
+        self, weights: npt.NDArray[np.float64], batch: npt.NDArray[np.bool_] | None, *, additive: bool
+    ) -> npt.NDArray[np.float64]:
         vector = torch.from_numpy(np.array(weights, dtype=np.float64)).requires_grad_(not additive)
         total = np.zeros(self._model.layout.size)
         parts = self._model.layout.split(total)
@@ -65,7 +72,7 @@ class ClippedGradients:
             logits, steps = self._model.forward(vector, {name: part[rows] for name, part in self._dense.items()})
             # The derivative of the logistic loss, known without computing the loss.
             residuals = torch.sigmoid(logits.detach()).sub_(torch.from_numpy(self._labels[rows]))
-            if additive:  # on a few hundred borrowers, a graph costs more than all the rest
+            if additive:
                 deltas: Sequence[torch.Tensor] = [residuals.unsqueeze(1)] * len(steps)
             else:
                 deltas = torch.autograd.grad(logits, [step.outputs for step in steps], residuals)
