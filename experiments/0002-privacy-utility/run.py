@@ -1,27 +1,23 @@
 """What does privacy cost? AUC of the federation at small epsilon against boosting without privacy on pooled rows.
 
-    python experiments/0002-privacy-utility/run.py [--seeds 5] [--only taiwan sba steps audit]
+    python experiments/0002-privacy-utility/run.py [--seeds 5] [--only taiwan sba audit]
 
 ``--only`` without a name draws the pictures again from the figures that are there.
 
-Every run goes through the engine: keys, sealed messages, ledger, integer noise from a cryptographic stream. A seed
-decides who is held out and, for ``taiwan5``, which of five banks a borrower belongs to. Shared noise ("the noise of the
-sum") stands for what secure aggregation will protect; until then the institutions of this experiment agree to bare
-shares. With fewer than five seeds nothing is written.
+Every run goes through the engine: keys, sealed messages, secure aggregation, ledger, integer noise from a cryptographic
+stream. A seed decides who is held out and, for ``taiwan5``, which of five banks a borrower belongs to. With fewer than
+five seeds nothing is written.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -222,12 +218,6 @@ def sba(seeds: Sequence[int]) -> list[Figure]:
     return data_figures("sba8", "real", SBA, seeds)
 
 
-def steps(_: Sequence[int]) -> list[Figure]:
-    """What clipping per borrower costs (the measurement of ``make bench``)."""
-    measured: list[Figure] = _module("steps").figures(15)
-    return [figure for figure in measured if figure.id in {"step.overhead.linear", "step.overhead.conv"}]
-
-
 def audit(seeds: Sequence[int]) -> list[Figure]:
     """How many of the five broken builds the canary audits find, and how often they accuse the right one."""
     from fedcredit.lab.audit_scenes import audit_build, audit_mutants
@@ -246,25 +236,13 @@ def audit(seeds: Sequence[int]) -> list[Figure]:
     ]
 
 
-def _module(name: str) -> ModuleType:
-    path = HERE.parent / "0100-benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 SECTIONS: dict[str, Callable[[Sequence[int]], list[Figure]]] = {
     "taiwan": taiwan,
     "sba": sba,
-    "steps": steps,
     "audit": audit,
 }
 CURVES = {"taiwan": ("taiwan5", TAIWAN), "sba": ("sba8", SBA)}
-PREFIXES = {"taiwan": "taiwan5.", "sba": "sba8.", "steps": "step.", "audit": "audit."}
+PREFIXES = {"taiwan": "taiwan5.", "sba": "sba8.", "audit": "audit."}
 
 
 def main() -> None:

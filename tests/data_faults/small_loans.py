@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,15 @@ def numbers(*names: str) -> Contract:
 
 def spec_of(folder: Path, made: Tables) -> DataSpec:
     return read_spec(write(folder, made))
+
+
+def without_repeated_rows(spec: DataSpec, name: str) -> DataSpec:
+    """Return the spec as if its manifest said of the table ``name``: repeated rows are left out."""
+    tables = tuple(
+        replace(one, source=one.source.model_copy(update={"repeated": "left_out"})) if one.table.name == name else one
+        for one in spec.tables
+    )
+    return replace(spec, tables=tables)
 
 
 def shifted(text: str, days: int) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_faults.small_loans import contract_of, modality, number, numbers, rich, spec_of, words
+from data_faults.small_loans import contract_of, modality, number, numbers, rich, spec_of, without_repeated_rows, words
 
 from fedcredit.checking.spec import read_spec
 from fedcredit.contract import load_contract
@@ -126,15 +126,9 @@ def test_rows_that_the_check_left_out_as_repeated_are_left_out_here(tmp_path: Pa
     again = made["veh"].assign(odo_km=999_999.0)
     made["veh"] = pd.concat([made["veh"], again], ignore_index=True)
     spec = spec_of(tmp_path, made)
-    tables = tuple(
-        replace(table, source=table.source.model_copy(update={"repeated": "left_out"}))
-        if table.table.name == "veh"
-        else table
-        for table in spec.tables
-    )
     frames = [
         feature_frame(one, numbers("veh.odo_km"), ["all"], place="t").frame["veh.odo_km"].to_pylist()
-        for one in (spec, replace(spec, tables=tables))
+        for one in (spec, without_repeated_rows(spec, "veh"))
     ]
     assert frames[0] == [999_999.0] * 4, "of two rows of one day the larger cell counts"
     assert 999_999.0 not in frames[1]

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from data_faults.small_loans import numbers, rich, spec_of
+from data_faults.small_loans import numbers, rich, spec_of, without_repeated_rows
 from data_faults.world import tables as whole_bank
 
 from fedcredit.errors import ContradictionError, DuplicateKeyError, NoRowsError
@@ -119,14 +118,7 @@ def test_a_consent_withdrawn_on_any_row_of_a_person_is_withdrawn(tmp_path: Path)
     made["entity"]["withdrawn_at"] = ["", "2024-01-01", *[""] * 4]
     later = made["entity"].head(1).assign(withdrawn=1)
     made["entity"] = pd.concat([made["entity"], later], ignore_index=True)
-    spec = spec_of(tmp_path, made)
-    tables = tuple(
-        replace(one, source=one.source.model_copy(update={"repeated": "left_out"}))
-        if one.table.name == "entity"
-        else one
-        for one in spec.tables
-    )
-    rows = labelled_rows(replace(spec, tables=tables), "pd12_app")
+    rows = labelled_rows(without_repeated_rows(spec_of(tmp_path, made), "entity"), "pd12_app")
     assert rows.left_out["no legal basis or consent withdrawn"] == 2
 
 
