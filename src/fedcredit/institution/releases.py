@@ -204,7 +204,8 @@ class NoisedSums:
         purpose = Purpose(manifest.purpose)
         values = purposes[purpose](manifest, context, weights)
         # Nobody adds up the counts for a vote, so no lane has to hold them.
-        if purpose is not Purpose.CLOSE and np.abs(values).max(initial=0) > context.limits[purpose]:
+        furthest = max(int(values.max(initial=0)), -int(values.min(initial=0)))
+        if purpose is not Purpose.CLOSE and furthest > context.limits[purpose]:
             raise NoiseRangeError(problem="a noised sum exceeds what the plan has room for")
         return values
 
@@ -286,6 +287,8 @@ def _with_noise(total: IntegerSum, bounds: SumBounds, noise: Integers) -> Intege
     """Return the released numbers: noise on every number that the institution's borrowers can move."""
     if total.values[~bounds.reached].any():
         raise PrivacyPlanError(problem="a sum reaches numbers that carry no noise")
+    if len(noise) == len(total.values):
+        return np.add(total.values, noise, out=noise)  # nobody else has it, and a long one is not copied
     released = total.values.copy()
     released[bounds.reached] += noise
     return released
