@@ -141,6 +141,13 @@ def test_with_fixed_noise_both_runtimes_end_with_the_same_bits(through_flower: F
     assert figures[0] == figures[1]
 
 
+def test_a_secure_round_takes_three_messages_through_flower(through_flower: Finished) -> None:
+    asked = [row["messages"] for row in through_flower.envelope["data"]["traffic"]["institutions"]]
+    # Two set the keys up and one closes the run; the preparation and the evaluation are rounds as well. Whoever's
+    # shares are not needed is not asked for them.
+    assert max(asked) <= 2 + 3 * (ROUNDS + 2) + 1
+
+
 def test_the_command_ends_every_process_it_started(through_flower: Finished) -> None:
     logs = sorted(path.name for path in (through_flower.folder / "logs").iterdir())
     assert logs == sorted(f"{name}.log" for name in ("coordinator", *INSTITUTIONS))  # five daemons there were
