@@ -114,6 +114,7 @@ def member_approve(
     debug: Debug = False,
 ) -> Mapping[str, Any]:
     """Take an institution into the roster after comparing its fingerprint by voice."""
+    from fedcredit.cli.plan_draft import SMALL_CONSORTIUM
     from fedcredit.rounds.coordinator import Coordinator
 
     coordinator = Coordinator(folder, passphrase=passphrase())
@@ -128,9 +129,11 @@ def member_approve(
             consortium=coordinator.config.consortium,
         )
     )
+    threshold = " --threshold THRESHOLD" if members <= SMALL_CONSORTIUM else ""
     next_step(
         f"fedcredit coord plan new {folder} plan.toml --contract CONTRACT --epsilon EPSILON --delta DELTA "
-        f"--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT      {tr('(once all members are approved)')}"
+        f"--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT{threshold}      "
+        f"{tr('(once all members are approved)')}"
     )
     return {"institution": approved.institution, "members": members}
 

@@ -91,7 +91,7 @@ def _out_of_time(coordinator: Coordinator, contract: Contract) -> datetime.date 
     return day
 
 
-_SMALL: Final = 4
+SMALL_CONSORTIUM: Final = 4
 """Up to so many members no rule serves everybody: a person weighs drop-outs against colluders."""
 
 
@@ -112,7 +112,7 @@ def _threshold(given: int | None, aggregation: str, *, consortium: Consortium, p
                 "Name more members with --borrowers, or say --aggregation open: then its noised messages are read."
             ),
         )
-    if given is None and members <= _SMALL:
+    if given is None and members <= SMALL_CONSORTIUM:
         raise UsageError(
             problem=tr(
                 "of {members} institutions, how many must agree to open a sum is for you to say", members=members

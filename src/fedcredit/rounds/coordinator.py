@@ -98,28 +98,34 @@ class Coordinator:
     def approve_member(self, path: Path, *, fingerprint: str) -> JoinRequest:
         """Take a join request into the roster after its fingerprint was compared by a person.
 
+        A member that joins again with the keys that it has, as after an update, takes the place of its own request.
+
         Raises:
-            EnrolmentFileError: it is for another consortium.
+            EnrolmentFileError: it is for another consortium; or the request that is there cannot be read.
             BadSignatureError, FingerprintMismatchError: its keys are not what they should be.
-            AlreadyExistsError: another member of that name is approved.
+            AlreadyExistsError: a member of that name with other keys is approved.
         """
         request = read_armoured(JoinRequest, path, command="fedcredit node join")
         if request.consortium != self.config.consortium:
             raise EnrolmentFileError(path=str(path), what="join request", problem="it is for another consortium")
         member = request.member()
         check_fingerprint(fingerprint, PublicIdentity.from_bytes(member.public_identity), member.institution)
-        write_new(self._member_path(member.institution), armoured(request), mode=0o644)
+        path = self._member_path(member.institution)
+        if path.exists() and self._approved(path).identity == request.identity:
+            write_atomic(path, armoured(request))
+        else:
+            write_new(path, armoured(request), mode=0o644)
         return request
 
     def members(self) -> list[JoinRequest]:
         """Return the approved join requests by name; each is verified again."""
-        requests = [
-            read_armoured(JoinRequest, path, command="fedcredit coord member approve")
-            for path in sorted((self.folder / "members").glob(f"*{MEMBER_SUFFIX}"))
-        ]
+        requests = [self._approved(path) for path in sorted((self.folder / "members").glob(f"*{MEMBER_SUFFIX}"))]
         for request in requests:
             request.member()
         return requests
+
+    def _approved(self, path: Path) -> JoinRequest:
+        return read_armoured(JoinRequest, path, command="fedcredit coord member approve")
 
     def supernode_key_path(self, institution: InstitutionId) -> Path:
         """Write the transport key of a member where the relay's registration command finds it."""

@@ -110,6 +110,18 @@ def test_a_member_is_taken_in_once_with_the_fingerprint_that_a_person_compared(c
     assert coordinator.members()[0].identity == keys_of(10).public.to_bytes()
 
 
+def test_a_member_that_joins_again_with_its_keys_takes_the_place_of_its_own_request(coordinator: Coordinator) -> None:
+    for schemas in ((1,), (1, 2)):
+        path, fingerprint = request_file(coordinator.folder.parent, "bank-a", keys_of(10), schemas=schemas)
+        coordinator.approve_member(path, fingerprint=fingerprint)
+        assert [member.schemas for member in coordinator.members()] == [schemas]
+    (kept,) = (coordinator.folder / "members").iterdir()
+    kept.write_bytes(b"damaged")
+    with pytest.raises(EnrolmentFileError):
+        coordinator.approve_member(path, fingerprint=fingerprint)
+    assert kept.read_bytes() == b"damaged"
+
+
 def test_a_request_for_another_consortium_is_refused(coordinator: Coordinator) -> None:
     path, fingerprint = request_file(coordinator.folder.parent, "bank-a", keys_of(10), consortium="other")
     with pytest.raises(EnrolmentFileError, match="another consortium"):
