@@ -88,18 +88,30 @@ class Attempt:
     def selection(self, members: Sequence[str], *, second: bool) -> Selection:
         """Return the selection of these members, ``second`` with the other upload of the server's member."""
         chosen = self.hand.selection(*members)
-        if not second or COLLUDER not in chosen.members:
-            return chosen
-        place, (digest, signature) = chosen.members.index(COLLUDER), self.second_upload
-        return replace(
-            chosen,
-            uploads=(*chosen.uploads[:place], digest, *chosen.uploads[place + 1 :]),
-            signatures=(*chosen.signatures[:place], signature, *chosen.signatures[place + 1 :]),
-        )
+        return with_upload(chosen, COLLUDER, *self.second_upload) if second and COLLUDER in chosen.members else chosen
+
+    def invented(self, selection: Selection) -> list[str]:
+        """Return the honest members who have sent another upload than the one in ``selection``."""
+        cohort = self.hand.sum.cohort
+        return [
+            name
+            for name, digest in zip(selection.members, selection.uploads, strict=True)
+            if name in HONEST and digest != self.hand.sum.contributions[cohort.places[name]].digest
+        ]
 
     def agreement(self, name: str, selection: bytes) -> bytes:
         body = Accept(manifest_digest=self.digest, selection=selection).to_bytes()
         return sign(self.hand.consortium.sites[name].keys, tag=ANSWER_TAG, body=body)
+
+
+def with_upload(chosen: Selection, name: str, digest: bytes, signature: bytes) -> Selection:
+    """Return the selection with another upload of one of its members."""
+    place = chosen.members.index(name)
+    return replace(
+        chosen,
+        uploads=(*chosen.uploads[:place], digest, *chosen.uploads[place + 1 :]),
+        signatures=(*chosen.signatures[:place], signature, *chosen.signatures[place + 1 :]),
+    )
 
 
 @dataclass
@@ -122,6 +134,8 @@ class Seen:
         digest, number = selection_digest(selection), attempt.hand.manifest.round
         if digest not in self.accepted[name, attempt.digest]:
             self.wrong.add("shares for a cohort that it has not agreed to")
+        if attempt.invented(selection):
+            self.wrong.add("shares for an upload that its member never sent")
         self.opened[attempt.digest].add(digest)
         if len(self.opened[attempt.digest]) > 1:
             self.wrong.add("shares for two cohorts of one attempt")
@@ -228,7 +242,11 @@ class Conversation:
     def _cohort(self, attempt: Attempt) -> Selection:
         size = 5 if self._rng.integers(3) == 0 else int(self._rng.integers(1, 6)) if self._seldom() else 4
         members = self._rng.choice(MEMBERS, size=size, replace=False).tolist()
-        return attempt.selection(members, second=bool(self._rng.integers(2)))
+        chosen = attempt.selection(members, second=bool(self._rng.integers(2)))
+        if self._rng.integers(6):
+            return chosen
+        # An upload in somebody's name that the member on the server's side has signed.
+        return with_upload(chosen, self._one(chosen.members), *attempt.second_upload)
 
     def _restart(self, name: str, together: int | None) -> None:
         self._table.consortium.sites[name].state.memory.forget()
@@ -276,7 +294,7 @@ class Conversation:
         place = self._place(name)
         attempt, chosen = self._table.attempts[place], self._shown_to(place, together)
         digest = selection_digest(chosen)
-        signatures = self._agreements(attempt, digest)
+        signatures = self._agreements(attempt, digest, joins=COLLUDER in chosen.members)
         boxes = self._boxes(attempt, name, chosen)
         body = RevealBody(
             selection=digest, members=tuple(signatures), signatures=tuple(signatures.values()), boxes=boxes
@@ -289,10 +307,13 @@ class Conversation:
             self._counted["gave shares of pairs"] += len(chosen.members) < len(MEMBERS)
             self.seen.gave(name, attempt, chosen, b"".join(reaction.bulk))
 
-    def _agreements(self, attempt: Attempt, digest: bytes) -> dict[str, bytes]:
-        """Return the signatures that there are, mostly; else fewer, or others in the place of one that is missing."""
+    def _agreements(self, attempt: Attempt, digest: bytes, *, joins: bool) -> dict[str, bytes]:
+        """Return the signatures that there are, mostly; else fewer, or others in the place of one that is missing.
+
+        The member on the server's side signs too, if it ``joins`` the cohort, and seldom otherwise.
+        """
         signatures = dict(self._signatures[digest])
-        if not self._seldom():
+        if joins != self._seldom():
             signatures[COLLUDER] = attempt.agreement(COLLUDER, digest)
         if self._seldom() and signatures:
             signatures.pop(self._one(list(signatures)))

@@ -1,7 +1,8 @@
 """PROTOCOL.md 9.1, attack 2: whatever a server asks for in whatever order, no member is given away.
 
 Never both kinds of share for one member, never shares for two cohorts of an attempt, never for two of a round that
-differ by a few. That the judge can see each of these is shown with members that lack one rule.
+differ by a few, never for an upload that an honest member did not send. That the judge can see each of these is shown
+with members that lack one rule.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from attacks.server_sequences import Table
 from simulation.mutants import AgreeableMemory, ForgetfulMemory, TalkativeMemory, UnconcernedMemory
 
 from fedcredit.institution.memory import RunMemory
+from fedcredit.secagg import agreement
 
 MANY, ALWAYS, UNTIL_FOUND = 100_000, 600, 300
 
@@ -63,3 +65,18 @@ def test_members_without_one_of_the_rules_are_given_away(
     table = Table.make(tmp_path, memory=memory)
     found = (table.play(seed, Counter()) for seed in range(UNTIL_FOUND))
     assert any(sentence in wrong for wrong in found)
+
+
+def test_members_that_do_not_ask_who_vouches_for_an_upload_are_given_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = agreement._verify_others
+
+    def not_the_uploads(signed: object, member: object, identities: object, what: str) -> None:
+        if what != "upload":
+            verify(signed, member, identities, what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(agreement, "_verify_others", not_the_uploads)
+    table = Table.make(tmp_path)
+    found = (table.play(seed, Counter()) for seed in range(UNTIL_FOUND))
+    assert any("shares for an upload that its member never sent" in wrong for wrong in found)

@@ -19,7 +19,7 @@ def fresh_buffer(size: int) -> npt.NDArray[np.uint8]:
     """
     if size < _LARGE_PAGE:
         return np.empty(size, dtype=np.uint8)
-    # What is beyond the pages that somebody writes to is never mapped.
+    # Up to two large pages more than asked for: addresses only, unless the memory was used before.
     room = np.empty((size // _LARGE_PAGE + 3) * _LARGE_PAGE, dtype=np.uint8)
     start = -room.ctypes.data % _LARGE_PAGE
     return room[start : start + size]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +57,8 @@ def feature_frame(spec: DataSpec, contract: Contract, modalities: Iterable[str],
     rows = labelled_rows(spec, asked.head)
     if not len(rows.observations):
         raise NoRowsError(place=f"{place} ({contract.label.column})")
-    holders, made = Holders.of(spec), dict[str, Values]()
+    # Read only if there is a table of vehicles, and once for all of them.
+    holders, made = cache(lambda: Holders.of(spec)), dict[str, Values]()
     for table, names in asked.tables().items():
         made |= summarise(spec, table, names, rows.observations, holders=holders)
     columns = {

@@ -34,7 +34,7 @@ class Holders:
     def on(self, vehicles: Values, days: NDArray[np.float64]) -> Values | None:
         """Return the borrower who held each vehicle on a day, ``None`` in its place if one borrower alone ever did.
 
-        ``None`` instead of the whole if no vehicle has several borrowers.
+        ``None`` instead of the whole if no contract with a day of decision tells the borrowers of a vehicle apart.
         """
         if self._first.empty:
             return None

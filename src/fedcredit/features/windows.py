@@ -61,13 +61,13 @@ class Observations:
 
 
 def summarise(
-    spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Observations, *, holders: Holders
+    spec: DataSpec, table: str, names: Sequence[FeatureName], seen: Observations, *, holders: Callable[[], Holders]
 ) -> dict[str, Values]:
     """Return each feature of a table, shape (n,): float64 with NaN, or texts with ``None``; raises as ``read_chunks``.
 
     The whole table is never in memory; what is held is a few numbers per feature and observation. Without the table,
     or the one that its rows are found through, nothing is known, not even a count of 0; nor of an observation without
-    a key, such as a contract without a vehicle. ``holders`` say whose data a vehicle's rows are.
+    a key, such as a contract without a vehicle. ``holders`` gives whose data a vehicle's rows are.
     """
     if any(table_of(spec, one) is None for one in (table, THROUGH.get(table, table))):
         return {name.text: _nothing(name, len(seen)) for name in names}
@@ -76,7 +76,7 @@ def summarise(
     columns = dict.fromkeys((LINKS[table], *timed, *(name.rule.name for name in names)))
     tallies = {_shared(name): _tally(name, len(seen)) for name in names}
     one_each = {_shared(name): name for name in names}
-    finder = _Finder(spec, table, seen, holders if LINKS[table] == VEHICLE else None)
+    finder = _Finder(spec, table, seen, holders() if LINKS[table] == VEHICLE else None)
     for chunk in read_chunks(spec, table, columns):
         own = _own_day(chunk, rules)
         usable = {key: _Usable.of(chunk, rules, name.rule, own) for key, name in one_each.items()}

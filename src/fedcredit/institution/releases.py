@@ -287,7 +287,7 @@ def _with_noise(total: IntegerSum, bounds: SumBounds, noise: Integers) -> Intege
     """Return the released numbers: noise on every number that the institution's borrowers can move."""
     if total.values[~bounds.reached].any():
         raise PrivacyPlanError(problem="a sum reaches numbers that carry no noise")
-    if len(noise) == len(total.values):
+    if bounds.reached.all():
         return np.add(total.values, noise, out=noise)  # nobody else has it, and a long one is not copied
     released = total.values.copy()
     released[bounds.reached] += noise
