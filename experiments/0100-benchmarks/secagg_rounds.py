@@ -34,8 +34,15 @@ from fedcredit.secagg.agreement import (
     require_selection,
     selection_digest,
 )
-from fedcredit.secagg.epoch import EpochOffer, EpochPending, EpochRoots, require_keys
-from fedcredit.secagg.member import MemberRound, protect
+from fedcredit.secagg.epoch import (
+    EpochOffer,
+    EpochPending,
+    EpochRoots,
+    _epoch_id,
+    _require_signed,
+    require_keys,
+)
+from fedcredit.secagg.member import MemberRound, _places, protect
 from fedcredit.secagg.ring import lanes_to_bytes, to_ring
 from fedcredit.secagg.shamir import SHARE_LENGTH
 from fedcredit.secagg.wire import (
@@ -68,6 +75,8 @@ def forget_signatures() -> None:
     """Forget what verified in this process: an institution of its own has checked none of it before."""
     for memo in (_VERIFIED, _HELD):
         memo._digests.clear()
+    for once in (_require_signed, _epoch_id, _places):
+        once.cache_clear()
 
 
 def processor_ms(work: Callable[[], Result]) -> tuple[Result, float]:

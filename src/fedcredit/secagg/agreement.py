@@ -68,9 +68,9 @@ def require_agreement(
         AgreementError: fewer have agreed, or one of them is not in the selection.
         BadSignatureError: one of the others' signatures is not on this selection, or not on the upload in it.
     """
-    own = set(accepted) & set(selection.members)
-    if len(own) < threshold or len(own) < len(accepted):
-        raise AgreementError(signed=len(own), needed=threshold)
+    signers = set(accepted) & set(selection.members)
+    if len(signers) < threshold or len(signers) < len(accepted):
+        raise AgreementError(signed=len(signers), needed=threshold)
     body = Accept(manifest_digest=selection.manifest_digest, selection=selection_digest(selection)).to_bytes()
     agreement = hashlib.sha256(body).digest()
     _verify_others(
