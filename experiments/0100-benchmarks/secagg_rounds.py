@@ -57,14 +57,13 @@ from fedcredit.secagg.wire import (
     Upload,
     bulk_digest,
 )
+from fedcredit.training.integer_sum import on_grid
 
 Result = TypeVar("Result")
 
 BITS = 32
-GRID = np.float32(1 << 19)
+GRID = float(1 << 19)
 """Steps per unit: as fine as Flower's 2^22 steps over its range of 16."""
-BLOCK = 1 << 14
-"""Numbers that are rounded at a time; they stay in a core's cache."""
 SIGMA = 256
 """Deviation of the noise, in steps."""
 COSIGNATURE = "\N{EM DASH} member " + "A" * 100
@@ -88,12 +87,7 @@ def processor_ms(work: Callable[[], Result]) -> tuple[Result, float]:
 
 def rounded(vector: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return a vector in steps of the grid."""
-    values, room = np.empty(vector.shape, np.int64), np.empty(BLOCK, np.float32)
-    for start in range(0, len(vector), BLOCK):
-        part = vector[start : start + BLOCK]
-        scaled = np.multiply(part, GRID, out=room[: len(part)])
-        values[start : start + BLOCK] = np.rint(scaled, out=scaled)
-    return values
+    return on_grid(vector, steps=GRID)
 
 
 class OurEpoch:

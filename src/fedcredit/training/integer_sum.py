@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from fedcredit.crypto.buffers import fresh_buffer
+
+_BLOCK: Final = 1 << 14
+"""Numbers that are rounded at a time; they stay in a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +35,14 @@ class IntegerSum:
 
     def __repr__(self) -> str:
         return f"IntegerSum(size={self.values.size}, values hidden)"
+
+
+def on_grid(values: npt.NDArray[np.floating[Any]], *, steps: float) -> npt.NDArray[np.int64]:
+    """Return ``values``, shape (d,), in grid steps, ``steps`` to the unit: the nearest whole number, halves to even."""
+    whole = fresh_buffer(8 * values.size).view(np.int64)
+    room = np.empty(min(values.size, _BLOCK), dtype=values.dtype)
+    for start in range(0, values.size, _BLOCK):
+        part = values[start : start + _BLOCK]
+        scaled = np.multiply(part, steps, out=room[: part.size])
+        whole[start : start + _BLOCK] = np.rint(scaled, out=scaled)
+    return whole

@@ -22,7 +22,7 @@ from fedcredit.config.plan import LARGEST_CLIP, SMALLEST_CLIP
 from fedcredit.data.table import CreditTable
 from fedcredit.errors import ConfigValueError, NotFiniteError
 from fedcredit.model.linear_stack import Dense, LinearStack, LinearStep, borrowers_at_once
-from fedcredit.training.integer_sum import IntegerSum, SumBounds
+from fedcredit.training.integer_sum import IntegerSum, SumBounds, on_grid
 
 Parts: TypeAlias = dict[str, npt.NDArray[np.float64]]
 """Views of one vector, by block."""
@@ -145,7 +145,7 @@ class NetworkGradient:
     ) -> IntegerSum:
         """Return the summed gradient at ``weights`` (layout.size,); ``batch`` (n,) picks a sampled step's borrowers."""
         total = self._gradients.sum(weights, batch)
-        return IntegerSum(values=np.rint(total * self._scale).astype(np.int64))
+        return IntegerSum(values=on_grid(total, steps=self._scale))
 
 
 def network_bounds(model: LinearStack, modalities: Iterable[str], *, grid: int, public_borrowers: int) -> SumBounds:
