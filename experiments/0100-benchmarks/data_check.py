@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedcredit.contract.canonical.manifest import FileEntry, Manifest, digest_of
-from fedcredit.lab.figures import Figure, median_of_runs
+from fedcredit.lab.figures import Figure, median_of_runs, peak_memory
 
 ROWS, MONTHS, GROUP = 10_000_000, 36, 100_000
 SEED = 7
@@ -76,8 +75,7 @@ def one(folder: Path) -> None:
     before = time.process_time()
     report = check_data(read_spec(folder), scratch=folder)
     seconds = time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "bytes": peak, "rows": report.profiles["rep_monthly"].rows}))
+    print(json.dumps({"seconds": seconds, "bytes": peak_memory(), "rows": report.profiles["rep_monthly"].rows}))
 
 
 def figures(*, quick: bool) -> Iterator[Figure]:

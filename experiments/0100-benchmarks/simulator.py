@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedcredit.lab.figures import Figure, median_of_runs, write_results
+from fedcredit.lab.figures import Figure, median_of_runs, peak_memory, write_results
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "simulator.json"
@@ -53,7 +52,7 @@ def one(scale: str, seed: int, out: Path) -> None:
     start = time.process_time()
     rows = generate(out, scenario="missing_modality", scale=scale, seed=seed, tell=lambda done, blocks: None)
     seconds = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory() / 2**30
     total = sum(sum(tables.values()) for owner, tables in rows.items() if owner != "oracle")
     print(json.dumps({"cpu_s": seconds, "peak_gib": peak, "rows": total}))
 

@@ -471,16 +471,6 @@ class MessageTooLargeError(SecurityError):
     fix_zh = "未读取。请确认发送方使用同一计划。"
 
 
-class ShareError(SecurityError):
-    """A share of a secret is not a number of the right length below the prime."""
-
-    code = "FC-3111"
-    en = "The share of {what} from holder {holder} is not usable: {problem}."
-    zh = "持有方 {holder} 的 {what} 份额不可用:{problem}。"
-    fix_en = "Nothing was unmasked with it. The secret can be rebuilt from enough other shares."
-    fix_zh = "未用它去除任何掩码。可用足够的其他份额恢复该秘密。"
-
-
 class ReconstructionError(SecurityError):
     """The shares of a secret do not give back the secret that its owner committed to."""
 

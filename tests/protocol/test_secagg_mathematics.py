@@ -63,8 +63,8 @@ def test_shares_are_the_stored_ones_and_give_the_secrets_back(case: dict[str, An
     holders = range(case["holders"] - case["threshold"], case["holders"])
     last = Interpolation(holders)
     for number, secret in enumerate(secrets):
-        given_back = last.secret([bytes.fromhex(case["dealt"][holder][number]) for holder in holders], what="seed")
-        assert given_back == secret
+        given_back = last.secrets([[bytes.fromhex(case["dealt"][holder][number])] for holder in holders])
+        assert given_back == [secret]
 
 
 @pytest.mark.parametrize("case", STORED["masks"], ids=lambda case: f"{case['bits']}-bit")
@@ -178,7 +178,7 @@ def test_all_subsets_as_large_as_the_threshold_give_all_secrets_back(
     for subset in combinations(range(holders), threshold):
         interpolation = Interpolation(subset)
         for number, secret in enumerate(secrets):
-            assert interpolation.secret([dealt[holder][number] for holder in subset], what="seed") == secret
+            assert interpolation.secrets([[dealt[holder][number]] for holder in subset]) == [secret]
 
 
 @UNHURRIED
@@ -201,7 +201,7 @@ def test_one_share_too_few_fits_every_other_secret_as_well(
                 term = term * (missing + 1 - z) * pow(x - z, -1, PRIME) % PRIME
         value = (value + term) % PRIME
     shares = [*(dealt[holder] for holder in known), value.to_bytes(33, "big")]
-    assert Interpolation([*known, missing]).secret(shares, what="seed") == other
+    assert Interpolation([*known, missing]).secrets([[share] for share in shares]) == [other]
     assert (shares[-1] == dealt[missing]) == (other == secret)
 
 

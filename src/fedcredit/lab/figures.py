@@ -80,3 +80,12 @@ def write_results(path: Path, *, question: str, command: str, figures: Sequence[
         ],
     }
     write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has held at once, by Linux's own count.
+
+    ``getrusage`` would not do: a process inherits its figure from the one that started it, however large that was.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))

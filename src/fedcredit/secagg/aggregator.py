@@ -6,11 +6,11 @@ seeds shared with members outside the selection; the shares that come back open 
 
 from __future__ import annotations
 
-import contextlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fedcredit.crypto.derivation import commitment
 from fedcredit.encoding import Buffer
-from fedcredit.errors import MalformedMessageError, ReconstructionError, ReplayError, ShareError, SmallCohortError
+from fedcredit.errors import MalformedMessageError, ReconstructionError, ReplayError, SmallCohortError
 from fedcredit.messages import box_length
 from fedcredit.secagg.agreement import selection_digest
 from fedcredit.secagg.cohort import Cohort
@@ -77,8 +77,8 @@ class AggregatorRound:
     liars: frozenset[str] = frozenset()
     """Those of them who contradict more members than may lie."""
     _selection: Selection | None = None
-    _asked: dict[int, tuple[Secret, ...]] = field(default_factory=dict)
-    """The secrets that a member is asked for, by place."""
+    _asked: dict[tuple[int, ...], tuple[Secret, ...]] = field(default_factory=dict)
+    """The secrets that a member is asked for, by the dealers of whom it holds shares."""
     _reveals: dict[int, dict[Secret, bytes]] = field(default_factory=dict)
     _counts: Counter[Secret] = field(default_factory=Counter)
     """Shares of each secret."""
@@ -200,8 +200,9 @@ class AggregatorRound:
         asked = self._wanted(place)
         if len(bulk) != SHARE_LENGTH * len(asked):
             raise MalformedMessageError(what="reveal", problem="the number of shares is wrong")
-        shares = {secret: bulk[i * SHARE_LENGTH : (i + 1) * SHARE_LENGTH] for i, secret in enumerate(asked)}
-        self._reveals[place] = {secret: share for secret, share in shares.items() if share != NO_SHARE}
+        shares = (bulk[start : start + SHARE_LENGTH] for start in range(0, len(bulk), SHARE_LENGTH))
+        sent = zip(asked, shares, strict=True)
+        self._reveals[place] = {secret: share for secret, share in sent if share != NO_SHARE}
         self._counts.update(self._reveals[place].keys())
 
     def can_open(self) -> bool:
@@ -215,12 +216,15 @@ class AggregatorRound:
         Raises:
             ReconstructionError: a secret has too few shares that fit its commitment; more reveals may help.
         """
-        interpolations: dict[tuple[int, ...], Interpolation] = {}
         seeds: dict[Secret, bytes] = {}
         wrong: set[str] = set()
+        quick = self._seeds_of_the_first_shares()
         for secret in self._secrets:
-            seeds[secret], bad = self._seed(secret, interpolations)
-            wrong |= {self.cohort.names[place] for place in bad}
+            if secret in quick:
+                seeds[secret] = quick[secret]
+            else:
+                seeds[secret], bad = self._searched(secret)
+                wrong |= {self.cohort.names[place] for place in bad}
         vectors = [self.contributions[place].lanes for place in sorted(self.selected)]
         values = unmasked_sum(vectors, seeds, bits=self.bits)
         return OpenedSum(values=values, seeds=seeds, wrong=frozenset(wrong))
@@ -235,40 +239,52 @@ class AggregatorRound:
         return tuple(found)
 
     def _wanted(self, place: int) -> Sequence[Secret]:
-        if place not in self._asked:
-            self._asked[place] = tuple(wanted(self.cohort, self.selected, place))
-        return self._asked[place]
+        # In a complete graph, all members hold shares of the same dealers.
+        dealers = self.cohort.holders[place]
+        if dealers not in self._asked:
+            self._asked[dealers] = tuple(wanted(self.cohort, self.selected, place))
+        return self._asked[dealers]
 
-    def _seed(
-        self, secret: Secret, interpolations: dict[tuple[int, ...], Interpolation]
-    ) -> tuple[bytes, frozenset[int]]:
+    def _seeds_of_the_first_shares(self) -> dict[Secret, bytes]:
+        """Return every seed that the first shares of it give: all of them, unless somebody has sent wrong ones."""
+        together: dict[tuple[int, ...], list[Secret]] = defaultdict(list)
+        for secret in self._secrets:
+            holders = enumerate(self.cohort.holders[secret[0]])
+            sent = (position for position, holder in holders if secret in self._reveals.get(holder, ()))
+            together[tuple(islice(sent, self.cohort.share_threshold))].append(secret)
+        seeds = {}
+        for positions, secrets in together.items():
+            if len(positions) == self.cohort.share_threshold:
+                rows = [
+                    [self._reveals[self.cohort.holders[secret[0]][position]][secret] for secret in secrets]
+                    for position in positions
+                ]
+                found = zip(secrets, Interpolation(positions).secrets(rows), strict=True)
+                seeds.update({secret: seed for secret, seed in found if seed is not None and self._fits(secret, seed)})
+        return seeds
+
+    def _searched(self, secret: Secret) -> tuple[bytes, frozenset[int]]:
+        """Return the seed that some of its shares give, and the places of holders whose shares are wrong."""
         dealer, other = secret
         holders = self.cohort.holders[dealer]
-        commitments = self.contributions[dealer].upload.commitments
-        expected = commitments[0 if other is None else 1 + self.cohort.position(other, of=dealer)]
-        what = self.cohort.names[dealer] + ("" if other is None else f" and {self.cohort.names[other]}")
-        shares = {
-            position: self._reveals[holder][secret]
-            for position, holder in enumerate(holders)
-            if secret in self._reveals.get(holder, ())
-        }
-        needed = self.cohort.share_threshold
-        if len(shares) >= needed:
-            # Nearly always the first shares fit, and they are the same holders' for every secret.
-            key = tuple(shares)[:needed]
-            if key not in interpolations:
-                interpolations[key] = Interpolation(key)
-            with contextlib.suppress(ShareError, ReconstructionError):
-                found = interpolations[key].secret([shares[position] for position in key], what=what)
-                if commitment(found, context=self.manifest_digest) == expected:
-                    return found, frozenset()
         result = reconstruct(
-            shares,
-            threshold=needed,
-            holds=lambda candidate: commitment(candidate, context=self.manifest_digest) == expected,
-            what=what,
+            {
+                position: self._reveals[holder][secret]
+                for position, holder in enumerate(holders)
+                if secret in self._reveals.get(holder, ())
+            },
+            threshold=self.cohort.share_threshold,
+            holds=lambda candidate: self._fits(secret, candidate),
+            what=self.cohort.names[dealer] + ("" if other is None else f" and {self.cohort.names[other]}"),
         )
         return result.secret, frozenset(holders[position] for position in result.wrong)
+
+    def _fits(self, secret: Secret, seed: bytes) -> bool:
+        """Return whether a seed is what its dealer committed to."""
+        dealer, other = secret
+        commitments = self.contributions[dealer].upload.commitments
+        expected = commitments[0 if other is None else 1 + self.cohort.position(other, of=dealer)]
+        return commitment(seed, context=self.manifest_digest) == expected
 
 
 def unmasked_sum(vectors: Sequence[Lanes], seeds: Mapping[Secret, bytes], *, bits: int) -> npt.NDArray[np.int64]:

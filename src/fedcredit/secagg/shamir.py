@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from fedcredit.crypto.streams import KeyStream, fresh_key
-from fedcredit.errors import ReconstructionError, ShareError
+from fedcredit.errors import ReconstructionError
 
 PRIME: Final = 2**256 + 297
 SECRET_LENGTH: Final = 32
@@ -31,6 +31,8 @@ _DRAWN: Final = 48
 """Bytes of keystream for a coefficient: modulo the prime, its distance from uniform is below 2^-127."""
 _SLOT: Final = 64
 """Bytes of one value in a packed integer. A value never exceeds 2^384 * 2^MAX_HOLDERS = 2^512: see ``deal``."""
+_SHARES_SLOT: Final = 66
+"""The same for sums of weighted shares: MAX_HOLDERS of them, each below 2^264 * 2^257, stay below 2^528."""
 
 
 def deal(
@@ -85,31 +87,31 @@ class Interpolation:
         self._scales = [pow(prod(mine - other for other in points if other != mine), -1, PRIME) for mine in points]
         self._weights = self._weights_at(0)
 
-    def secret(self, shares: Sequence[bytes], *, what: str) -> bytes:
-        """Return the 32-byte secret of which ``shares[i]`` is the share of ``holders[i]``.
+    def secrets(self, rows: Sequence[Sequence[bytes]]) -> list[bytes | None]:
+        """Return many secrets at once: ``rows[i][j]`` is the share of ``holders[i]`` of secret j.
 
-        Shares that do not belong together give some other secret or an error: compare the result with its commitment.
-
-        Args:
-            shares: one for each of ``holders``, in their order.
-            what: names the secret to the operator.
+        The shares of a holder lie side by side in one integer, so that one multiplication serves all. ``None`` stands
+        for a secret that needs a closer look (``reconstruct``): its shares give no 32-byte number, or one of them is
+        2^256 or more, as honest ones never are but by a chance of 2^-248. Shares that do not belong together give some
+        other secret or ``None``: compare each with its commitment.
 
         Raises:
-            ShareError: a share is not a 33-byte number below ``PRIME``; its field ``holder`` is the number from 0.
-            ReconstructionError: the shares give no 32-byte number.
-            ValueError: there are more or fewer shares than holders.
+            ValueError: there are more or fewer rows than holders, rows of different lengths, or a share has not 33
+                bytes.
         """
-        values = []
-        for holder, share in zip(self.holders, shares, strict=True):
-            value = _number(share)
-            if value is None:
-                problem = f"it is not a number of {SHARE_LENGTH} bytes below the prime"
-                raise ShareError(what=what, holder=holder, problem=problem)
-            values.append(value)
-        number = _combine(self._weights, values)
-        if number >> (8 * SECRET_LENGTH):
-            raise ReconstructionError(what=what, problem="the shares do not belong together")
-        return number.to_bytes(SECRET_LENGTH, "big")
+        count, packed, large = len(rows[0]) if rows else 0, 0, np.zeros(len(rows[0]) if rows else 0, dtype=np.bool_)
+        for weight, shares in zip(self._weights, rows, strict=True):
+            slots = np.zeros((count, _SHARES_SLOT), dtype=np.uint8)
+            slots[:, -SHARE_LENGTH:] = np.frombuffer(b"".join(shares), np.uint8).reshape(count, SHARE_LENGTH)
+            large |= slots[:, -SHARE_LENGTH] != 0
+            packed += weight * int.from_bytes(slots.tobytes(), "big")
+        sums = packed.to_bytes(count * _SHARES_SLOT, "big")
+        found: list[bytes | None] = []
+        for place in range(count):
+            number = int.from_bytes(sums[place * _SHARES_SLOT : (place + 1) * _SHARES_SLOT], "big") % PRIME
+            unsure = large[place] or number >> (8 * SECRET_LENGTH)
+            found.append(None if unsure else number.to_bytes(SECRET_LENGTH, "big"))
+        return found
 
     def _value_at(self, point: int, values: Sequence[int]) -> int:
         """Return the value at ``point``, which is no holder of these, of the polynomial through ``values``."""

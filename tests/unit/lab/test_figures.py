@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedcredit.errors import EvaluationInputError
-from fedcredit.lab.figures import Figure, mean_over_seeds, median_of_runs, write_results
+from fedcredit.lab.figures import Figure, mean_over_seeds, median_of_runs, peak_memory, write_results
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,3 +62,11 @@ def test_every_committed_result_keeps_the_form(path: Path) -> None:
         assert figure["low"] <= figure["value"] <= figure["high"]
         assert figure["data"] in {"real", "real-segments", "simulated", "synthetic-benchmark"}
         assert figure["seeds"]
+
+
+def test_the_peak_of_memory_is_that_of_this_process_alone() -> None:
+    large = np.ones(64 << 20, dtype=np.uint8)
+    code = "from fedcredit.lab.figures import peak_memory\nprint(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1 << 20 < int(done.stdout) < peak_memory()
+    assert peak_memory() > large.nbytes

@@ -7,7 +7,7 @@ from math import comb
 import pytest
 
 from fedcredit.crypto.streams import KeyStream
-from fedcredit.errors import ReconstructionError, ShareError
+from fedcredit.errors import ReconstructionError
 from fedcredit.secagg.shamir import (
     MAX_HOLDERS,
     MAX_SUBSETS,
@@ -77,7 +77,7 @@ def test_the_largest_value_still_fits_its_slot() -> None:
 def test_every_subset_as_large_as_the_threshold_gives_the_secret_back(secret: bytes) -> None:
     shares = shares_of(secret, threshold=3, holders=6)
     for holders in combinations(range(6), 3):
-        assert Interpolation(holders).secret([shares[holder] for holder in holders], what="seed") == secret
+        assert Interpolation(holders).secrets([[shares[holder]] for holder in holders]) == [secret]
 
 
 def test_an_interpolation_serves_many_secrets_in_any_order_of_holders() -> None:
@@ -86,8 +86,8 @@ def test_an_interpolation_serves_many_secrets_in_any_order_of_holders() -> None:
     holders = (6, 0, 3, 2)
     interpolation = Interpolation(holders)
     assert interpolation.holders == holders
-    for number, secret in enumerate(secrets):
-        assert interpolation.secret([dealt[holder][number] for holder in holders], what="seed") == secret
+    assert interpolation.secrets([dealt[holder] for holder in holders]) == secrets
+    assert interpolation.secrets([[] for _ in holders]) == []
 
 
 def test_one_share_less_than_the_threshold_gives_something_else() -> None:
@@ -147,25 +147,35 @@ def test_an_interpolation_over_no_or_wrong_holders_is_refused(holders: tuple[int
         Interpolation(holders)
 
 
-@pytest.mark.parametrize("share", [b"", bytes(32), bytes(34), PRIME.to_bytes(33, "big"), b"\xff" * 33])
-def test_a_share_that_is_no_number_below_the_prime_is_named(share: bytes) -> None:
-    shares = shares_of(MIXED, threshold=2, holders=5)
-    with pytest.raises(ShareError, match="The share of the seed from holder 4 is not usable") as caught:
-        Interpolation((1, 4)).secret([shares[1], share], what="the seed")
-    assert caught.value.fields["holder"] == 4
+@pytest.mark.parametrize("share", [2**256, PRIME - 1, PRIME, PRIME + 5, 2**264 - 1])
+def test_only_a_secret_with_a_share_beyond_its_bytes_needs_a_closer_look(share: int) -> None:
+    secrets = [LOW, MIXED, HIGH]
+    dealt = deal(secrets, threshold=2, holders=5, entropy=os.urandom)
+    bent = [dealt[4][0], share.to_bytes(33, "big"), dealt[4][2]]
+    assert Interpolation((1, 4)).secrets([dealt[1], bent]) == [LOW, None, HIGH]
 
 
-def test_the_largest_number_below_the_prime_is_a_share() -> None:
-    largest = (PRIME - 1).to_bytes(33, "big")
-    with pytest.raises(ReconstructionError, match="do not belong together"):
-        Interpolation((0, 1)).secret([largest, largest], what="the seed")
+def test_the_largest_shares_of_all_holders_reach_no_neighbour() -> None:
+    secrets = [os.urandom(32) for _ in range(3)]
+    dealt = deal(secrets, threshold=MAX_HOLDERS, holders=MAX_HOLDERS, entropy=os.urandom)
+    rows = [[row[0], b"\xff" * 33, row[2]] for row in dealt]
+    assert Interpolation(range(MAX_HOLDERS)).secrets(rows) == [secrets[0], None, secrets[2]]
+
+
+def test_shares_that_give_no_32_bytes_give_nothing() -> None:
+    # On the line through 1 at 1 and 294 at 2, the value at 0 is -292, which is 2^256 + 5.
+    assert Interpolation((0, 1)).secrets([[(1).to_bytes(33, "big")], [(294).to_bytes(33, "big")]]) == [None]
+    assert Interpolation((0, 1)).secrets([[(1).to_bytes(33, "big")], [(2).to_bytes(33, "big")]]) == [bytes(32)]
 
 
 def test_more_or_fewer_shares_than_holders_are_refused() -> None:
     shares = shares_of(MIXED, threshold=2, holders=3)
-    for given in ([shares[0]], [shares[0], shares[1], shares[2]]):
+    for given in ([[shares[0]]], [[shares[0]], [shares[1]], [shares[2]]], []):
         with pytest.raises(ValueError, match="zip"):
-            Interpolation((0, 1)).secret(given, what="the seed")
+            Interpolation((0, 1)).secrets(given)
+    for given in ([[shares[0]], [shares[1], shares[1]]], [[shares[0]], [shares[1][:-1]]], [[shares[0]], [b""]]):
+        with pytest.raises(ValueError, match="reshape"):
+            Interpolation((0, 1)).secrets(given)
 
 
 def test_right_shares_are_found_right() -> None:
@@ -200,7 +210,7 @@ def test_two_liars_whose_errors_cancel_at_zero_cannot_put_the_blame_on_others() 
     shares = shares_of(MIXED, threshold=3, holders=7)
     # Through 1, 2, 3 the weights at zero are 3, -3, 1: errors of 1 and 1 at the first two cancel.
     bent = {**shares, 0: moved(shares[0], 1), 1: moved(shares[1], 1)}
-    assert Interpolation((0, 1, 2)).secret([bent[0], bent[1], bent[2]], what="seed") == MIXED
+    assert Interpolation((0, 1, 2)).secrets([[bent[0]], [bent[1]], [bent[2]]]) == [MIXED]
     assert found(bent, threshold=3, secret=MIXED) == Reconstructed(secret=MIXED, wrong=frozenset({0, 1}))
 
 
