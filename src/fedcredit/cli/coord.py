@@ -129,12 +129,16 @@ def member_approve(
             consortium=coordinator.config.consortium,
         )
     )
-    threshold = " --threshold THRESHOLD" if members <= SMALL_CONSORTIUM else ""
-    next_step(
+    plan = (
         f"fedcredit coord plan new {folder} plan.toml --contract CONTRACT --epsilon EPSILON --delta DELTA "
-        f"--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT{threshold}      "
-        f"{tr('(once all members are approved)')}"
+        "--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT"
     )
+    small = (
+        f"fedcredit coord plan new {folder} plan.toml --contract CONTRACT --epsilon EPSILON --delta DELTA "
+        "--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT --threshold THRESHOLD"
+    )
+    shown = small if members <= SMALL_CONSORTIUM else plan
+    next_step(f"{shown}      {tr('(once all members are approved)')}")
     return {"institution": approved.institution, "members": members}
 
 
