@@ -218,7 +218,7 @@ def _tell(terminals: Terminals) -> dict[str, Any]:
     sized = " ".join(f"--borrowers {name}={round(0.8 * size, -1):.0f}" for name, size in sizes.items())
     claim = "--epsilon 3 --delta 1e-5 --evaluation-epsilon 0.5"
     terminals.then(
-        f"fedcredit coord plan new desk {PLAN}.toml --contract german {claim} {sized} --threshold 2 --rounds {ROUNDS} "
+        f"fedcredit coord plan new desk {PLAN}.toml --contract german {claim} --threshold 2 {sized} --rounds {ROUNDS} "
         "--deadline-s 120"
     )
     for name in sizes:

@@ -135,7 +135,7 @@ def member_approve(
     )
     small = (
         f"fedcredit coord plan new {folder} plan.toml --contract CONTRACT --epsilon EPSILON --delta DELTA "
-        "--evaluation-epsilon EPSILON --borrowers INSTITUTION=COUNT --threshold THRESHOLD"
+        "--evaluation-epsilon EPSILON --threshold THRESHOLD --borrowers INSTITUTION=COUNT"
     )
     shown = small if members <= SMALL_CONSORTIUM else plan
     next_step(f"{shown}      {tr('(once all members are approved)')}")
