@@ -99,7 +99,8 @@ class Interpolation:
             ValueError: there are more or fewer rows than holders, rows of different lengths, or a share has not 33
                 bytes.
         """
-        count, packed, large = len(rows[0]) if rows else 0, 0, np.zeros(len(rows[0]) if rows else 0, dtype=np.bool_)
+        count = len(rows[0]) if rows else 0
+        packed, large = 0, np.zeros(count, dtype=np.bool_)
         for weight, shares in zip(self._weights, rows, strict=True):
             slots = np.zeros((count, _SHARES_SLOT), dtype=np.uint8)
             slots[:, -SHARE_LENGTH:] = np.frombuffer(b"".join(shares), np.uint8).reshape(count, SHARE_LENGTH)
